@@ -1,0 +1,36 @@
+package tunnel
+
+// An Error is what a person or a peer is told: a stable code, one plain
+// sentence and the step that fixes it. Anything else stays inside the process.
+type Error struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Codes of errors in a Welcome, in the API's problem documents and in
+// Lrok-Error-Code.
+const (
+	CodeKey         = "key_refused"
+	CodeName        = "name_taken"
+	CodeNameInvalid = "name_invalid"
+	CodeLimit       = "limit_reached"
+	CodeVersion     = "version_incompatible"
+	CodeBadHello    = "bad_hello"
+	CodeUnsupported = "unsupported"
+	CodeSuperseded  = "superseded"
+	CodeDraining    = "draining"
+	CodeNotFound    = "not_found"
+	CodeInternal    = "internal"
+
+	CodeTunnelNotFound  = "tunnel_not_found"
+	CodeAgentOffline    = "agent_offline"
+	CodeUpstreamRefused = "upstream_refused"
+	CodeUpstreamTimeout = "upstream_timeout"
+	CodeUpstreamAborted = "upstream_aborted"
+	CodeUpstreamInvalid = "upstream_invalid"
+	CodeClientAborted   = "client_aborted"
+	CodeTooManyStreams  = "too_many_streams"
+)
