@@ -1,0 +1,405 @@
+package inspector
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// A Record is an exchange while it happens. The forwarder fills it in; the ring
+// takes snapshots. A nil Record is valid and records nothing, so a tunnel
+// without inspection takes the same path.
+//
+// Request and response may be recorded by two goroutines at the same time: a
+// service can answer before it has read the whole request.
+type Record struct {
+	ring *Ring
+
+	version  atomic.Uint64
+	ended    atomic.Bool
+	detached atomic.Bool  // not in the ring any more
+	shown    atomic.Int64 // nanoseconds after Accepted of the last touch
+
+	Request, Response BodyRecord
+
+	mu       sync.Mutex
+	x        Exchange // ID, Number and what Begin sets never change
+	reqHead  string
+	respHead string
+}
+
+// progressEvery is how often a running exchange tells watchers of its bytes.
+const progressEvery = 250 * time.Millisecond
+
+// A Start is what is known of a request when its head has arrived.
+type Start struct {
+	// Head is the head as it came, copied by Begin; Header stands for it where
+	// there was none on the wire (HTTP/2).
+	Head   []byte
+	Header []Field
+
+	Method, Path, Scheme, Host, Proto, Remote, TLS string
+
+	ReplayOf string
+	Accepted time.Time
+}
+
+// Begin puts a new exchange into the ring. It returns nil when r is nil or
+// closed.
+func (r *Ring) Begin(s Start) *Record {
+	if r == nil {
+		return nil
+	}
+	rec := &Record{ring: r, reqHead: string(s.Head)}
+	rec.x = Exchange{
+		ID: newID(s.Accepted), Tunnel: r.tunnel, ReplayOf: s.ReplayOf,
+		State: Open, Kind: HTTP,
+		Method: s.Method, Path: s.Path, Scheme: s.Scheme, Host: s.Host,
+		Proto: s.Proto, Remote: s.Remote, TLS: s.TLS,
+		Request: Message{Header: s.Header},
+		Timing:  Timing{Accepted: s.Accepted},
+	}
+	rec.Request.rec, rec.Response.rec = rec, rec
+	if !r.add(rec) {
+		return nil
+	}
+	return rec
+}
+
+func newID(t time.Time) string {
+	var id ulid.ULID
+	_ = id.SetTime(ulid.Timestamp(t))
+	a, b := rand.Uint64(), rand.Uint64()
+	for i := range 8 {
+		id[6+i] = byte(a >> (8 * i))
+	}
+	id[14], id[15] = byte(b), byte(b>>8)
+	var buf [4 + ulid.EncodedSize]byte
+	copy(buf[:], "req_")
+	_ = id.MarshalTextTo(buf[4:])
+	return string(buf[:])
+}
+
+// ID is the exchange's id, empty for a nil Record.
+func (rec *Record) ID() string {
+	if rec == nil {
+		return ""
+	}
+	return rec.x.ID
+}
+
+// Opened notes that a stream to the agent is at hand.
+func (rec *Record) Opened(reused bool) {
+	if rec == nil {
+		return
+	}
+	rec.mu.Lock()
+	rec.x.Timing.StreamOpen = time.Since(rec.x.Timing.Accepted)
+	rec.x.Timing.Reused = reused
+	rec.mu.Unlock()
+}
+
+// Interim notes a 1xx response that was passed on.
+func (rec *Record) Interim(status int) {
+	if rec == nil {
+		return
+	}
+	rec.mu.Lock()
+	rec.x.Interim = append(rec.x.Interim[:len(rec.x.Interim):len(rec.x.Interim)], status)
+	rec.mu.Unlock()
+}
+
+// Answer is a final response head.
+type Answer struct {
+	Head   []byte // as it came, copied; or Header
+	Header []Field
+	Status int
+	Reason string
+	Kind   Kind          // empty keeps HTTP
+	Dial   time.Duration // how long the agent dialled, 0 for a stream that had served before
+}
+
+// Answered notes the response head.
+func (rec *Record) Answered(a Answer) {
+	if rec == nil {
+		return
+	}
+	rec.mu.Lock()
+	rec.x.Status, rec.x.Reason = a.Status, a.Reason
+	rec.x.Response.Header = a.Header
+	rec.respHead = string(a.Head)
+	if a.Kind != "" {
+		rec.x.Kind = a.Kind
+	}
+	rec.x.Timing.Dial = a.Dial
+	rec.x.Timing.FirstByte = time.Since(rec.x.Timing.Accepted)
+	rec.mu.Unlock()
+}
+
+// Trailers notes trailer fields of the request or the response.
+func (rec *Record) Trailers(request, response []Field) {
+	if rec == nil || request == nil && response == nil {
+		return
+	}
+	rec.mu.Lock()
+	if request != nil {
+		rec.x.Request.Trailer = request
+	}
+	if response != nil {
+		rec.x.Response.Trailer = response
+	}
+	rec.mu.Unlock()
+}
+
+// An Ending says who cut an exchange short and why; the zero value is a clean
+// end.
+type Ending struct {
+	By     string // "client", "upstream" or "edge"
+	Code   string
+	Detail string
+}
+
+// End closes the exchange. Further calls change nothing.
+func (rec *Record) End(e Ending) {
+	if rec == nil || rec.ended.Load() {
+		return
+	}
+	rec.mu.Lock()
+	rec.x.State = Done
+	rec.x.EndedBy, rec.x.Error, rec.x.Detail = e.By, e.Code, e.Detail
+	rec.x.Timing.Done = max(time.Since(rec.x.Timing.Accepted), 1)
+	rec.mu.Unlock()
+	rec.ended.Store(true)
+	if rec.detached.Load() {
+		rec.dropBodies("evicted")
+		return
+	}
+	rec.ring.touch(rec)
+}
+
+// Show tells watchers that the exchange has something new, such as the
+// response head of a stream that goes on.
+func (rec *Record) Show() {
+	if rec == nil {
+		return
+	}
+	rec.shown.Store(int64(time.Since(rec.x.Timing.Accepted)))
+	rec.ring.touch(rec)
+}
+
+// light is a snapshot without heads and bodies.
+func (rec *Record) light() Exchange {
+	rec.mu.Lock()
+	rec.parse()
+	x := rec.x
+	rec.mu.Unlock()
+	x.Version = rec.version.Load()
+	rec.Request.describe(&x.Request.Body)
+	rec.Response.describe(&x.Response.Body)
+	return x
+}
+
+// Whole is a snapshot with heads and captured bodies.
+func (rec *Record) Whole() Exchange {
+	x := rec.light()
+	rec.mu.Lock()
+	x.Request.Head, x.Response.Head = []byte(rec.reqHead), []byte(rec.respHead)
+	rec.mu.Unlock()
+	rec.Request.fill(&x.Request.Body, x.State == Done)
+	rec.Response.fill(&x.Response.Body, x.State == Done)
+	return x
+}
+
+// parse fills the header lists from the raw heads, once.
+func (rec *Record) parse() {
+	if rec.x.Request.Header == nil {
+		rec.x.Request.Header = fields(rec.reqHead)
+	}
+	if rec.x.Response.Header == nil && rec.respHead != "" {
+		rec.x.Response.Header = fields(rec.respHead)
+	}
+}
+
+// fields splits a head into its lines, the start line left out.
+func fields(head string) []Field {
+	_, rest, _ := strings.Cut(head, "\n")
+	out := make([]Field, 0, strings.Count(rest, "\n"))
+	for rest != "" {
+		var line string
+		line, rest, _ = strings.Cut(rest, "\n")
+		line = strings.TrimSuffix(line, "\r")
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			out = append(out, Field{name, strings.Trim(value, " \t")})
+		}
+	}
+	return out
+}
+
+// detach is called by the ring, under its lock, when it lets go of rec.
+func (rec *Record) detach() {
+	rec.detached.Store(true)
+	if rec.ended.Load() {
+		rec.dropBodies("evicted")
+	}
+}
+
+func (rec *Record) dropBodies(why string) {
+	rec.Request.drop(why)
+	rec.Response.drop(why)
+}
+
+// A BodyRecord keeps the beginning of one body, its size and its digest. It is
+// an io.Writer that never fails and never waits; a nil BodyRecord is not valid,
+// see [Record.Body].
+type BodyRecord struct {
+	rec *Record
+
+	mu      sync.Mutex
+	data    []byte
+	size    int64
+	taken   int64 // of both budgets
+	missing string
+	sum     string
+	hash    hash.Hash // for bodies larger than what is kept
+}
+
+// RequestBody and ResponseBody return where the bodies are recorded, nil for a
+// nil Record.
+func (rec *Record) RequestBody() *BodyRecord {
+	if rec == nil {
+		return nil
+	}
+	return &rec.Request
+}
+
+// ResponseBody: see RequestBody.
+func (rec *Record) ResponseBody() *BodyRecord {
+	if rec == nil {
+		return nil
+	}
+	return &rec.Response
+}
+
+// Write records p as the next bytes of the body. On a nil BodyRecord it does
+// nothing.
+func (b *BodyRecord) Write(p []byte) (int, error) {
+	if b == nil {
+		return len(p), nil
+	}
+	b.mu.Lock()
+	rest := p
+	if b.missing == "" {
+		rest = p[b.keep(p):]
+	}
+	b.size += int64(len(p))
+	if b.hash != nil {
+		if b.size > maxHashed {
+			b.hash = nil
+		} else {
+			b.hash.Write(rest)
+		}
+	}
+	b.mu.Unlock()
+	b.rec.progress()
+	return len(p), nil
+}
+
+// progress shows a long exchange's bytes now and then.
+func (rec *Record) progress() {
+	at := int64(time.Since(rec.x.Timing.Accepted))
+	last := rec.shown.Load()
+	if at-last > int64(progressEvery) && rec.shown.CompareAndSwap(last, at) {
+		rec.ring.touch(rec)
+	}
+}
+
+// keep appends what the limits allow of p and returns how much that was. From
+// the first byte that is not kept on, the digest is computed as bytes pass.
+func (b *BodyRecord) keep(p []byte) int {
+	n := min(len(p), int(b.rec.ring.limits.Body)-len(b.data))
+	if need := len(b.data) + n; need > cap(b.data) && !b.grow(need) {
+		n = 0
+		b.missing = "memory"
+	} else if n < len(p) {
+		b.missing = "limit"
+	}
+	b.data = append(b.data, p[:n]...)
+	if b.missing != "" {
+		b.hash = sha256.New()
+		b.hash.Write(b.data)
+	}
+	return n
+}
+
+// grow makes room for need bytes, at most the ring's limit, within the budgets.
+func (b *BodyRecord) grow(need int) bool {
+	size := max(need, min(2*cap(b.data), int(b.rec.ring.limits.Body)))
+	if size < 512 {
+		size = (size + 63) &^ 63
+	}
+	n := int64(size - cap(b.data))
+	r := b.rec.ring
+	if !r.own.take(n) {
+		return false
+	}
+	if !r.edge.take(n) {
+		r.own.give(n)
+		return false
+	}
+	b.taken += n
+	data := make([]byte, len(b.data), size)
+	copy(data, b.data)
+	b.data = data
+	return true
+}
+
+func (b *BodyRecord) drop(why string) {
+	b.mu.Lock()
+	if b.data != nil {
+		b.finish()
+		b.missing = why
+		b.data = nil
+		b.rec.ring.own.give(b.taken)
+		b.rec.ring.edge.give(b.taken)
+		b.taken = 0
+	}
+	b.mu.Unlock()
+}
+
+// describe fills in sizes; fill adds data and digest.
+func (b *BodyRecord) describe(out *Body) {
+	b.mu.Lock()
+	out.Size, out.Captured, out.Missing, out.SHA256 = b.size, int64(len(b.data)), b.missing, b.sum
+	b.mu.Unlock()
+}
+
+func (b *BodyRecord) fill(out *Body, done bool) {
+	b.mu.Lock()
+	if done {
+		b.finish()
+	}
+	out.SHA256 = b.sum
+	out.Data = b.data[:len(b.data):len(b.data)]
+	b.mu.Unlock()
+}
+
+// finish computes the digest of a body that has ended. Small bodies are hashed
+// here, when somebody looks, and not while they pass.
+func (b *BodyRecord) finish() {
+	switch {
+	case b.sum != "" || b.size == 0:
+	case b.hash != nil:
+		b.sum = hex.EncodeToString(b.hash.Sum(nil))
+		b.hash = nil
+	case b.size == int64(len(b.data)):
+		s := sha256.Sum256(b.data)
+		b.sum = hex.EncodeToString(s[:])
+	}
+}

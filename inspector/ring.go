@@ -1,0 +1,301 @@
+package inspector
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// RingSize is how many exchanges a tunnel keeps unless told otherwise.
+const RingSize = 100
+
+// A Budget bounds the memory that captured bodies take over many rings. The
+// zero value of a *Budget, nil, bounds nothing.
+type Budget struct {
+	limit, used atomic.Int64
+}
+
+// NewBudget returns a budget of limit bytes.
+func NewBudget(limit int64) *Budget {
+	b := &Budget{}
+	b.limit.Store(limit)
+	return b
+}
+
+// Used is how many bytes are taken now.
+func (b *Budget) Used() int64 {
+	if b == nil {
+		return 0
+	}
+	return b.used.Load()
+}
+
+// take reserves n bytes or none.
+func (b *Budget) take(n int64) bool {
+	if b == nil {
+		return true
+	}
+	if b.used.Add(n) > b.limit.Load() {
+		b.used.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (b *Budget) give(n int64) {
+	if b != nil {
+		b.used.Add(-n)
+	}
+}
+
+// tight reports whether less than a quarter of the budget is left.
+func (b *Budget) tight() bool {
+	return b != nil && b.used.Load() > b.limit.Load()/4*3
+}
+
+// A Ring keeps the newest exchanges of one tunnel and tells watchers about
+// every change. All methods may be called at the same time; none waits for a
+// watcher or for the traffic it records.
+type Ring struct {
+	tunnel string
+	size   int
+	limits Limits
+	edge   *Budget
+	own    *Budget
+
+	mu       sync.Mutex
+	records  []*Record // oldest first
+	number   uint64
+	version  uint64
+	lost     uint64 // the newest version that Since can no longer tell of
+	watchers map[*Watcher]struct{}
+	done     chan struct{}
+	closed   bool
+}
+
+// Limits bound what a ring captures.
+type Limits struct {
+	Body   int64 // bytes kept of each body; 0 means 1 MiB
+	Tunnel int64 // bytes kept of all bodies of a tunnel; 0 means 32 MiB
+}
+
+const (
+	defaultBody   = 1 << 20
+	defaultTunnel = 32 << 20
+	// maxHashed is the size of the largest body whose digest is kept.
+	maxHashed = 16 << 20
+)
+
+// NewRing returns a ring for tunnel that keeps size exchanges, RingSize when
+// it is 0. The budget is shared with other rings and may be nil.
+func NewRing(tunnel string, size int, limits Limits, budget *Budget) *Ring {
+	if size <= 0 {
+		size = RingSize
+	}
+	if limits.Body <= 0 {
+		limits.Body = defaultBody
+	}
+	if limits.Tunnel <= 0 {
+		limits.Tunnel = defaultTunnel
+	}
+	return &Ring{
+		tunnel: tunnel, size: size, limits: limits,
+		edge: budget, own: NewBudget(limits.Tunnel),
+		done: make(chan struct{}),
+	}
+}
+
+// List returns up to limit exchanges without heads and bodies, newest first.
+// Only those with a number below before are returned, unless it is 0.
+func (r *Ring) List(limit int, before uint64) []Exchange {
+	if limit <= 0 || limit > r.size {
+		limit = r.size
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]Exchange, 0, min(limit, len(r.records)))
+	for _, rec := range slices.Backward(r.records) {
+		if len(out) == limit {
+			break
+		}
+		if before == 0 || rec.x.Number < before {
+			out = append(out, rec.light())
+		}
+	}
+	return out
+}
+
+// Find returns the exchange with the given id, heads and bodies included.
+func (r *Ring) Find(id string) (Exchange, bool) {
+	rec := r.find(id)
+	if rec == nil {
+		return Exchange{}, false
+	}
+	return rec.Whole(), true
+}
+
+func (r *Ring) find(id string) *Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rec := range slices.Backward(r.records) {
+		if rec.x.ID == id {
+			return rec
+		}
+	}
+	return nil
+}
+
+// Since returns what changed after version, oldest change first, without heads
+// and bodies. The gap is true when the ring has already forgotten some of it.
+func (r *Ring) Since(version uint64) (xs []Exchange, gap bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gap = version < r.lost || version > r.version
+	for _, rec := range r.records {
+		if x := rec.light(); x.Version > version || gap {
+			xs = append(xs, x)
+		}
+	}
+	slices.SortFunc(xs, func(a, b Exchange) int {
+		if a.Version < b.Version {
+			return -1
+		}
+		return 1
+	})
+	return xs, gap
+}
+
+// Version is the version of the newest change.
+func (r *Ring) Version() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.version
+}
+
+// Clear forgets all exchanges; those still open finish unrecorded.
+func (r *Ring) Clear() {
+	r.mu.Lock()
+	for _, rec := range r.records {
+		rec.detach()
+	}
+	r.records = nil
+	r.version++
+	r.lost = r.version
+	r.poke()
+	r.mu.Unlock()
+}
+
+// Close clears the ring and ends its watchers. Nothing is recorded afterwards.
+func (r *Ring) Close() {
+	r.Clear()
+	r.mu.Lock()
+	if !r.closed {
+		r.closed = true
+		close(r.done)
+	}
+	r.mu.Unlock()
+}
+
+// Done is closed when the ring is.
+func (r *Ring) Done() <-chan struct{} { return r.done }
+
+// add puts rec in, making room first.
+func (r *Ring) add(rec *Record) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	if len(r.records) >= r.size {
+		r.evict()
+	}
+	if r.own.tight() || r.edge.tight() {
+		r.dropBodies()
+	}
+	r.number++
+	r.version++
+	rec.x.Number = r.number
+	rec.version.Store(r.version)
+	r.records = append(r.records, rec)
+	r.poke()
+	return true
+}
+
+// evict drops the oldest exchange that has ended, or the oldest when all are
+// open: a stream that is still running stays on the screen.
+func (r *Ring) evict() {
+	i := 0
+	for k, rec := range r.records {
+		if rec.ended.Load() {
+			i = k
+			break
+		}
+	}
+	rec := r.records[i]
+	r.lost = max(r.lost, rec.version.Load())
+	rec.detach()
+	copy(r.records[i:], r.records[i+1:])
+	r.records[len(r.records)-1] = nil
+	r.records = r.records[:len(r.records)-1]
+}
+
+// dropBodies frees the captured bodies of the oldest ended exchanges until half
+// of the tunnel's budget is free.
+func (r *Ring) dropBodies() {
+	for _, rec := range r.records {
+		if r.own.Used() < r.limits.Tunnel/2 && !r.edge.tight() {
+			return
+		}
+		if rec.ended.Load() {
+			rec.dropBodies("evicted")
+		}
+	}
+}
+
+// touch gives rec a new version and wakes the watchers.
+func (r *Ring) touch(rec *Record) {
+	r.mu.Lock()
+	if !rec.detached.Load() {
+		r.version++
+		rec.version.Store(r.version)
+		r.poke()
+	}
+	r.mu.Unlock()
+}
+
+// A Watcher is poked after every change of a ring.
+type Watcher struct {
+	c    chan struct{}
+	ring *Ring
+}
+
+// Watch returns a new watcher; the caller closes it.
+func (r *Ring) Watch() *Watcher {
+	w := &Watcher{c: make(chan struct{}, 1), ring: r}
+	r.mu.Lock()
+	if r.watchers == nil {
+		r.watchers = map[*Watcher]struct{}{}
+	}
+	r.watchers[w] = struct{}{}
+	r.mu.Unlock()
+	return w
+}
+
+// C receives after changes; any number of them may share one receive.
+func (w *Watcher) C() <-chan struct{} { return w.c }
+
+// Close ends the watching.
+func (w *Watcher) Close() {
+	w.ring.mu.Lock()
+	delete(w.ring.watchers, w)
+	w.ring.mu.Unlock()
+}
+
+func (r *Ring) poke() {
+	for w := range r.watchers {
+		select {
+		case w.c <- struct{}{}:
+		default:
+		}
+	}
+}
