@@ -150,6 +150,9 @@ func (r *Ring) find(id string) *Record {
 func (r *Ring) Since(version uint64) (xs []Exchange, gap bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return nil, false
+	}
 	gap = version < r.lost || version > r.version
 	for _, rec := range r.records {
 		if x := rec.light(); x.Version > version || gap {
@@ -172,9 +175,15 @@ func (r *Ring) Version() uint64 {
 	return r.version
 }
 
-// Clear forgets all exchanges; those still open finish unrecorded.
+// Clear forgets all exchanges; those still open finish unrecorded. Watchers see
+// a gap.
 func (r *Ring) Clear() {
 	r.mu.Lock()
+	r.clear()
+	r.mu.Unlock()
+}
+
+func (r *Ring) clear() {
 	for _, rec := range r.records {
 		rec.detach()
 	}
@@ -182,18 +191,18 @@ func (r *Ring) Clear() {
 	r.version++
 	r.lost = r.version
 	r.poke()
-	r.mu.Unlock()
 }
 
 // Close clears the ring and ends its watchers. Nothing is recorded afterwards.
 func (r *Ring) Close() {
-	r.Clear()
 	r.mu.Lock()
-	if !r.closed {
-		r.closed = true
-		close(r.done)
+	defer r.mu.Unlock()
+	if r.closed {
+		return
 	}
-	r.mu.Unlock()
+	r.closed = true
+	r.clear()
+	close(r.done)
 }
 
 // Done is closed when the ring is.

@@ -147,6 +147,7 @@ func TestSinceTellsChangesAndGaps(t *testing.T) {
 	if gap || len(xs) != 2 || xs[0].ID != b.ID() || xs[1].State != Done {
 		t.Fatalf("Since = %v gap %v, want b then a (done), no gap", xs, gap)
 	}
+	b.End(Ending{})
 	v = r.Version()
 	for range 3 {
 		begin(r, "/c").End(Ending{})
