@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRun takes the whole way once: local service, a Go proxy, load, table, JSON.
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bench")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	saved := filepath.Join(dir, "results.json")
+	cmd := exec.Command(bin, "-systems", "direct,gorp,nobody", "-extra", filepath.Join(dir, "extra.json"),
+		"-only", "c=16", "-phases", "steady", "-rounds", "2", "-dur", "100ms", "-base", strconv.Itoa(freePort()), "-out", saved)
+	extra := `[{"Name": "nobody", "Kind": "tunnel", "Bins": ["bench-no-such-binary"]}]`
+	if err := os.WriteFile(filepath.Join(dir, "extra.json"), []byte(extra), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	table, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("run: %v\n%s", err, stderr.String())
+	}
+	if want := "| a. GET keep-alive c=16 | req/s |"; !strings.Contains(string(table), want) {
+		t.Errorf("table has no %q:\n%s", want, table)
+	}
+	if want := "no bench-no-such-binary"; !strings.Contains(string(table), want) {
+		t.Errorf("table does not say %q:\n%s", want, table)
+	}
+	var f file
+	b, err := os.ReadFile(saved)
+	if err == nil {
+		err = json.Unmarshal(b, &f)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sys := range []string{"direct", "gorp"} {
+		m := f.Results["a. GET keep-alive c=16"][sys]
+		if len(m["req/s"]) != 2 || minOf(m["req/s"]) <= 0 {
+			t.Errorf("%s: req/s = %v, want two rounds above zero", sys, m["req/s"])
+		}
+		if len(m["errors"]) > 0 {
+			t.Errorf("%s: errors = %v, want none", sys, m["errors"])
+		}
+	}
+	if cpu := f.Results["a. GET keep-alive c=16"]["gorp"]["edge cpu µs/req"]; len(cpu) != 2 || cpu[0] <= 0 {
+		t.Errorf("gorp: edge cpu = %v, want two values above zero", cpu)
+	}
+	again, err := exec.Command(bin, "table", saved).Output()
+	if err != nil || !bytes.Equal(again, table) {
+		t.Errorf("table of the saved results differs (%v)\n--- want\n%s--- got\n%s", err, table, again)
+	}
+}
+
+func TestRatio(t *testing.T) {
+	f := file{Results: results{}}
+	f.Results.add("a", "direct", map[string]float64{"req/s": 100, "p50 µs": 10})
+	f.Results.add("a", "x", map[string]float64{"req/s": 50, "p50 µs": 40})
+	for metric, want := range map[string]string{"req/s": "0.50", "p50 µs": "0.25"} {
+		if got := f.ratio("a", metric, "x", "direct"); got != want {
+			t.Errorf("ratio of %s = %s, want %s: above 1 is the better one", metric, got, want)
+		}
+	}
+}
+
+func TestStraceTotal(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "strace.txt")
+	out := `% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 61.00    0.020000           2     10000           write
+ 38.00    0.010000           1      5000       120 read
+  1.00    0.000100           1       100           futex
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.030100           1     15100       120 total
+`
+	if err := os.WriteFile(p, []byte(out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := straceTotal(p)
+	if err != nil || got != 15100 {
+		t.Errorf("straceTotal = %v, %v, want 15100", got, err)
+	}
+}
+
+// TestTemplates expands every built-in system, so that a slip in one does not
+// wait for the machine that has its binary.
+func TestTemplates(t *testing.T) {
+	e := &env{bindir: t.TempDir(), up: 1, upTCP: 2}
+	for _, s := range builtin() {
+		for _, b := range s.Bins {
+			if err := os.WriteFile(filepath.Join(e.bindir, b), nil, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v := vars{e: e, Dir: "/d", Pub: 3, PubI: 4, Ctl: 5, Link: 60606, TCP: 7, Aux: 8, AuxI: 9, Up: 1, UpTCP: 2, Cert: "c", Key: "k", Self: "self"}
+		for _, argv := range [][]string{s.Edge, s.Agent, s.Setup, s.AfterEdge, s.AgentEnv, s.EdgeEnv, {s.HTTP}, {s.Host}} {
+			for _, a := range v.argv(argv) {
+				if strings.Contains(a, "{{") || strings.Contains(a, "<no value>") {
+					t.Errorf("%s: %q is not expanded", s.Name, a)
+				}
+			}
+		}
+		for _, files := range []map[string]string{s.Files, s.AgentFiles} {
+			for name, text := range files {
+				v.expand(name)
+				v.expand(text)
+			}
+		}
+		if s.Kind == "tunnel" && !s.NoRTT {
+			if agent := strings.Join(v.argv(s.Agent), " ") + v.expand(strings.Join(valuesOf(s.AgentFiles), " ")); !strings.Contains(agent, "60606") {
+				t.Errorf("%s: the agent does not dial .Link: %s", s.Name, agent)
+			}
+		}
+	}
+}
+
+func valuesOf(m map[string]string) (out []string) {
+	for _, v := range m {
+		out = append(out, v)
+	}
+	return out
+}
+
+// TestDelay holds the stand-in for a long link to what it promises.
+func TestDelay(t *testing.T) {
+	const rtt = 60 * time.Millisecond
+	up, tcp := freePort(), freePort()
+	go upstreamMain(addr(up), addr(tcp))
+	if err := waitPort(up, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	link := freePort()
+	l, err := delayProxy(addr(link), addr(up), rtt, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	to := target{addr: addr(link), host: "t0.tun.test"}
+	x := closedLoop(to, to.req("GET", "/small", 0, false), 1, 3*rtt, 10*rtt, false)
+	if got := time.Duration(x.q(.5)) * time.Microsecond; x.errs > 0 || got < rtt || got > 4*rtt {
+		t.Errorf("median over a %v link = %v with %d errors", rtt, got, x.errs)
+	}
+}
+
+func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
