@@ -1,0 +1,244 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// maxAnswer bounds an answer in JSON: two bodies of the largest capture in
+// base64, their heads, and as much again to be sure.
+const maxAnswer = 128 << 20
+
+// A Client speaks to an edge's API with one key. Errors that the edge explained
+// are of type *[tunnel.Error].
+type Client struct {
+	http *http.Client
+	base string // without /api/v1
+	key  string
+}
+
+// New returns a client of the API at base, such as https://api.example.com. The
+// key is sent over plain HTTP to loopback addresses only, unless hc brings a
+// DialContext of its own: that is how requests travel through an agent's
+// connection, and whoever dials answers for the way.
+func New(hc *http.Client, base, key string) *Client {
+	c := http.Client{}
+	if hc != nil {
+		c = *hc
+	}
+	// The API does not redirect; what does is not the API and gets no key.
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	base = strings.TrimSuffix(strings.TrimSuffix(base, "/"), "/api/v1")
+	return &Client{http: &c, base: base, key: key}
+}
+
+// Over returns a client whose requests travel over connections that dial makes,
+// such as an agent's DialAPI. Call [Client.Close] to let go of those that are
+// kept.
+func Over(dial func(context.Context) (net.Conn, error), key string) *Client {
+	return New(&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		// An agent may have eight streams of this kind.
+		MaxConnsPerHost:     8,
+		MaxIdleConnsPerHost: 2,
+		DisableCompression:  true,
+	}}, overBase, key)
+}
+
+const overBase = "http://api.lrok.internal"
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Me returns whose key the client has.
+func (c *Client) Me(ctx context.Context) (Me, error) {
+	var me Me
+	return me, c.get(ctx, "/me", &me)
+}
+
+// Plan returns the limits of the key's user.
+func (c *Client) Plan(ctx context.Context) (Plan, error) {
+	var p Plan
+	return p, c.get(ctx, "/me/plan", &p)
+}
+
+// Tunnels returns the user's tunnels, sorted by name.
+func (c *Client) Tunnels(ctx context.Context) ([]Tunnel, error) {
+	var ts []Tunnel
+	return ts, c.get(ctx, "/me/tunnels", &ts)
+}
+
+// CloseTunnel closes the tunnel called name and forgets its captures.
+func (c *Client) CloseTunnel(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, "/me/tunnels/"+url.PathEscape(name), nil, nil)
+}
+
+// Requests returns captures of a tunnel without heads and bodies, newest first.
+func (c *Client) Requests(ctx context.Context, name string, q Query) ([]inspector.Exchange, error) {
+	page, err := c.Page(ctx, name, q)
+	return page.Requests, err
+}
+
+// Page is [Client.Requests] with the way to the next page.
+func (c *Client) Page(ctx context.Context, name string, q Query) (Requests, error) {
+	v := url.Values{}
+	if q.Limit > 0 {
+		v.Set("limit", strconv.Itoa(q.Limit))
+	}
+	if q.Before > 0 {
+		v.Set("before", strconv.FormatUint(q.Before, 10))
+	}
+	if q.Filter != "" {
+		v.Set("filter", q.Filter)
+	}
+	path := "/me/tunnels/" + url.PathEscape(name) + "/requests"
+	if len(v) > 0 {
+		path += "?" + v.Encode()
+	}
+	var page Requests
+	return page, c.get(ctx, path, &page)
+}
+
+// Forget drops all captures of a tunnel.
+func (c *Client) Forget(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, "/me/tunnels/"+url.PathEscape(name)+"/requests", nil, nil)
+}
+
+// Exchange returns the capture with the given id, heads and bodies included.
+func (c *Client) Exchange(ctx context.Context, id string) (inspector.Exchange, error) {
+	var x inspector.Exchange
+	return x, c.get(ctx, "/me/requests/"+url.PathEscape(id), &x)
+}
+
+// Body returns the captured bytes of one side, "request" or "response", of an
+// exchange. The caller closes it.
+func (c *Client) Body(ctx context.Context, id, side string) (io.ReadCloser, error) {
+	resp, err := c.do(ctx, http.MethodGet, "/me/requests/"+url.PathEscape(id)+"/"+url.PathEscape(side)+"/body", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// Replay sends a captured request again, through its tunnel to the local
+// service, and returns the new exchange. It is still open if it took longer
+// than the edge waits.
+func (c *Client) Replay(ctx context.Context, id string, changes inspector.Changes) (inspector.Exchange, error) {
+	var x inspector.Exchange
+	return x, c.call(ctx, http.MethodPost, "/me/requests/"+url.PathEscape(id)+"/replay", changes, &x)
+}
+
+func (c *Client) get(ctx context.Context, path string, answer any) error {
+	return c.call(ctx, http.MethodGet, path, nil, answer)
+}
+
+// call sends body as JSON, unless it is nil, and decodes the answer, unless
+// that is nil.
+func (c *Client) call(ctx context.Context, method, path string, body, answer any) error {
+	var r io.Reader
+	h := http.Header{"Accept": {"application/json"}}
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode %s %s: %w", method, path, err)
+		}
+		r = bytes.NewReader(data)
+		h.Set("Content-Type", "application/json")
+	}
+	resp, err := c.do(ctx, method, path, h, r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if answer == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(answer); err != nil {
+		return fmt.Errorf("read the edge's answer: %w", err)
+	}
+	return nil
+}
+
+// A refusal is an answer that is an error. It unwraps to what the edge said.
+type refusal struct {
+	status int
+	err    *tunnel.Error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+// do sends a request and returns its answer if that is a 2xx.
+func (c *Client) do(ctx context.Context, method, path string, h http.Header, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+"/api/v1"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("reach the edge: %w", err)
+	}
+	if err := c.safe(req.URL); err != nil {
+		return nil, err
+	}
+	for name, values := range h {
+		req.Header[name] = values
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		// The URL in a *url.Error repeats what the caller knows.
+		if ue := (*url.Error)(nil); errors.As(err, &ue) {
+			err = ue.Err
+		}
+		return nil, fmt.Errorf("reach the edge: %w", err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, &refusal{resp.StatusCode, explain(resp)}
+}
+
+// explain reads what went wrong out of an answer.
+func explain(resp *http.Response) *tunnel.Error {
+	var p Problem
+	if mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mt == "application/problem+json" {
+		if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&p) == nil && p.Code != "" {
+			return &tunnel.Error{Code: p.Code, Message: p.Detail, Hint: p.Hint}
+		}
+	}
+	return &tunnel.Error{
+		Code:    tunnel.CodeInternal,
+		Message: "the address answered " + resp.Status + ", which is not how an edge's API answers",
+		Hint:    "check the edge's address",
+	}
+}
+
+// safe refuses to send the key where others could read it.
+func (c *Client) safe(u *url.URL) error {
+	if u.Scheme == "https" {
+		return nil
+	}
+	if t, ok := c.http.Transport.(*http.Transport); ok && t.DialContext != nil {
+		return nil
+	}
+	host := u.Hostname()
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return nil
+	}
+	return &tunnel.Error{
+		Code:    tunnel.CodeKey,
+		Message: "the key is not sent to " + u.Scheme + "://" + u.Host + " without encryption",
+		Hint:    "use https",
+	}
+}
