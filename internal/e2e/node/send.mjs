@@ -1,0 +1,127 @@
+// Sends signed deliveries, each made and signed by its sender's own library:
+// every payload of @octokit/webhooks-examples, Stripe events, Standard Webhooks.
+//
+//   node send.mjs --url http://127.0.0.1:8080/hooks [--host shop.localhost]
+//                 [--kind github|stripe|standard|all] [--limit N] [--parallel N] [--tamper 1]
+//
+// Secrets come from GITHUB_SECRET, STRIPE_SECRET and STANDARD_SECRET. --tamper
+// changes a byte after signing: nothing may then verify. Prints for each delivery
+//   {"kind", "event", "id", "status", "sha256", "size", "answer"}   or  {"kind", "event", "id", "error"}
+// and at the end {"done": true, "sent", "verified"}, where verified counts the answers 200.
+import { createHash, randomUUID } from "node:crypto";
+import { createRequire } from "node:module";
+import http from "node:http";
+import { sign } from "@octokit/webhooks-methods";
+import { Webhook } from "standardwebhooks";
+import Stripe from "stripe";
+import { post } from "./dial.mjs";
+import { flags, say } from "./lines.mjs";
+
+const f = flags({ url: "", host: "", kind: "all", limit: "0", parallel: "4", tamper: "" });
+const { GITHUB_SECRET, STRIPE_SECRET, STANDARD_SECRET } = process.env;
+
+async function* github() {
+  const all = createRequire(import.meta.url)("@octokit/webhooks-examples");
+  for (const { name, examples } of all) {
+    for (const payload of examples) {
+      const body = JSON.stringify(payload);
+      const id = randomUUID();
+      yield {
+        kind: "github", event: name, id, body,
+        headers: {
+          "Accept": "*/*",
+          "Content-Type": "application/json",
+          "User-Agent": "GitHub-Hookshot/e2e0001",
+          "X-GitHub-Delivery": id,
+          "X-GitHub-Event": name,
+          "X-GitHub-Hook-ID": "292430182",
+          "X-GitHub-Hook-Installation-Target-ID": "79929171",
+          "X-GitHub-Hook-Installation-Target-Type": "repository",
+          "X-Hub-Signature-256": await sign(GITHUB_SECRET, body),
+        },
+      };
+    }
+  }
+}
+
+async function* stripe() {
+  const types = ["payment_intent.succeeded", "invoice.paid", "charge.refunded", "customer.subscription.updated", "checkout.session.completed"];
+  for (const [i, type] of types.entries()) {
+    const id = `evt_1LrokE2E${i}`;
+    const event = {
+      id, object: "event", api_version: "2024-06-20", created: 1700000000 + i, livemode: false, pending_webhooks: 1, type,
+      request: { id: `req_${i}`, idempotency_key: randomUUID() },
+      data: { object: { id: `obj_${i}`, amount: 1999 + i, currency: "eur", description: "Grüße aus Zürich — 50 % ☕", metadata: { order: `${i}`, note: "line one\nline \"two\"" } } },
+    };
+    const body = JSON.stringify(event, null, 2); // Stripe signs indented JSON: white space must survive
+    yield {
+      kind: "stripe", event: type, id, body,
+      headers: {
+        "Cache-Control": "no-cache",
+        "Content-Type": "application/json; charset=utf-8",
+        "Stripe-Signature": Stripe.webhooks.generateTestHeaderString({ payload: body, secret: STRIPE_SECRET }),
+        "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+      },
+    };
+  }
+}
+
+async function* standard() {
+  const hook = new Webhook(STANDARD_SECRET);
+  for (const [i, type] of ["contact.created", "contact.updated", "invoice.sent", "user.deleted"].entries()) {
+    const id = `msg_e2e${i}`;
+    const now = new Date();
+    const body = JSON.stringify({ type, timestamp: now.toISOString(), data: { id: i, name: "Łukasz 😀", tags: ["a", "b"] } });
+    yield {
+      kind: "standard", event: type, id, body,
+      headers: {
+        "content-type": "application/json",
+        "webhook-id": id,
+        "webhook-timestamp": `${Math.floor(now.getTime() / 1000)}`,
+        "webhook-signature": hook.sign(id, now, body),
+      },
+    };
+  }
+}
+
+const makers = { github: [github], stripe: [stripe], standard: [standard], all: [github, stripe, standard] };
+if (!f.url || !makers[f.kind]) {
+  process.stderr.write("usage: send.mjs --url URL [--host HOST] [--kind github|stripe|standard|all]\n");
+  process.exit(2);
+}
+
+async function* deliveries() {
+  for (const make of makers[f.kind]) {
+    let n = 0;
+    for await (const d of make()) {
+      if (+f.limit && n++ >= +f.limit) break;
+      yield d;
+    }
+  }
+}
+
+const agent = new http.Agent({ keepAlive: true, maxSockets: +f.parallel });
+const source = deliveries();
+let sent = 0, verified = 0;
+
+async function worker() {
+  for (;;) {
+    const { value: d, done } = await source.next();
+    if (done) return;
+    const { kind, event, id } = d;
+    const body = Buffer.from(d.body);
+    if (f.tamper) body[body.length - 2] ^= 1;
+    sent++;
+    try {
+      const { status, body: answer } = await post(f.url, f.host, d.headers, body, agent);
+      if (status === 200) verified++;
+      say({ kind, event, id, status, sha256: createHash("sha256").update(body).digest("hex"), size: body.length, answer });
+    } catch (err) {
+      say({ kind, event, id, error: err.message });
+    }
+  }
+}
+
+await Promise.all(Array.from({ length: +f.parallel }, worker));
+agent.destroy();
+say({ done: true, sent, verified });
