@@ -36,16 +36,16 @@ const (
 // not mend, such as a refused key or an unknown tunnel.
 func (c *Client) Stream(ctx context.Context, name string, o StreamOptions, fn func(inspector.Event) error) error {
 	s := stream{client: c, name: name, filter: o.Filter, last: o.Since, live: o.Live}
-	known := false         // the edge has answered with a stream before
+	known := false        // the edge has answered with a stream before
 	var missing time.Time // since when the edge does not know the tunnel
 	wait := retryFirst
 	for {
 		ended, err := s.once(ctx, fn)
-		if ended || ctx.Err() != nil {
-			if ctx.Err() != nil && err == nil {
-				err = ctx.Err()
-			}
+		if ended {
 			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if s.worked {
 			known, wait, missing = true, retryFirst, time.Time{}
