@@ -539,7 +539,7 @@ func (r *Registry) dismiss(lost []loss, by string) {
 				_ = l.session.Close() // its process knows
 				return
 			}
-			l.session.Supersede(by)
+			_ = l.session.Supersede(by) // the link may be dead
 		})
 	}
 }

@@ -18,7 +18,7 @@ type Session interface {
 	Ping(ctx context.Context) (time.Duration, error)
 	// Supersede tells the agent that by has taken its place, and ends the
 	// session.
-	Supersede(by string)
+	Supersede(by string) error
 	// Close ends the session.
 	Close() error
 	RemoteAddr() net.Addr
