@@ -1,11 +1,15 @@
 // Package filter is the language that picks captures: one parser and one
 // evaluator for the screen's filter bar, `lrok logs --filter`, the API's
-// ?filter= and the dashboard.
+// ?filter= and the dashboard. docs/filter.md describes the language.
 //
-// See docs/filter.md for the language.
+// A query may come from anybody who may call the API, and it runs over bodies
+// that came from anybody at all. Length, nesting, the size of regular
+// expressions and the number of terms that read bodies are therefore bounded,
+// and nothing in here backtracks.
 package filter
 
 import (
+	"strings"
 	"time"
 
 	"github.com/lrok-dev/lrok/inspector"
@@ -42,15 +46,129 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
-// A Completion is one way to go on with a query: the bytes of the query from
-// From to To are replaced by Text.
-type Completion struct {
-	Text string
-	Help string
-	From int
-	To   int
+// Match reports whether x is what f asks for.
+func (f *Filter) Match(x *inspector.Exchange, e Env) bool { return f.root.match(x, &e) }
+
+// NeedsBody reports whether Match looks into bodies. A list that holds light
+// exchanges then has to fetch them first.
+func (f *Filter) NeedsBody() bool { return f.root.needsBody() }
+
+// String is f in canonical form. Parsing it again gives an equivalent filter.
+func (f *Filter) String() string {
+	var b strings.Builder
+	f.root.write(&b, opOr)
+	return b.String()
 }
 
-type node interface {
-	match(x *inspector.Exchange, e *Env) bool
+type op uint8
+
+const (
+	opAll  op = iota // the empty query
+	opTerm           // kids is empty
+	opNot            // one kid
+	opAnd            // two or more
+	opOr             // two or more
+)
+
+// A node is a concrete type with a switch, not an interface: the environment
+// then stays on the stack, and a match costs nanoseconds instead of an
+// allocation.
+type node struct {
+	op   op
+	kids []node
+	term *term
+}
+
+func (n *node) match(x *inspector.Exchange, e *Env) bool {
+	switch n.op {
+	case opTerm:
+		return n.term.match(x, e)
+	case opNot:
+		return !n.kids[0].match(x, e)
+	case opAnd:
+		for i := range n.kids {
+			if !n.kids[i].match(x, e) {
+				return false
+			}
+		}
+		return true
+	case opOr:
+		for i := range n.kids {
+			if n.kids[i].match(x, e) {
+				return true
+			}
+		}
+		return false
+	}
+	return true
+}
+
+func (n *node) needsBody() bool {
+	if n.op == opTerm {
+		return n.term.kind == kindBody || n.term.kind == kindJSON
+	}
+	for i := range n.kids {
+		if n.kids[i].needsBody() {
+			return true
+		}
+	}
+	return false
+}
+
+// write appends n in canonical form; outer is the operator around it, which
+// decides about parentheses.
+func (n *node) write(b *strings.Builder, outer op) {
+	sep := " "
+	switch n.op {
+	case opAll:
+		return
+	case opTerm:
+		b.WriteString(n.term.text)
+		return
+	case opNot:
+		b.WriteByte('-')
+		n.kids[0].write(b, opNot)
+		return
+	case opOr:
+		sep = " or "
+	}
+	paren := outer == opNot || outer == opAnd
+	if paren {
+		b.WriteByte('(')
+	}
+	for i := range n.kids {
+		if i > 0 {
+			b.WriteString(sep)
+		}
+		n.kids[i].write(b, n.op)
+	}
+	if paren {
+		b.WriteByte(')')
+	}
+}
+
+func not(n node) node {
+	switch n.op {
+	case opNot:
+		return n.kids[0]
+	default:
+		return node{op: opNot, kids: []node{n}}
+	}
+}
+
+// join combines nodes and flattens what is nested for no reason, so that equal
+// queries have equal canonical forms.
+func join(o op, kids []node) node {
+	if len(kids) == 1 {
+		return kids[0]
+	}
+	flat := make([]node, 0, len(kids))
+	for _, k := range kids {
+		if k.op == o {
+			flat = append(flat, k.kids...)
+		} else {
+			flat = append(flat, k)
+		}
+	}
+	return node{op: o, kids: flat}
 }
