@@ -1,14 +1,53 @@
 package format
 
+import (
+	"bytes"
+	"errors"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	searchLimit = 256 << 10
+	// searchContext is how far beyond its limit a pattern may look to complete a
+	// match.
+	searchContext = Chunk
+)
+
 // A Search looks for a text or a pattern in a body.
-type Search struct{}
+type Search struct {
+	lower []byte // of a text in ASCII; nil for anything else
+	re    *regexp.Regexp
+}
 
 // NewSearch searches for text, letter case ignored.
-func NewSearch(text string) *Search { return nil }
+func NewSearch(text string) *Search {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return &Search{re: regexp.MustCompile("(?i)" + regexp.QuoteMeta(strings.ToValidUTF8(text, "\ufffd")))}
+		}
+	}
+	return &Search{lower: []byte(strings.ToLower(text))}
+}
 
 // NewPattern searches for a regular expression (RE2), letter case ignored, ^
 // and $ meaning lines.
-func NewPattern(expr string) (*Search, error) { return nil, nil }
+func NewPattern(expr string) (*Search, error) {
+	re, err := regexp.Compile("(?im)" + expr)
+	if err != nil {
+		var bad *syntax.Error
+		if errors.As(err, &bad) {
+			return nil, errors.New(bad.Code.String() + ": " + Sanitize(strings.TrimPrefix(bad.Expr, "(?im)")))
+		}
+		return nil, err
+	}
+	if re.MatchString("") {
+		return nil, errors.New("the pattern matches everywhere")
+	}
+	return &Search{re: re}, nil
+}
 
 // A Hit is where a search got to.
 type Hit struct {
@@ -20,13 +59,158 @@ type Hit struct {
 	Done   bool
 }
 
-// Next looks for the first match that starts at or after from and reads at most
+// Next looks for the first match that starts at or after from and reads about
 // limit bytes, 256 KiB if 0: a screen calls it again with Resume until Found or
-// Done.
-func (s *Search) Next(data []byte, from, limit int) Hit { return Hit{Done: true} }
+// Done. A match of a pattern is found if it is at most 4 KiB long.
+func (s *Search) Next(data []byte, from, limit int) Hit {
+	if limit <= 0 {
+		limit = searchLimit
+	}
+	from = min(max(from, 0), len(data))
+	stop := min(len(data), from+limit)
+	miss := Hit{Resume: stop, Done: stop == len(data)}
+	if s.re == nil {
+		if len(s.lower) == 0 {
+			return Hit{Done: true}
+		}
+		window := data[from:min(len(data), stop+len(s.lower)-1)]
+		if i := indexFold(window, s.lower); i >= 0 {
+			return Hit{Found: true, Start: from + i, End: from + i + len(s.lower)}
+		}
+		return miss
+	}
+	reach := min(len(data), stop+searchContext)
+	for at := from; at < stop; {
+		loc := s.find(data[:reach], at)
+		if loc == nil || loc[0] >= stop {
+			return miss
+		}
+		if loc[1] > loc[0] {
+			return Hit{Found: true, Start: loc[0], End: loc[1]}
+		}
+		at = loc[0] + 1
+	}
+	return miss
+}
+
+// find is the pattern's first match from at on, which sees the character before
+// at so that ^ and \b mean what they say.
+func (s *Search) find(data []byte, at int) []int {
+	_, before := utf8.DecodeLastRune(data[:at])
+	loc := s.re.FindIndex(data[at-before:])
+	if loc != nil && loc[0] < before {
+		before = 0 // a match that began earlier is in the way
+		loc = s.re.FindIndex(data[at:])
+	}
+	if loc == nil {
+		return nil
+	}
+	return []int{at - before + loc[0], at - before + loc[1]}
+}
 
 // Prev looks the other way, for the last match that starts before from.
-func (s *Search) Prev(data []byte, from, limit int) Hit { return Hit{Done: true} }
+func (s *Search) Prev(data []byte, from, limit int) Hit {
+	if limit <= 0 {
+		limit = searchLimit
+	}
+	from = min(max(from, 0), len(data))
+	stop := max(0, from-limit)
+	miss := Hit{Resume: stop, Done: stop == 0}
+	if s.re == nil {
+		if len(s.lower) == 0 {
+			return Hit{Done: true}
+		}
+		window := data[stop:min(len(data), from+len(s.lower)-1)]
+		if i := lastIndexFold(window, s.lower); i >= 0 {
+			return Hit{Found: true, Start: stop + i, End: stop + i + len(s.lower)}
+		}
+		return miss
+	}
+	reach := min(len(data), from+searchContext)
+	for at := stop; at < from; {
+		loc := s.find(data[:reach], at)
+		if loc == nil || loc[0] >= from {
+			break
+		}
+		if loc[1] > loc[0] {
+			miss = Hit{Found: true, Start: loc[0], End: loc[1]}
+		}
+		at = max(loc[1], loc[0]+1)
+	}
+	return miss
+}
 
 // Spans appends start and end of every match in one line's text, to mark them.
-func (s *Search) Spans(dst [][2]int, text []byte) [][2]int { return dst }
+func (s *Search) Spans(dst [][2]int, text []byte) [][2]int {
+	if s.re != nil {
+		for _, loc := range s.re.FindAllIndex(text, -1) {
+			if loc[1] > loc[0] {
+				dst = append(dst, [2]int{loc[0], loc[1]})
+			}
+		}
+		return dst
+	}
+	if len(s.lower) == 0 {
+		return dst
+	}
+	for at := 0; ; {
+		i := indexFold(text[at:], s.lower)
+		if i < 0 {
+			return dst
+		}
+		dst = append(dst, [2]int{at + i, at + i + len(s.lower)})
+		at += i + len(s.lower)
+	}
+}
+
+// indexFold is bytes.Index with ASCII letter case ignored in b; lower is in
+// lower case.
+func indexFold(b, lower []byte) int {
+	first := lower[0]
+	upper := upperOf(first)
+	for at := 0; at+len(lower) <= len(b); at++ {
+		rest := b[at : len(b)-len(lower)+1]
+		n := bytes.IndexByte(rest, first)
+		if upper != first {
+			if n >= 0 {
+				rest = rest[:n]
+			}
+			if m := bytes.IndexByte(rest, upper); m >= 0 {
+				n = m
+			}
+		}
+		if n < 0 {
+			return -1
+		}
+		at += n
+		if equalFold(b[at:at+len(lower)], lower) {
+			return at
+		}
+	}
+	return -1
+}
+
+func lastIndexFold(b, lower []byte) int {
+	for at := len(b) - len(lower); at >= 0; at-- {
+		if equalFold(b[at:at+len(lower)], lower) {
+			return at
+		}
+	}
+	return -1
+}
+
+func equalFold(b, lower []byte) bool {
+	for i, c := range lower {
+		if b[i] != c && b[i] != upperOf(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func upperOf(c byte) byte {
+	if c >= 'a' && c <= 'z' {
+		return c - 'a' + 'A'
+	}
+	return c
+}
