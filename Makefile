@@ -1,0 +1,101 @@
+# make build      bin/lrok
+# make test       everything CI checks; installs what it needs (see deps)
+# make lint       format, vet for three systems, staticcheck
+# make fuzz       every fuzz target for FUZZTIME each
+# make bench      lrok beside its peers (bench/README.md); microbench: Go benchmarks
+# make deps       Debian packages (as root) and npm packages that the tests use
+# make deadcode   functions that nothing reaches
+# make snapshot   what a release would contain, into dist/
+# make clean
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VERSION  ?= $(shell git describe --tags --dirty --always 2>/dev/null || echo dev)
+FUZZTIME ?= 3s
+GO       ?= go
+TOOL     := $(GO) tool -modfile=tools/go.mod
+
+node    := internal/e2e/node
+modules := tools bench internal/e2e/grpc
+
+.PHONY: build
+build:
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/lrok
+
+# Cheap checks first: who has a formatting slip learns it in seconds.
+.PHONY: test
+test: deps lint unit fuzz check-cost
+	@tail -n 1 bin/tests.txt
+
+.PHONY: deps
+deps: $(node)/node_modules/.package-lock.json
+
+$(node)/node_modules/.package-lock.json: $(node)/package.json $(node)/package-lock.json tools/deps
+	tools/deps
+	cd $(node) && { npm ci --no-progress || npm ci --no-progress; }
+	touch $@
+
+.PHONY: lint
+lint: format vet staticcheck
+
+.PHONY: format
+format:
+	@out=$$($(TOOL) gofumpt -l .); if [ -n "$$out" ]; then \
+	  printf 'not formatted (fix: make fmt):\n%s\n' "$$out"; exit 1; fi
+
+.PHONY: fmt
+fmt:
+	$(TOOL) gofumpt -w .
+
+.PHONY: vet
+vet:
+	GOOS=linux $(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+	for m in $(modules); do $(GO) -C $$m vet ./...; done
+
+.PHONY: staticcheck
+staticcheck:
+	$(TOOL) staticcheck ./...
+
+.PHONY: deadcode
+deadcode:
+	$(TOOL) deadcode -test ./...
+
+# All modules in one report, which ends with the sum and fails on a skipped test
+# in CI. Vet has run by itself; go test need not do it again.
+.PHONY: unit
+unit:
+	mkdir -p bin
+	run() { $(GO) -C $$1 test -json -vet=off -race -count=1 ./... || echo '{"Action":"fail","Package":"(module '$$1')"}'; }; \
+	{ for m in $(modules) .; do run $$m; done; } 2>&1 | $(GO) -C tools run ./report | tee bin/tests.txt
+
+.PHONY: fuzz
+fuzz:
+	tools/fuzz $(FUZZTIME)
+
+# Allocations and system calls a request, held against the figures in the code.
+.PHONY: check-cost
+check-cost:
+	if [ -d internal/costcheck ]; then $(GO) run ./internal/costcheck; fi
+
+.PHONY: bench
+bench: build
+	bench/run.sh $(BENCHFLAGS)
+
+.PHONY: microbench
+microbench:
+	mkdir -p bin
+	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./... | tee bin/microbench.txt
+	$(TOOL) benchstat bin/microbench.txt
+
+.PHONY: snapshot
+snapshot:
+	goreleaser release --snapshot --clean
+
+.PHONY: clean
+clean:
+	rm -rf bin dist $(node)/node_modules
