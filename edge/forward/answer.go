@@ -1,0 +1,137 @@
+package forward
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/lrok-dev/lrok/edge/http1"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+var (
+	errConnect    = &http1.Error{Status: 405, Code: "connect_refused", Message: "CONNECT is not served here"}
+	errUpgradeH2C = &http1.Error{Status: 400, Code: "upgrade_refused", Message: "HTTP/2 cannot be reached through Upgrade"}
+)
+
+// statusOf is the HTTP status of an error of the edge.
+func statusOf(code string) int {
+	switch code {
+	case tunnel.CodeTunnelNotFound, tunnel.CodeNotFound:
+		return http.StatusNotFound
+	case tunnel.CodeAgentOffline, tunnel.CodeTooManyStreams, tunnel.CodeDraining:
+		return http.StatusServiceUnavailable
+	case tunnel.CodeUpstreamTimeout:
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+// refuse answers a request that could not be understood and was not captured,
+// and ends the connection.
+func (c *conn) refuse(e *http1.Error) {
+	c.out = appendOwn(c.out[:0], e.Status, &tunnel.Error{Code: e.Code, Message: e.Message}, false, false)
+	if _, err := c.nc.Write(c.out); err == nil {
+		c.linger()
+	}
+}
+
+// answer gives the edge's own answer to x, records it, and ends the connection.
+func (c *conn) answer(x *flight, e *tunnel.Error) {
+	status := statusOf(e.Code)
+	accept := ""
+	for i := range c.req.Fields {
+		if f := &c.req.Fields[i]; f.Kind == http1.KindAccept {
+			accept = string(f.Value)
+		}
+	}
+	head := string(c.req.Method) == "HEAD"
+	c.out = appendOwn(c.out[:0], status, e, strings.Contains(accept, "text/html"), head)
+	_, err := c.nc.Write(c.out)
+	recordOwn(x.rec, c.out, status, e)
+	if err == nil {
+		c.linger()
+	}
+}
+
+// recordOwn captures an answer that the edge gave in the service's place.
+func recordOwn(rec *inspector.Record, answer []byte, status int, e *tunnel.Error) {
+	if rec == nil {
+		return
+	}
+	head, body, _ := bytes.Cut(answer, []byte("\r\n\r\n"))
+	rec.Answered(inspector.Answer{Head: append(head, "\r\n\r\n"...), Status: status, Reason: http.StatusText(status)})
+	_, _ = rec.ResponseBody().Write(body)
+	by := "upstream"
+	switch e.Code {
+	case tunnel.CodeAgentOffline, tunnel.CodeTooManyStreams, tunnel.CodeDraining:
+		by = "edge"
+	}
+	rec.End(inspector.Ending{By: by, Code: e.Code, Detail: e.Message})
+}
+
+// appendOwn appends a whole response: a page for a browser, a problem document
+// (RFC 9457) for everything else.
+func appendOwn(out []byte, status int, e *tunnel.Error, html, headOnly bool) []byte {
+	kind, body := ownBody(status, e, html)
+	out = append(out, "HTTP/1.1 "...)
+	out = strconv.AppendInt(out, int64(status), 10)
+	out = append(out, ' ')
+	out = append(out, http.StatusText(status)...)
+	out = append(out, "\r\n"...)
+	for _, f := range ownFields(status, e, kind) {
+		out = appendField(out, f[0], []byte(f[1]))
+	}
+	out = appendField(out, "Content-Length", strconv.AppendInt(nil, int64(len(body)), 10))
+	out = append(out, "Connection: close\r\n\r\n"...)
+	if !headOnly {
+		out = append(out, body...)
+	}
+	return out
+}
+
+func ownFields(status int, e *tunnel.Error, kind string) [][2]string {
+	fields := [][2]string{
+		{"Content-Type", kind},
+		{"Cache-Control", "no-store"},
+		{"X-Content-Type-Options", "nosniff"},
+		{"Lrok-Error-Code", e.Code},
+	}
+	if status == http.StatusServiceUnavailable {
+		fields = append(fields, [2]string{"Retry-After", "5"})
+	}
+	if strings.HasPrefix(kind, "text/html") {
+		fields = append(fields, [2]string{"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"})
+	}
+	return fields
+}
+
+func ownBody(status int, e *tunnel.Error, html bool) (kind string, body []byte) {
+	var b bytes.Buffer
+	if html {
+		_ = page.Execute(&b, map[string]any{"Status": status, "Text": http.StatusText(status), "Code": e.Code, "Message": e.Message, "Hint": e.Hint})
+		return "text/html; charset=utf-8", b.Bytes()
+	}
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+		Code   string `json:"code"`
+		Hint   string `json:"hint,omitempty"`
+	}{"about:blank", http.StatusText(status), status, e.Message, e.Code, e.Hint})
+	return "application/problem+json", b.Bytes()
+}
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Parse(pageText))

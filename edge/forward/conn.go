@@ -1,0 +1,395 @@
+package forward
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lrok-dev/lrok/edge/http1"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+const (
+	readSize = 16 << 10 // the buffer a head is parsed in
+	copySize = 32 << 10 // the buffer a body passes through
+
+	// sweepEvery is how often connections are looked at: timeouts are as
+	// exact as this.
+	sweepEvery = 100 * time.Millisecond
+	// watchAfter is how long a request runs before its client is watched for
+	// leaving.
+	watchAfter = 200 * time.Millisecond
+	// deadlineSlack is how much earlier than asked a deadline may be, so that
+	// it need not be set for each request.
+	deadlineSlack = 5 * time.Second
+)
+
+var (
+	readBufs = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
+	copyBufs = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}
+)
+
+// A conn is a public connection that speaks HTTP/1.1. Its own goroutine runs
+// [conn.serve]; two others come and go: the pump copies a request body that has
+// not arrived whole, and the watch reads ahead from a client that waits long for
+// an answer, to see it leave.
+type conn struct {
+	f         *Forwarder
+	nc        net.Conn
+	remote    string // the peer, or who a trusted one says it speaks for
+	peer      string
+	peerIP    netip.Addr
+	isTrusted bool
+	scheme    string
+	tls       string
+
+	pooled *[]byte // the 16 KiB that buf is, unless it has grown
+	buf    []byte
+	r, w   int // buf[r:w] has been read and not used
+
+	deadline time.Time // that is set for reading
+
+	req      http1.Request
+	resp     http1.Response
+	body     http1.Body // of the request
+	respBody http1.Body
+	host     []byte // canonical
+	out      []byte
+
+	replay *replaying // when this is a replay
+
+	pinned tunnel.Conn // a stream that authenticated this client
+
+	progress atomic.Int64 // Unix nanoseconds of the last byte, about
+
+	wg sync.WaitGroup // pump and watch
+
+	mu        sync.Mutex
+	up        tunnel.Conn // of the exchange that runs
+	began     time.Time
+	watchable bool // the request is complete and its answer is not
+	watching  bool
+	streaming bool // no idle limit: upgraded, or an event stream
+	idle      bool // between two requests
+	woken     bool // wake has set the deadline to the past
+	gone      bool // the client left
+	timedOut  bool
+}
+
+func newConn(f *Forwarder, nc net.Conn, state *tls.ConnectionState) *conn {
+	c := &conn{f: f, nc: nc, scheme: "http"}
+	c.peer = nc.RemoteAddr().String()
+	c.remote = c.peer
+	if ap, err := netip.ParseAddrPort(c.peer); err == nil {
+		c.peerIP = ap.Addr().Unmap()
+		c.isTrusted = f.trusted(c.peerIP)
+	}
+	if state != nil {
+		c.scheme = "https"
+		c.tls = tls.VersionName(state.Version)
+	}
+	if f.cfg.Scheme != "" {
+		c.scheme = f.cfg.Scheme
+	}
+	return c
+}
+
+// serve answers one request after the other until one of them is the last.
+func (c *conn) serve() {
+	c.pooled = readBufs.Get().(*[]byte)
+	c.buf = *c.pooled
+	c.f.add(c)
+	defer func() {
+		c.f.remove(c)
+		_ = c.nc.Close()
+		if c.pinned != nil {
+			_ = c.pinned.Close()
+		}
+		readBufs.Put(c.pooled)
+	}()
+	for {
+		n, err := c.readHead()
+		if err != nil {
+			var he *http1.Error
+			if errors.As(err, &he) {
+				c.refuse(he)
+			}
+			return
+		}
+		if n == 0 { // HTTP/2 without asking
+			return
+		}
+		c.busy()
+		if !c.exchange(n) {
+			return
+		}
+	}
+}
+
+// preface begins every HTTP/2 connection (RFC 9113, 3.4).
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// readHead reads until c.req is a whole head and returns its length.
+func (c *conn) readHead() (int, error) {
+	first := c.deadline.IsZero()
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+	} else if c.r > 0 {
+		c.w = copy(c.buf, c.buf[c.r:c.w])
+		c.r = 0
+	}
+	var begun time.Time
+	for {
+		if c.w > 0 {
+			n, err := http1.ParseRequest(&c.req, c.buf[:c.w], c.f.cfg.Limits)
+			if n > 0 {
+				if begun != (time.Time{}) {
+					c.deadline = time.Time{} // the header's deadline is not the body's
+				}
+				return n, nil
+			}
+			if err != nil {
+				if first && c.isTrusted && c.tls == "" && hasPrefix([]byte(preface), string(c.buf[:min(c.w, len(preface))])) {
+					return 0, c.handOver()
+				}
+				return 0, err
+			}
+		}
+		if c.w == len(c.buf) {
+			grown := make([]byte, min(2*len(c.buf), c.f.cfg.Limits.Head+readSize))
+			copy(grown, c.buf)
+			c.buf = grown
+		}
+		if c.w == 0 {
+			c.setRead(c.f.cfg.IdleTimeout)
+			if !c.rest() {
+				return 0, io.EOF
+			}
+		} else if begun.IsZero() {
+			begun = time.Now()
+			c.deadline = begun.Add(c.f.cfg.HeaderTimeout)
+			_ = c.nc.SetReadDeadline(c.deadline)
+		}
+		n, err := c.nc.Read(c.buf[c.w:])
+		c.w += n
+		if n == 0 && err != nil {
+			if c.w > 0 && errors.Is(err, os.ErrDeadlineExceeded) && !begun.IsZero() {
+				return 0, errHeadTimeout
+			}
+			return 0, err
+		}
+	}
+}
+
+var errHeadTimeout = &http1.Error{Status: 408, Code: "request_timeout", Message: "the request head did not arrive in time"}
+
+// handOver passes a connection that begins with the HTTP/2 preface to the
+// HTTP/2 server. Only a trusted proxy may do so.
+func (c *conn) handOver() error {
+	_ = c.nc.SetReadDeadline(time.Time{})
+	done := make(chan struct{})
+	hc := &handedConn{Conn: c.nc, ahead: append([]byte(nil), c.buf[:c.w]...), done: done}
+	if err := c.f.h2.hand(hc); err != nil {
+		return err
+	}
+	<-done // serve closes the connection
+	return nil
+}
+
+// A handedConn gives back what was read from it before.
+type handedConn struct {
+	net.Conn
+	ahead []byte
+	once  sync.Once
+	done  chan struct{}
+}
+
+func (h *handedConn) Read(p []byte) (int, error) {
+	if len(h.ahead) > 0 {
+		n := copy(p, h.ahead)
+		h.ahead = h.ahead[n:]
+		return n, nil
+	}
+	return h.Conn.Read(p)
+}
+
+func (h *handedConn) Close() error {
+	err := h.Conn.Close()
+	h.once.Do(func() { close(h.done) })
+	return err
+}
+
+// rest marks the connection as idle. It returns false when the edge drains.
+func (c *conn) rest() bool {
+	c.mu.Lock()
+	c.idle = true
+	c.mu.Unlock()
+	return !c.f.draining.Load()
+}
+
+// wake ends the wait of an idle connection.
+func (c *conn) wake() {
+	c.mu.Lock()
+	if c.idle {
+		c.woken = true
+		_ = c.nc.SetReadDeadline(past)
+	}
+	c.mu.Unlock()
+}
+
+// busy ends being idle: a request has arrived, perhaps together with the wake.
+func (c *conn) busy() {
+	c.mu.Lock()
+	c.idle = false
+	if c.woken {
+		c.woken = false
+		c.deadline = time.Time{}
+		_ = c.nc.SetReadDeadline(time.Time{})
+	}
+	c.mu.Unlock()
+}
+
+// cut ends the connection whatever it does.
+func (c *conn) cut() {
+	c.mu.Lock()
+	up := c.up
+	c.mu.Unlock()
+	_ = c.nc.Close()
+	if up != nil {
+		_ = up.Close()
+	}
+}
+
+var past = time.Unix(1, 0)
+
+// setRead makes reading from the client fail after about d.
+func (c *conn) setRead(d time.Duration) {
+	now := time.Now()
+	want := now.Add(d)
+	if diff := want.Sub(c.deadline); diff < 0 || diff > min(deadlineSlack, d/4) {
+		c.deadline = want
+		_ = c.nc.SetReadDeadline(want)
+	}
+}
+
+// sweep looks at all connections: who waits too long is cut, who waits for an
+// answer is watched.
+func (f *Forwarder) sweep(now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		c.check(now)
+	}
+}
+
+func (c *conn) check(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.up == nil {
+		return
+	}
+	if c.watchable && !c.watching && !c.gone && now.Sub(c.began) > watchAfter && c.w < len(c.buf) {
+		c.watching = true
+		_ = c.nc.SetReadDeadline(time.Time{})
+		c.deadline = time.Time{}
+		c.wg.Go(c.watch)
+	}
+	if !c.streaming && !c.timedOut && now.UnixNano()-c.progress.Load() > int64(c.f.cfg.BodyTimeout) {
+		c.timedOut = true
+		up := c.up
+		c.wg.Go(func() {
+			_ = up.Close()
+			_ = c.nc.SetDeadline(past)
+		})
+	}
+}
+
+// watch reads ahead while the answer is awaited. What it reads is the next
+// request; what it waits for is the client's end.
+func (c *conn) watch() {
+	for c.w < len(c.buf) {
+		n, err := c.nc.Read(c.buf[c.w:])
+		c.w += n
+		if err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				c.leave()
+			}
+			return
+		}
+	}
+}
+
+// leave notes that the client is gone and tells the local service.
+func (c *conn) leave() {
+	c.mu.Lock()
+	c.gone = true
+	up := c.up
+	c.mu.Unlock()
+	if up != nil {
+		_ = up.Close()
+	}
+}
+
+// begin notes the stream of an exchange.
+func (c *conn) begin(up tunnel.Conn, now time.Time) {
+	c.progress.Store(now.UnixNano())
+	c.mu.Lock()
+	c.up, c.began = up, now
+	c.watchable, c.streaming = false, false
+	c.mu.Unlock()
+}
+
+// complete notes that the whole request has been read.
+func (c *conn) complete() {
+	c.mu.Lock()
+	c.watchable = true
+	c.mu.Unlock()
+}
+
+// end ends the watch and forgets the stream. It reports whether the client is
+// still there and whether the exchange took too long.
+func (c *conn) end() (gone, timedOut bool) {
+	c.mu.Lock()
+	c.up = nil
+	c.watchable = false
+	watching := c.watching
+	if watching {
+		_ = c.nc.SetReadDeadline(past)
+	}
+	c.mu.Unlock()
+	if watching {
+		c.wg.Wait()
+		c.deadline = past
+	}
+	c.mu.Lock()
+	c.watching = false
+	gone, timedOut = c.gone, c.timedOut
+	c.mu.Unlock()
+	return gone, timedOut
+}
+
+// moved notes that bytes have passed.
+func (c *conn) moved() { c.progress.Store(time.Now().UnixNano()) }
+
+// linger ends the connection so that an answer which the client has not read
+// yet is not lost to a reset: what the client still sends is read for a while.
+func (c *conn) linger() {
+	cw, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || cw.CloseWrite() != nil {
+		return
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(2 * time.Second))
+	buf := copyBufs.Get().(*[]byte)
+	defer copyBufs.Put(buf)
+	for range 1024 {
+		if _, err := c.nc.Read(*buf); err != nil {
+			return
+		}
+	}
+}

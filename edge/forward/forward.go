@@ -1,0 +1,317 @@
+// Package forward carries a public request to the local service behind a
+// tunnel and the answer back.
+//
+// There is one exchange path. A front end yields a request: the HTTP/1.1 loop
+// of a connection ([conn]), the HTTP/2 handler, or a replay, which is a client
+// in memory in front of the same loop. The route's back end is a
+// [tunnel.Opener]: the tunnel's session, or a server in this process
+// ([Listener]). What passes is recorded in between, never held up.
+//
+// Over HTTP/1 the head is passed on line by line as it came, less what ends at
+// a proxy, and the body in the framing it came in. Nothing on the way looks at
+// net/http, starts a timer or waits for the inspector.
+package forward
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lrok-dev/lrok/edge/http1"
+	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// Config says what a Forwarder works with. Registry, Domain and API are needed.
+type Config struct {
+	Registry *registry.Registry
+	// Domain is the canonical apex: it, api.<Domain> and every host that is no
+	// tunnel but asks for /__lrok/ go to API.
+	Domain string
+	API    http.Handler
+	// Lone makes the only tunnel of the edge answer on loopback addresses too.
+	Lone bool
+	// Scheme is what the public side speaks when no trusted proxy says
+	// otherwise; empty means what the listener speaks.
+	Scheme string
+	// TrustedProxies are the peers whose X-Forwarded-* are believed.
+	TrustedProxies []netip.Prefix
+
+	Limits        http1.Limits
+	HeaderTimeout time.Duration // for a head that has begun; 0 means 10 s
+	IdleTimeout   time.Duration // between two requests; 0 means 120 s
+	BodyTimeout   time.Duration // without a byte in either direction; 0 means 5 min
+
+	Logger *slog.Logger
+}
+
+// A Forwarder serves the public side of an edge.
+type Forwarder struct {
+	cfg    Config
+	api    *Listener // the API, for connections of the HTTP/1.1 loop
+	bridge *Listener // ServeHTTP, for HTTP/1 requests to an HTTP/2 service
+	h2     *Listener // connections that speak HTTP/2
+
+	wg       sync.WaitGroup // connections
+	draining atomic.Bool
+
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	listeners map[net.Listener]struct{}
+}
+
+// New returns a Forwarder that serves nothing yet.
+func New(cfg Config) *Forwarder {
+	if cfg.HeaderTimeout <= 0 {
+		cfg.HeaderTimeout = 10 * time.Second
+	}
+	if cfg.IdleTimeout <= 0 {
+		cfg.IdleTimeout = 120 * time.Second
+	}
+	if cfg.BodyTimeout <= 0 {
+		cfg.BodyTimeout = 5 * time.Minute
+	}
+	if cfg.Limits.Head <= 0 {
+		cfg.Limits.Head = 64 << 10
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Forwarder{
+		cfg: cfg, api: NewListener(), bridge: NewListener(), h2: NewListener(),
+		conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{},
+	}
+}
+
+// Run serves what happens inside the process and watches over the connections
+// until ctx ends. It is to run as long as any [Forwarder.Serve].
+func (f *Forwarder) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	serve := func(l net.Listener, h http.Handler) *http.Server {
+		var protocols http.Protocols
+		protocols.SetHTTP1(true)
+		protocols.SetHTTP2(true)
+		protocols.SetUnencryptedHTTP2(true)
+		s := &http.Server{
+			Handler: h, Protocols: &protocols,
+			ReadHeaderTimeout: f.cfg.HeaderTimeout, IdleTimeout: f.cfg.IdleTimeout,
+			MaxHeaderBytes: f.cfg.Limits.Head,
+			ErrorLog:       slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
+			ConnContext:    saveConn,
+			HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 256},
+		}
+		group.Go(func() { _ = s.Serve(l) })
+		return s
+	}
+	servers := []*http.Server{
+		serve(f.api, f.cfg.API),
+		serve(f.bridge, http.HandlerFunc(f.serveHTTP)),
+		serve(f.h2, http.HandlerFunc(f.serveHTTP)),
+	}
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case now := <-tick.C:
+			f.sweep(now)
+		case <-ctx.Done():
+		}
+	}
+	for _, s := range servers {
+		_ = s.Close()
+	}
+	group.Wait()
+	return nil
+}
+
+type connKey struct{}
+
+// saveConn makes the connection known to serveHTTP.
+func saveConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// Serve accepts public connections from l until l or f is closed. With a TLS
+// configuration it ends TLS on them first and speaks HTTP/2 to clients that ask
+// for it; it sets the configuration's NextProtos.
+func (f *Forwarder) Serve(l net.Listener, config *tls.Config) error {
+	f.mu.Lock()
+	f.listeners[l] = struct{}{}
+	f.mu.Unlock()
+	defer func() { _ = l.Close() }()
+	if config != nil {
+		config = config.Clone()
+		config.NextProtos = []string{"h2", "http/1.1"}
+	}
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if f.draining.Load() || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			var ne net.Error
+			if errors.As(err, &ne) && ne.Timeout() || isTooManyFiles(err) {
+				// Out of descriptors: what is open goes on, new ones wait.
+				f.cfg.Logger.Warn("accept", "err", err)
+				time.Sleep(50 * time.Millisecond)
+				continue
+			}
+			return err
+		}
+		f.wg.Go(func() { f.serveConn(nc, config) })
+	}
+}
+
+func (f *Forwarder) serveConn(nc net.Conn, config *tls.Config) {
+	var state *tls.ConnectionState
+	if config != nil {
+		tc := tls.Server(nc, config)
+		_ = tc.SetDeadline(time.Now().Add(f.cfg.HeaderTimeout))
+		if err := tc.Handshake(); err != nil {
+			f.cfg.Logger.Debug("tls handshake", "remote", nc.RemoteAddr().String(), "err", err)
+			_ = nc.Close()
+			return
+		}
+		_ = tc.SetDeadline(time.Time{})
+		s := tc.ConnectionState()
+		if s.NegotiatedProtocol == "h2" {
+			f.h2.hand(tc)
+			return
+		}
+		nc, state = tc, &s
+	}
+	c := newConn(f, nc, state)
+	c.serve()
+}
+
+// Shutdown stops accepting, closes idle connections and waits for the requests
+// in flight. When ctx ends first, they are cut.
+func (f *Forwarder) Shutdown(ctx context.Context) error {
+	f.draining.Store(true)
+	f.mu.Lock()
+	for l := range f.listeners {
+		_ = l.Close()
+	}
+	for c := range f.conns {
+		c.wake()
+	}
+	f.mu.Unlock()
+	done := make(chan struct{})
+	go func() { f.wg.Wait(); close(done) }()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		f.mu.Lock()
+		for c := range f.conns {
+			c.cut()
+		}
+		f.mu.Unlock()
+		<-done
+	}
+	return err
+}
+
+func (f *Forwarder) add(c *conn) {
+	f.mu.Lock()
+	f.conns[c] = struct{}{}
+	f.mu.Unlock()
+}
+
+func (f *Forwarder) remove(c *conn) {
+	f.mu.Lock()
+	delete(f.conns, c)
+	f.mu.Unlock()
+}
+
+// trusted reports whether ip is a proxy that may say who the client is.
+func (f *Forwarder) trusted(ip netip.Addr) bool {
+	return slices.ContainsFunc(f.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// A route is where a request goes: to a tunnel, or to the API.
+type route struct {
+	tunnel *registry.Tunnel
+	api    bool
+}
+
+// route finds the back end for a canonical host and a request path. Neither is
+// set when the host is nobody's.
+func (f *Forwarder) route(host []byte, path []byte) route {
+	if t, ok := f.cfg.Registry.LookupBytes(host); ok {
+		return route{tunnel: t}
+	}
+	own := hasPrefix(path, "/__lrok/")
+	if f.cfg.Lone && !own && isLoopback(host) {
+		if t, ok := f.cfg.Registry.Only(); ok {
+			return route{tunnel: t}
+		}
+	}
+	domain := f.cfg.Domain
+	if own || string(host) == domain ||
+		len(host) == len(domain)+4 && string(host[:4]) == "api." && string(host[4:]) == domain {
+		return route{api: true}
+	}
+	return route{}
+}
+
+func hasPrefix(b []byte, s string) bool { return len(b) >= len(s) && string(b[:len(s)]) == s }
+
+func isLoopback(host []byte) bool {
+	switch string(host) {
+	case "localhost", "127.0.0.1", "[::1]":
+		return true
+	}
+	return false
+}
+
+// open returns a stream for t: one that is kept, or a new one. A request that
+// may not be sent twice takes only a stream that was used just now.
+func (f *Forwarder) open(t *registry.Tunnel, peer string, fresh, twice bool, now time.Time) (up tunnel.Conn, reused bool, err error) {
+	if !fresh {
+		if up = t.Pool.Take(now, !twice); up != nil {
+			return up, true, nil
+		}
+	}
+	up, err = t.Open(tunnel.Peer{Tunnel: t.Name, Addr: peer})
+	return up, false, err
+}
+
+// asError returns what to tell the client about a failure towards the local
+// service.
+func asError(err error, local string) *tunnel.Error {
+	var e *tunnel.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &tunnel.Error{
+			Code:    tunnel.CodeUpstreamAborted,
+			Message: local + " closed the connection without an answer",
+			Hint:    "see what the local service logged for this request",
+		}
+	}
+	var he *http1.Error
+	if errors.As(err, &he) {
+		return &tunnel.Error{
+			Code:    tunnel.CodeUpstreamInvalid,
+			Message: local + " sent an invalid answer: " + he.Message,
+			Hint:    "is it an HTTP service that speaks plain HTTP/1.1 on this port?",
+		}
+	}
+	return &tunnel.Error{
+		Code:    tunnel.CodeUpstreamAborted,
+		Message: "the connection to " + local + " broke: " + err.Error(),
+		Hint:    "see what the local service logged for this request",
+	}
+}

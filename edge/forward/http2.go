@@ -1,0 +1,624 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lrok-dev/lrok/edge/http1"
+	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// serveHTTP is the front end for HTTP/2, and the way to a local service that
+// speaks HTTP/2. Field names are lower case and their order is the server's:
+// HTTP/2 keeps neither on the way here.
+func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &request{f: f, w: w, r: r, started: time.Now(), scheme: "http"}
+	if p, ok := r.Context().Value(connKey{}).(*pipe); ok {
+		// From the HTTP/1.1 loop, which has recorded the request and said who
+		// the client is.
+		x.bridged = true
+		t, ok := f.cfg.Registry.Tunnel(p.tunnel)
+		if !ok {
+			x.fail(&tunnel.Error{Code: tunnel.CodeTunnelNotFound, Message: "the tunnel was closed"})
+			return
+		}
+		x.tunnel = t
+		x.roundTrip()
+		return
+	}
+	if r.TLS != nil {
+		x.scheme = "https"
+	}
+	if f.cfg.Scheme != "" {
+		x.scheme = f.cfg.Scheme
+	}
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		x.peerIP = ap.Addr().Unmap()
+		x.trusted = f.trusted(x.peerIP)
+	}
+	host, err := http1.AppendHost(nil, r.Host)
+	if err != nil || r.Method == http.MethodConnect {
+		e := http1.ErrHost
+		if r.Method == http.MethodConnect {
+			e = errConnect
+		}
+		x.write(e.Status, &tunnel.Error{Code: e.Code, Message: e.Message})
+		return
+	}
+	switch to := f.route(host, []byte(r.URL.Path)); {
+	case to.api:
+		f.cfg.API.ServeHTTP(w, r)
+		return
+	case to.tunnel == nil:
+		x.fail(&tunnel.Error{
+			Code:    tunnel.CodeTunnelNotFound,
+			Message: "no tunnel is called " + string(host),
+			Hint:    "start it: lrok http <port> --hint " + firstLabel(host),
+		})
+		return
+	default:
+		x.tunnel = to.tunnel
+	}
+	x.tunnel.Counters.Requests.Add(1)
+	x.record()
+	if x.tunnel.Claim.UpstreamProto == "h2c" || isGRPC(r.Header.Get("Content-Type")) {
+		x.roundTrip()
+		return
+	}
+	x.exchange()
+}
+
+func isGRPC(contentType string) bool {
+	kind, ok := strings.CutPrefix(contentType, "application/grpc")
+	return ok && (kind == "" || kind[0] == '+' || kind[0] == ';')
+}
+
+// A request is one exchange that came over HTTP/2 or goes to HTTP/2.
+type request struct {
+	f       *Forwarder
+	w       http.ResponseWriter
+	r       *http.Request
+	tunnel  *registry.Tunnel
+	rec     *inspector.Record
+	started time.Time
+	peerIP  netip.Addr
+	trusted bool
+	bridged bool
+	scheme  string
+	wrote   bool // the response head has been sent
+}
+
+// client is who sent the request, as [conn.client].
+func (x *request) client() string {
+	if !x.trusted {
+		return x.r.RemoteAddr
+	}
+	return x.f.clientOf(x.r.RemoteAddr, func(yield func(string) bool) {
+		for _, line := range slices.Backward(x.r.Header["X-Forwarded-For"]) {
+			if !yield(line) {
+				return
+			}
+		}
+	})
+}
+
+func (x *request) record() {
+	if x.tunnel.Claim.NoInspect {
+		return
+	}
+	r := x.r
+	header := []inspector.Field{{Name: "host", Value: r.Host}}
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		for _, v := range r.Header[name] {
+			header = append(header, inspector.Field{Name: strings.ToLower(name), Value: v})
+		}
+	}
+	scheme, version := x.scheme, ""
+	if x.trusted && r.Header.Get("X-Forwarded-Proto") == "https" {
+		scheme = "https"
+	}
+	if r.TLS != nil {
+		version = "TLS 1.3"
+		if r.TLS.Version == 0x0303 {
+			version = "TLS 1.2"
+		}
+	}
+	x.rec = x.tunnel.Ring.Begin(inspector.Start{
+		Header: header, Method: r.Method, Path: r.RequestURI, Scheme: scheme, Host: r.Host,
+		Proto: r.Proto, Remote: x.client(), TLS: version, Accepted: x.started,
+	})
+}
+
+// write gives the edge's own answer.
+func (x *request) write(status int, e *tunnel.Error) {
+	kind, body := ownBody(status, e, strings.Contains(x.r.Header.Get("Accept"), "text/html"))
+	h := x.w.Header()
+	clear(h)
+	for _, field := range ownFields(status, e, kind) {
+		h.Set(field[0], field[1])
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	x.w.WriteHeader(status)
+	if x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(body)
+	}
+	if x.rec != nil {
+		recordOwn(x.rec, appendOwn(nil, status, e, strings.HasPrefix(kind, "text/html"), false), status, e)
+	}
+}
+
+// fail ends an exchange without an answer from the local service.
+func (x *request) fail(err error) {
+	if x.r.Context().Err() != nil {
+		x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
+		return
+	}
+	local := "the service"
+	if x.tunnel != nil {
+		local = x.tunnel.Claim.Local
+	}
+	e := asError(err, local)
+	if !x.wrote {
+		x.write(statusOf(e.Code), e)
+		return
+	}
+	x.rec.End(inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamAborted, Detail: e.Message})
+	panic(http.ErrAbortHandler) // net/http's way to reset the stream
+}
+
+// forwardHeader returns the header that goes to the local service, with lower
+// case names.
+func (x *request) forwardHeader() []inspector.Field {
+	r := x.r
+	var out []inspector.Field
+	listed := strings.ToLower(strings.Join(r.Header["Connection"], ","))
+	var forwardedFor []string
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		lower := strings.ToLower(name)
+		switch lower {
+		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length", "expect", "host":
+			continue
+		case "te":
+			if !slices.Contains(r.Header[name], "trailers") {
+				continue
+			}
+		}
+		if lower != "te" && http1.HasToken([]byte(listed), lower) {
+			continue
+		}
+		if !x.bridged && isForwarding(lower) {
+			if !x.trusted || strings.Contains(lower, "_") {
+				continue
+			}
+			if lower == "x-forwarded-for" {
+				forwardedFor = r.Header[name]
+				continue
+			}
+		}
+		for _, v := range r.Header[name] {
+			out = append(out, inspector.Field{Name: lower, Value: v})
+		}
+	}
+	if x.bridged {
+		return out
+	}
+	out = append(out, inspector.Field{Name: "x-forwarded-for", Value: strings.Join(append(slices.Clone(forwardedFor), x.peerIP.String()), ", ")})
+	if !x.trusted || r.Header.Get("X-Forwarded-Host") == "" {
+		out = append(out, inspector.Field{Name: "x-forwarded-host", Value: r.Host})
+	}
+	if !x.trusted || r.Header.Get("X-Forwarded-Proto") == "" {
+		out = append(out, inspector.Field{Name: "x-forwarded-proto", Value: x.scheme})
+	}
+	return out
+}
+
+// isForwarding reports whether a lower case name is one in which proxies
+// describe the client, or its twin with underscores.
+func isForwarding(name string) bool {
+	name = strings.ReplaceAll(name, "_", "-")
+	return name == "forwarded" || name == "x-real-ip" || strings.HasPrefix(name, "x-forwarded") || strings.HasPrefix(name, "x-original-")
+}
+
+// host is the Host that the local service sees.
+func (x *request) host() string {
+	switch h := x.tunnel.Claim.HostHeader; h {
+	case "":
+		return x.r.Host
+	case "rewrite":
+		return localHost(x.tunnel.Claim.Local)
+	default:
+		return h
+	}
+}
+
+// exchange passes the request on over HTTP/1.1.
+func (x *request) exchange() {
+	r := x.r
+	hasBody := r.ContentLength != 0
+	twice := idempotent([]byte(r.Method)) && !hasBody
+	for fresh := false; ; fresh = true {
+		up, reused, err := x.f.open(x.tunnel, x.client(), fresh, twice, x.started)
+		if err != nil {
+			x.fail(err)
+			return
+		}
+		x.rec.Opened(reused)
+		again := x.over(up, reused, twice, hasBody)
+		if !again {
+			return
+		}
+	}
+}
+
+// over runs the exchange on up, which it closes or gives back. It asks for
+// another stream when this one was dead and nothing can happen twice.
+func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool) {
+	r := x.r
+	keep := false
+	stop := context.AfterFunc(r.Context(), func() { _ = up.Close() })
+	var pumped chan error
+	defer func() {
+		stop()
+		if !keep {
+			_ = up.Close()
+		}
+		if pumped != nil {
+			_ = r.Body.Close() // ends the pump's Read
+			<-pumped
+		}
+	}()
+
+	chunked := r.ContentLength < 0
+	head := []byte(r.Method + " " + r.RequestURI + " HTTP/1.1\r\n")
+	head = appendField(head, "host", []byte(x.host()))
+	for _, f := range x.forwardHeader() {
+		head = appendField(head, f.Name, []byte(f.Value))
+	}
+	switch {
+	case chunked:
+		head = append(head, "transfer-encoding: chunked\r\n"...)
+		if len(r.Trailer) > 0 {
+			head = appendField(head, "trailer", []byte(strings.Join(slices.Sorted(maps.Keys(r.Trailer)), ", ")))
+		}
+	case r.ContentLength > 0 || r.Header.Get("Content-Length") != "":
+		head = appendField(head, "content-length", strconv.AppendInt(nil, r.ContentLength, 10))
+	}
+	head = append(head, "\r\n"...)
+	x.tunnel.Counters.BytesIn.Add(int64(len(head)))
+	_, err := up.Write(head)
+	if err == nil && hasBody {
+		pumped = make(chan error, 1)
+		go func() { pumped <- x.pump(up, chunked); close(pumped) }()
+	}
+
+	buf := copyBufs.Get().(*[]byte)
+	defer copyBufs.Put(buf)
+	var resp http1.Response
+	m, n := 0, 0
+	if err == nil {
+		m, n, err = x.readAnswer(up, &resp, *buf)
+	}
+	if err != nil {
+		if reused && twice && n == 0 && r.Context().Err() == nil {
+			return true
+		}
+		x.fail(err)
+		return false
+	}
+	surplus, err := x.pass(up, &resp, *buf, m, n, reused)
+	if err != nil {
+		if r.Context().Err() != nil {
+			x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
+			return false
+		}
+		x.fail(err)
+		return false
+	}
+	whole := true
+	if pumped != nil {
+		select {
+		case err := <-pumped:
+			whole = err == nil
+		default:
+			whole = false // answered before it was read: the rest is nobody's
+		}
+	}
+	x.rec.End(inspector.Ending{})
+	if stop() && whole && !surplus && !resp.Close && !resp.Pinned && resp.Framing != http1.UntilClose {
+		keep = true
+		x.tunnel.Pool.Put(up, time.Now(), time.Duration(resp.KeepAlive)*time.Second)
+	}
+	return false
+}
+
+// pump copies the request body to the local service.
+func (x *request) pump(up tunnel.Conn, chunked bool) error {
+	buf := copyBufs.Get().(*[]byte)
+	defer copyBufs.Put(buf)
+	var out []byte
+	for {
+		n, err := x.r.Body.Read(*buf)
+		if n > 0 {
+			_, _ = x.rec.RequestBody().Write((*buf)[:n])
+			x.tunnel.Counters.BytesIn.Add(int64(n))
+			p := (*buf)[:n]
+			if chunked {
+				out = http1.AppendChunkHeader(out[:0], n)
+				out = append(out, p...)
+				out = append(out, "\r\n"...)
+				p = out
+			}
+			if _, err := up.Write(p); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			if !chunked {
+				return nil
+			}
+			var trailer []byte
+			fields := headerFields(x.r.Trailer)
+			for _, f := range fields {
+				trailer = appendField(trailer, f.Name, []byte(f.Value))
+			}
+			x.rec.Trailers(fields, nil)
+			_, err := up.Write(http1.AppendLastChunk(nil, trailer))
+			return err
+		}
+		if err != nil {
+			_ = up.Close()
+			return err
+		}
+	}
+}
+
+func headerFields(h http.Header) []inspector.Field {
+	var out []inspector.Field
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, v := range h[name] {
+			out = append(out, inspector.Field{Name: strings.ToLower(name), Value: v})
+		}
+	}
+	return out
+}
+
+func (x *request) readAnswer(up tunnel.Conn, resp *http1.Response, buf []byte) (m, n int, err error) {
+	for {
+		if n > 0 {
+			m, err = http1.ParseResponse(resp, buf[:n], x.f.cfg.Limits, []byte(x.r.Method))
+			if err != nil {
+				return 0, n, err
+			}
+			if m > 0 && resp.Interim() {
+				x.rec.Interim(resp.Status)
+				if resp.Status != http.StatusContinue {
+					x.header(resp)
+					x.w.WriteHeader(resp.Status)
+					clear(x.w.Header())
+				}
+				n = copy(buf, buf[m:n])
+				continue
+			}
+			if m > 0 {
+				return m, n, nil
+			}
+		}
+		if n == len(buf) {
+			return 0, n, http1.ErrHeadTooLarge
+		}
+		k, err := up.Read(buf[n:])
+		n += k
+		if k == 0 && err != nil {
+			if errors.Is(err, io.EOF) && n > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, n, err
+		}
+	}
+}
+
+// header puts the fields of resp into the response's header.
+func (x *request) header(resp *http1.Response) {
+	h := x.w.Header()
+	for i := range resp.Fields {
+		f := &resp.Fields[i]
+		if f.Hop || f.Kind == http1.KindTransferEncoding {
+			continue
+		}
+		name := http.CanonicalHeaderKey(string(f.Name))
+		h[name] = append(h[name], string(f.Value))
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // or net/http would guess one
+	}
+}
+
+// pass sends the answer on.
+func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n int, reused bool) (surplus bool, err error) {
+	if resp.Status == http.StatusSwitchingProtocols {
+		return false, &http1.Error{Status: 502, Code: tunnel.CodeUpstreamInvalid, Message: "it switched protocols without being asked"}
+	}
+	kind := inspector.HTTP
+	if resp.EventStream {
+		kind = inspector.SSE
+	}
+	a := inspector.Answer{Head: buf[:m], Status: resp.Status, Reason: string(resp.Reason), Kind: kind}
+	if d, ok := up.(interface{ Dial() time.Duration }); ok && !reused {
+		a.Dial = d.Dial()
+	}
+	x.rec.Answered(a)
+	if kind == inspector.SSE {
+		x.rec.Show()
+	}
+	x.header(resp)
+	x.wrote = true
+	x.w.WriteHeader(resp.Status)
+	rc := http.NewResponseController(x.w)
+	var body http1.Body
+	body.Reset(resp.Framing, resp.Length)
+	sink := &tee{x: x}
+	for {
+		part := buf[m:n]
+		var k int
+		if len(part) > 0 && !body.Done() {
+			if k, _, err = body.Scan(part, sink); err != nil {
+				return false, err
+			}
+			if sink.err != nil {
+				return false, sink.err
+			}
+		}
+		if body.Done() {
+			fields := trailerFields(body.Trailer())
+			for _, f := range fields {
+				x.w.Header().Add(http.TrailerPrefix+f.Name, f.Value)
+			}
+			x.rec.Trailers(nil, fields)
+			return k < len(part), nil
+		}
+		_ = rc.Flush()
+		m = 0
+		n, err = up.Read(buf)
+		if n == 0 && err != nil {
+			if errors.Is(err, io.EOF) {
+				err = body.EOF()
+				if err == nil {
+					return false, nil
+				}
+			}
+			return false, err
+		}
+	}
+}
+
+// A tee writes response data to the client and to the record. Its error is
+// kept: what follows a body ignores errors of where its data goes.
+type tee struct {
+	x   *request
+	err error
+}
+
+func (t *tee) Write(p []byte) (int, error) {
+	_, _ = t.x.rec.ResponseBody().Write(p)
+	t.x.tunnel.Counters.BytesOut.Add(int64(len(p)))
+	if t.err == nil {
+		_, t.err = t.x.w.Write(p)
+	}
+	return len(p), nil
+}
+
+// roundTrip passes the request on over HTTP/2, which gRPC needs.
+func (x *request) roundTrip() {
+	r := x.r
+	u, err := url.ParseRequestURI(r.RequestURI)
+	if err != nil {
+		u = &url.URL{Opaque: r.RequestURI}
+	}
+	u.Scheme, u.Host = "http", x.tunnel.Host
+	header := http.Header{}
+	for _, f := range x.forwardHeader() {
+		header.Add(f.Name, f.Value)
+	}
+	if header.Get("User-Agent") == "" {
+		header["User-Agent"] = nil // or net/http would add one
+	}
+	out := (&http.Request{
+		Method: r.Method, URL: u, Host: x.host(), Header: header,
+		Body: &recorded{r.Body, x}, ContentLength: r.ContentLength, Trailer: r.Trailer,
+	}).WithContext(r.Context())
+	if r.ContentLength == 0 {
+		out.Body = http.NoBody
+	}
+	t := x.tunnel
+	transport := t.Pool.HTTP2(func() (net.Conn, error) {
+		return t.Open(tunnel.Peer{Tunnel: t.Name, Addr: x.client()})
+	})
+	x.rec.Opened(false)
+	res, err := transport.RoundTrip(out)
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	defer func() { _ = res.Body.Close() }()
+	kind := inspector.HTTP
+	switch contentType := res.Header.Get("Content-Type"); {
+	case isGRPC(contentType):
+		kind = inspector.GRPC
+	case strings.HasPrefix(contentType, "text/event-stream"):
+		kind = inspector.SSE
+	}
+	x.rec.Answered(inspector.Answer{Header: headerFields(res.Header), Status: res.StatusCode, Reason: http.StatusText(res.StatusCode), Kind: kind})
+	h := x.w.Header()
+	for name, values := range res.Header {
+		switch name {
+		case "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer":
+			continue
+		}
+		h[name] = values
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil
+	}
+	for name := range res.Trailer {
+		h.Add("Trailer", name)
+	}
+	x.wrote = true
+	x.w.WriteHeader(res.StatusCode)
+	rc := http.NewResponseController(x.w)
+	_ = rc.Flush()
+	buf := copyBufs.Get().(*[]byte)
+	defer copyBufs.Put(buf)
+	sink := &tee{x: x}
+	for {
+		n, err := res.Body.Read(*buf)
+		if n > 0 {
+			_, _ = sink.Write((*buf)[:n])
+			if sink.err != nil {
+				x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
+				return
+			}
+			_ = rc.Flush()
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			x.fail(err)
+			return
+		}
+	}
+	announced := h["Trailer"]
+	for name, values := range res.Trailer {
+		if !slices.Contains(announced, name) {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = values
+	}
+	x.rec.Trailers(headerFields(r.Trailer), headerFields(res.Trailer))
+	x.rec.End(inspector.Ending{})
+}
+
+// A recorded body is captured while it is read.
+type recorded struct {
+	io.ReadCloser
+	x *request
+}
+
+func (b *recorded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	_, _ = b.x.rec.RequestBody().Write(p[:n])
+	b.x.tunnel.Counters.BytesIn.Add(int64(n))
+	return n, err
+}
