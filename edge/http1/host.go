@@ -3,6 +3,7 @@ package http1
 import (
 	"bytes"
 	"net/netip"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -55,7 +56,7 @@ func appendHost(dst, b []byte) ([]byte, error) {
 func appendIDNA(dst, name []byte) ([]byte, error) {
 	// Each character of the name becomes at least a byte of the result; longer
 	// input is refused before idna works on it.
-	if len(name) > 4*maxHost {
+	if len(name) > 4*maxHost || !utf8.Valid(name) {
 		return dst, ErrHost
 	}
 	// The dots of other scripts become '.', one at the end among them, which
