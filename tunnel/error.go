@@ -1,5 +1,7 @@
 package tunnel
 
+import "errors"
+
 // An Error is what a person or a peer is told: a stable code, one plain
 // sentence and the step that fixes it. Anything else stays inside the process.
 type Error struct {
@@ -34,3 +36,11 @@ const (
 	CodeClientAborted   = "client_aborted"
 	CodeTooManyStreams  = "too_many_streams"
 )
+
+// outside keeps everything but an *Error inside the process.
+func outside(err error) *Error {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: CodeInternal, Message: "internal error"}
+}

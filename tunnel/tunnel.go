@@ -107,6 +107,7 @@ type Conn interface {
 type Peer struct {
 	Tunnel string // the tunnel's name
 	Addr   string // the public client's address
+	Kind   Kind   // what the stream carries; empty is HTTP
 }
 
 // An Opener yields streams to one local service: an agent's session, the

@@ -1,0 +1,147 @@
+package tunnel
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// EdgeConfig is what Accept needs to know. All sessions share it.
+type EdgeConfig struct {
+	TLS     *tls.Config   // certificates; the protocol and TLS 1.3 are Accept's
+	Streams int           // open at once in a session; 0 is DefaultStreams
+	Ping    time.Duration // between pings; 0 is PingEvery
+	Dead    time.Duration // without a byte; 0 is DeadAfter
+	Logger  *slog.Logger  // nil discards
+
+	// API gets each stream of kind api; its RemoteAddr is the agent's. It
+	// must not block, and whoever takes the connection closes it. Nil
+	// refuses them.
+	API func(*Session, net.Conn)
+	// Claim decides a claim that comes after the Welcome, Release ends a
+	// tunnel. Nil refuses. Claim may take its time, Release must not.
+	Claim   func(*Session, Claim) (Grant, error)
+	Release func(s *Session, name string)
+}
+
+// edgeBacklog is how many streams the edge may have opened that the agent has
+// not acknowledged; one more waits. An agent takes that many at once.
+const edgeBacklog = 512
+
+// A Pending is an agent that has said hello and waits for its welcome. One of
+// Accept, Refuse and Close is called.
+type Pending struct {
+	Hello  Hello
+	config *EdgeConfig
+	tls    *tls.Conn
+	wire   *wire
+}
+
+// Accept makes the TLS handshake as the edge and reads the first frame, in
+// HelloTimeout together. It closes conn on an error.
+func Accept(conn net.Conn, config *EdgeConfig) (*Pending, error) {
+	conn.SetDeadline(time.Now().Add(HelloTimeout))
+	w := newWire(conn)
+	p := &Pending{config: config, wire: w, tls: tls.Server(w, edgeTLS(config.TLS))}
+	if err := p.tls.Handshake(); err != nil {
+		w.Close()
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	h, err := readHello(p.tls)
+	if err != nil {
+		if e := (*Error)(nil); errors.As(err, &e) {
+			p.Refuse(e)
+		}
+		w.Close()
+		return nil, fmt.Errorf("read hello: %w", err)
+	}
+	conn.SetDeadline(time.Time{})
+	p.Hello = h
+	return p, nil
+}
+
+func edgeTLS(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.MinVersion = tls.VersionTLS13
+	c.NextProtos = []string{ALPN}
+	commonTLS(c)
+	// Sessions live for days; tickets would be bytes for nothing.
+	c.SessionTicketsDisabled = true
+	return c
+}
+
+// commonTLS asks for whole records from the first byte on: the records of a
+// flush leave in one call anyway.
+func commonTLS(c *tls.Config) { c.DynamicRecordSizingDisabled = true }
+
+// RemoteAddr is the agent's address.
+func (p *Pending) RemoteAddr() net.Addr { return p.wire.RemoteAddr() }
+
+// Accept sends the welcome and starts the session, which the caller runs.
+func (p *Pending) Accept(w Welcome) (*Session, error) {
+	w.Version = min(p.Hello.Version, Version)
+	if w.Limits.Streams = p.config.Streams; w.Limits.Streams <= 0 {
+		w.Limits.Streams = DefaultStreams
+	}
+	if err := p.send(w); err != nil {
+		p.wire.Close()
+		return nil, fmt.Errorf("send welcome: %w", err)
+	}
+	l := newLink(p.tls, p.wire)
+	s := newSession(l, p.config.Logger)
+	s.edge, s.hello, s.welcome = p.config, p.Hello, w
+	s.hello.Key = ""
+	s.streams = w.Limits.Streams
+	if p.config.Ping > 0 {
+		s.ping = p.config.Ping
+	}
+	if p.config.Dead > 0 {
+		s.dead = p.config.Dead
+	}
+	go l.flusher() // ends with the session: yamux closes the link, which waits for it
+	mux, err := yamux.Server(l, s.muxConfig(edgeBacklog))
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	s.mux = mux
+	return s, nil
+}
+
+// Refuse tells the agent why not and closes the connection. It waits a moment
+// for the agent to read that.
+func (p *Pending) Refuse(e *Error) error {
+	defer p.wire.Close()
+	if err := p.send(Welcome{Version: Version, Error: e}); err != nil {
+		return err
+	}
+	// Closing with bytes unread would reset the connection and could lose the
+	// answer.
+	p.tls.CloseWrite()
+	p.wire.SetReadDeadline(time.Now().Add(lingering))
+	var b [256]byte
+	for {
+		if _, err := p.wire.Read(b[:]); err != nil {
+			return nil
+		}
+	}
+}
+
+func (p *Pending) send(w Welcome) error {
+	p.wire.SetWriteDeadline(time.Now().Add(HelloTimeout))
+	p.wire.cork()
+	err := writeWelcome(p.tls, w)
+	if e := p.wire.uncork(); err == nil {
+		err = e
+	}
+	p.wire.SetWriteDeadline(time.Time{})
+	return err
+}
+
+// Close closes the connection without an answer.
+func (p *Pending) Close() error { return p.wire.Close() }

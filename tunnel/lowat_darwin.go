@@ -1,0 +1,15 @@
+package tunnel
+
+import (
+	"net"
+	"syscall"
+)
+
+// limitUnsent sets TCP_NOTSENT_LOWAT: what waits for the line waits in our
+// queue, where a small answer overtakes, and not in the kernel's.
+func limitUnsent(conn net.Conn) {
+	const tcpNotsentLowat = 0x201
+	setTCPOption(conn, func(fd uintptr) {
+		syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotsentLowat, unsent)
+	})
+}

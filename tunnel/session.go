@@ -1,0 +1,593 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// Defaults of both halves.
+const (
+	DefaultStreams = 2048             // that the edge opens at once in a session
+	PingEvery      = 10 * time.Second // between pings
+	DeadAfter      = 20 * time.Second // without a byte
+)
+
+const (
+	// window is how much of a stream may be on its way or unread. yamux knows
+	// no sum over streams; what moves much should not stay in a session.
+	window = 1 << 20
+	// writeTimeout is how long a frame waits for its turn. A link that takes
+	// nothing at all is found dead long before; this is for many streams that
+	// share a slow one.
+	writeTimeout = time.Minute
+	// apiStreams is how many streams an agent may have open besides the
+	// control stream.
+	apiStreams = 8
+	// strayStreams is how many more it may have opened, refused and not yet
+	// forgotten. Beyond that it is hostile.
+	strayStreams = 64
+	// headerTimeout is how long the header of a stream may take.
+	headerTimeout = 10 * time.Second
+)
+
+// A Session is one agent connection, either half of it.
+type Session struct {
+	link *link
+	mux  *yamux.Session
+	log  *slog.Logger
+
+	edge  *EdgeConfig  // set on the edge's half
+	agent *AgentConfig // set on the agent's half
+
+	hello   Hello
+	welcome Welcome
+	streams int // most that the edge opens at once
+	ping    time.Duration
+	dead    time.Duration
+
+	open   atomic.Int64 // streams that we opened and did not close
+	api    atomic.Int64 // streams of kind api that the agent has open
+	claims atomic.Int64
+	rtt    atomic.Int64
+
+	table struct {
+		sync.Mutex
+		m      map[uint32]*Stream
+		theirs int
+	}
+
+	control    *Stream
+	controlled chan struct{} // closed when control is set
+	telling    sync.Mutex    // one message at a time
+
+	asks struct {
+		sync.Mutex
+		last uint64
+		open map[uint64]chan message
+	}
+
+	group group // what Run waits for
+
+	end  sync.Once
+	done chan struct{} // closed when the session has ended
+	err  error         // why, set before done is closed; nil after Close
+}
+
+func newSession(l *link, logger *slog.Logger) *Session {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Session{
+		link:       l,
+		log:        logger,
+		streams:    DefaultStreams,
+		ping:       PingEvery,
+		dead:       DeadAfter,
+		controlled: make(chan struct{}),
+		done:       make(chan struct{}),
+	}
+	s.table.m = make(map[uint32]*Stream)
+	l.in, l.out = s.arrives, s.leaves
+	return s
+}
+
+func (s *Session) muxConfig(backlog int) *yamux.Config {
+	return &yamux.Config{
+		AcceptBacklog:          backlog,
+		KeepAliveInterval:      time.Hour, // off, but it must be set
+		ConnectionWriteTimeout: writeTimeout,
+		MaxStreamWindowSize:    window,
+		Logger:                 muxLog{s.log},
+	}
+}
+
+// Run serves the session until it ends or ctx is done, waits for everything
+// it started and returns why it ended: nil after Close or ctx. It is called
+// once.
+func (s *Session) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	s.group.Go(s.pinger)
+	watch := s.watch()
+	defer watch.Stop()
+	if s.agent != nil {
+		s.group.Go(s.listener)
+	}
+	for {
+		st, err := s.accept()
+		if err != nil {
+			s.stop(err, 0)
+			break
+		}
+		if s.edge != nil && s.control == nil {
+			s.control = st
+			close(s.controlled)
+			s.group.Go(s.listener)
+			continue
+		}
+		s.group.Go(func() { s.serve(st) })
+	}
+	s.group.wait()
+	return s.Err()
+}
+
+// A group starts goroutines until somebody waits for them.
+type group struct {
+	mu     sync.Mutex
+	waited bool
+	wg     sync.WaitGroup
+}
+
+// Go reports whether f was started.
+func (g *group) Go(f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.waited {
+		g.wg.Go(f)
+	}
+	return !g.waited
+}
+
+// wait returns when all have ended. They may start others until then.
+func (g *group) wait() {
+	g.wg.Wait()
+	g.mu.Lock()
+	g.waited = true
+	g.mu.Unlock()
+	g.wg.Wait()
+}
+
+func (s *Session) listener() {
+	if err := s.listen(); err != nil {
+		s.stop(err, 0)
+	}
+}
+
+// pinger pings until the session ends. The first ping also opens the agent's
+// control stream.
+func (s *Session) pinger() {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-s.done:
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), s.dead)
+		_, err := s.Ping(ctx)
+		cancel()
+		if err != nil {
+			s.log.Debug("ping", "err", err)
+		}
+		t.Reset(s.ping)
+	}
+}
+
+// watch ends the session when its link is dead. It needs no goroutine while
+// there is nothing to do.
+func (s *Session) watch() *time.Timer {
+	var t *time.Timer
+	var mu sync.Mutex
+	mu.Lock()
+	defer mu.Unlock()
+	t = time.AfterFunc(s.dead, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		quiet := max(s.link.silence(), s.link.stalled())
+		if quiet >= s.dead {
+			s.stop(fmt.Errorf("the link is dead: nothing in %v", s.dead), 0)
+			return
+		}
+		t.Reset(s.dead - quiet)
+	})
+	return t
+}
+
+func (s *Session) accept() (*Stream, error) {
+	m, err := s.mux.AcceptStream()
+	if err != nil {
+		return nil, err
+	}
+	s.table.Lock()
+	defer s.table.Unlock()
+	st := s.table.m[m.StreamID()]
+	if st == nil {
+		return nil, fmt.Errorf("stream %d was not announced", m.StreamID())
+	}
+	st.mux = m
+	return st, nil
+}
+
+// serve answers a stream that the other side opened.
+func (s *Session) serve(st *Stream) {
+	if s.edge != nil {
+		// Nothing of ours follows soon that could take the acknowledgement along.
+		s.link.push()
+	}
+	st.SetReadDeadline(time.Now().Add(headerTimeout))
+	h, err := readHeader(st)
+	if err != nil {
+		s.log.Debug("stream header", "err", err)
+		st.Close()
+		return
+	}
+	st.SetReadDeadline(time.Time{})
+	st.header = h
+	if s.edge != nil {
+		s.serveAgent(st)
+		return
+	}
+	s.serveEdge(st)
+}
+
+func (s *Session) serveAgent(st *Stream) {
+	if st.header.kind != kindAPI || s.edge.API == nil {
+		st.Close()
+		return
+	}
+	if s.api.Add(1) > apiStreams {
+		s.api.Add(-1)
+		st.Close()
+		return
+	}
+	s.edge.API(s, &apiConn{Stream: st})
+}
+
+// An apiConn gives its place back when it is closed.
+type apiConn struct {
+	*Stream
+	once sync.Once
+}
+
+func (c *apiConn) Close() error {
+	c.once.Do(func() { c.session.api.Add(-1) })
+	return c.Stream.Close()
+}
+
+func (s *Session) serveEdge(st *Stream) {
+	switch {
+	case st.header.kind == kindProbe:
+		st.Connected(0)
+		st.CloseWrite()
+		// The edge ends it; until then the status may be on its way.
+		st.SetReadDeadline(time.Now().Add(headerTimeout))
+		io.Copy(io.Discard, st)
+		st.Close()
+	case st.header.peer.Kind == "" || s.agent.Serve == nil:
+		st.Refuse(&Error{Code: CodeUnsupported, Message: "this agent does not know such streams; update it"}, 0)
+		st.Close()
+	default:
+		s.agent.Serve(st)
+	}
+}
+
+// Open returns a stream to the local service of peer.Tunnel, without waiting
+// for the agent. The Conn is a *Stream. Edge only.
+func (s *Session) Open(peer Peer) (Conn, error) {
+	st, err := s.openStream(header{kind: kindByte(peer.Kind), peer: peer})
+	if err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+// Probe sends a stream of kind probe through the agent and back. Edge only.
+func (s *Session) Probe(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	st, err := s.openStream(header{kind: kindProbe})
+	if err != nil {
+		return 0, err
+	}
+	defer st.Close()
+	stop := context.AfterFunc(ctx, func() { st.SetReadDeadline(past) })
+	defer stop()
+	if err := st.await(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return 0, fmt.Errorf("probe: %w", err)
+	}
+	return time.Since(began), nil
+}
+
+// OpenAPI returns a stream to the edge's API. Agent only.
+func (s *Session) OpenAPI() (net.Conn, error) {
+	st, err := s.openStream(header{kind: kindAPI})
+	if err != nil {
+		return nil, err
+	}
+	st.answered.Store(true)
+	return &apiStream{st}, nil
+}
+
+// An apiStream sends its header with the first bytes, whoever comes first.
+type apiStream struct{ *Stream }
+
+func (c *apiStream) Read(p []byte) (int, error) {
+	if err := c.start(nil); err != nil {
+		return 0, err
+	}
+	return c.Stream.Read(p)
+}
+
+func (s *Session) openStream(h header) (*Stream, error) {
+	if s.over() {
+		return nil, s.offline()
+	}
+	limit := s.streams
+	if s.agent != nil {
+		limit = apiStreams
+	}
+	// Streams that were reset stay in yamux's map until the other side sends
+	// something; one that sends nothing must not make it grow for ever.
+	if s.open.Add(1) > int64(limit) || s.mux.NumStreams() > 2*limit+strayStreams {
+		s.open.Add(-1)
+		return nil, &Error{
+			Code:    CodeTooManyStreams,
+			Message: fmt.Sprintf("%d requests are open in this tunnel's session already", limit),
+			Hint:    "try again, or raise the edge's limit on streams",
+		}
+	}
+	m, err := s.mux.OpenStream()
+	if err != nil {
+		s.open.Add(-1)
+		if errors.Is(err, yamux.ErrConnectionWriteTimeout) {
+			// yamux keeps such a stream for ever.
+			s.stop(err, 0)
+		}
+		return nil, s.offline()
+	}
+	s.table.Lock()
+	st := s.table.m[m.StreamID()]
+	st.mux, st.header = m, h
+	s.table.Unlock()
+	return st, nil
+}
+
+func (s *Session) offline() error {
+	return &Error{Code: CodeAgentOffline, Message: "the agent is not connected", Hint: "it comes back by itself"}
+}
+
+// leaves sees a frame on its way out, before the peer can answer it.
+func (s *Session) leaves(f *frame) {
+	flags := f.flags()
+	if f.kind() > frameWindow || flags&(flagSYN|flagRST) == 0 {
+		return
+	}
+	s.table.Lock()
+	defer s.table.Unlock()
+	id := f.id()
+	if flags&flagSYN != 0 {
+		s.table.m[id] = &Stream{session: s, id: id, ours: true}
+	}
+	if flags&flagRST != 0 {
+		// yamux resets what its backlog does not hold, which nobody accepts.
+		s.remove(id)
+	}
+}
+
+// arrives sees a frame before yamux does, and may change its flags.
+func (s *Session) arrives(f *frame) error {
+	if f.kind() == framePing {
+		// yamux starts a goroutine for each.
+		return errors.New("a yamux ping, which this protocol does not use")
+	}
+	flags := f.flags()
+	if f.kind() > frameWindow || f.kind() == frameWindow && flags == 0 {
+		return nil
+	}
+	id := f.id()
+	s.table.Lock()
+	defer s.table.Unlock()
+	if flags&flagSYN != 0 {
+		if err := s.announce(id); err != nil {
+			return err
+		}
+	}
+	st := s.table.m[id]
+	if st == nil {
+		return nil
+	}
+	st.got.Add(uint64(f.body()))
+	if flags&flagACK != 0 {
+		st.acked.Store(true)
+	}
+	if st.rst.Load() {
+		// A reset overtakes what the peer had queued; nothing of that counts.
+		f.setFlags(flags &^ (flagFIN | flagRST))
+		return nil
+	}
+	switch {
+	case flags&flagRST != 0 && st.fin.Load():
+		f.setFlags(flags &^ (flagFIN | flagRST))
+	case flags&flagRST != 0:
+		// yamux would throw away what has arrived and was not read yet, such
+		// as the answer of a service that then closed in anger. To yamux it
+		// is the end; Read knows better.
+		st.cut.Store(true)
+		f.setFlags(flags&^flagRST | flagFIN)
+	case flags&flagFIN != 0:
+		st.fin.Store(true)
+	}
+	if flags&flagRST != 0 {
+		st.rst.Store(true)
+		if st.mux != nil {
+			st.mux.SetWriteDeadline(past)
+		}
+		st.gone()
+	}
+	return nil
+}
+
+// announce is called with the table locked.
+func (s *Session) announce(id uint32) error {
+	// The agent is yamux's client and opens odd streams, the edge even ones.
+	limit := strayStreams
+	odd := uint32(1)
+	if s.agent != nil {
+		limit, odd = 4*s.streams+strayStreams, 0
+	}
+	switch {
+	case id == 0 || id&1 != odd:
+		return fmt.Errorf("stream %d is not the peer's to open", id)
+	case s.table.m[id] != nil:
+		return fmt.Errorf("stream %d was opened twice", id)
+	case s.table.theirs >= limit:
+		return fmt.Errorf("the peer opened more than %d streams", limit)
+	}
+	st := &Stream{session: s, id: id}
+	st.started.Store(true)
+	st.answered.Store(true)
+	s.table.m[id] = st
+	s.table.theirs++
+	return nil
+}
+
+func (s *Session) forget(st *Stream) {
+	s.table.Lock()
+	s.remove(st.id)
+	s.table.Unlock()
+	if st.ours {
+		s.open.Add(-1)
+	}
+}
+
+// remove is called with the table locked.
+func (s *Session) remove(id uint32) {
+	st := s.table.m[id]
+	if st == nil {
+		return
+	}
+	delete(s.table.m, id)
+	if !st.ours {
+		s.table.theirs--
+	}
+}
+
+// stop ends the session, once, and returns when it has ended. With linger it
+// first flushes what was written and gives the peer that long to read it.
+func (s *Session) stop(err error, linger time.Duration) {
+	s.end.Do(func() {
+		s.err = s.reason(err)
+		close(s.done)
+		if linger > 0 {
+			s.link.finish(linger)
+			t := time.NewTimer(linger)
+			select {
+			case <-s.mux.CloseChan():
+			case <-t.C:
+			}
+			t.Stop()
+		}
+		s.mux.Close()
+		s.table.Lock()
+		defer s.table.Unlock()
+		for _, st := range s.table.m {
+			st.gone()
+		}
+	})
+}
+
+func (s *Session) reason(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: the other side closed the connection", ErrEnded)
+	}
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e
+	}
+	return fmt.Errorf("%w: %w", ErrEnded, err)
+}
+
+// lingering is how long Close waits for the peer to take the last bytes.
+const lingering = 500 * time.Millisecond
+
+// Close flushes what was written and ends the session and all its streams. It
+// returns when they have ended; Run may still wait for handlers.
+func (s *Session) Close() error {
+	s.stop(nil, lingering)
+	return nil
+}
+
+// Done is closed when the session ends.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err is why the session ended: nil while it lives and after Close.
+func (s *Session) Err() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return nil
+	}
+}
+
+func (s *Session) over() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// ended is the error of a stream whose session has ended, or is about to.
+func (s *Session) ended() error {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	return ErrEnded
+}
+
+func (s *Session) Hello() Hello         { return s.hello }
+func (s *Session) Welcome() Welcome     { return s.welcome }
+func (s *Session) RemoteAddr() net.Addr { return s.link.RemoteAddr() }
+
+// Streams is how many streams we opened that are not closed.
+func (s *Session) Streams() int { return int(s.open.Load()) }
+
+// muxLog is yamux's logger. It warns of frames for streams that were reset,
+// which here is how it should be, so it speaks to developers only.
+type muxLog struct{ log *slog.Logger }
+
+func (l muxLog) Printf(format string, v ...any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug(strings.TrimSuffix(fmt.Sprintf(format, v...), "\n"))
+	}
+}
+
+func (l muxLog) Print(v ...any)   { l.Printf("%s", fmt.Sprint(v...)) }
+func (l muxLog) Println(v ...any) { l.Printf("%s", fmt.Sprintln(v...)) }

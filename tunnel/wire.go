@@ -1,0 +1,150 @@
+package tunnel
+
+import (
+	"net"
+	"sync"
+)
+
+const (
+	wireSmall = 4 << 10   // read buffer of a quiet link
+	wireLarge = 128 << 10 // read buffer of a busy one, and the most a flush gathers
+)
+
+// A wire is the connection below TLS. It merges the records of one flush into
+// one system call and reads as much as there is with one, through a buffer
+// that is small until reads fill it.
+type wire struct {
+	net.Conn
+
+	buf   []byte // bytes r to w are read and not yet taken
+	r, w  int
+	small int // reads in a row that would have fitted a small buffer
+
+	mu   sync.Mutex
+	hold bool // keep writes until release, or until the next Read
+	auto bool // the handshake: a Read releases, each flight is one call
+	out  []byte
+}
+
+// A block is a pooled buffer; its slack holds the record headers of a flush.
+type block [wireLarge + 4<<10]byte
+
+var blocks = sync.Pool{New: func() any { return new(block) }}
+
+func takeBlock() []byte { return blocks.Get().(*block)[:0] }
+
+// giveBlock takes back what takeBlock gave, whatever its length is now.
+func giveBlock(b []byte) { blocks.Put((*block)(b[:cap(b)])) }
+
+func newWire(conn net.Conn) *wire {
+	limitUnsent(conn)
+	return &wire{Conn: conn, hold: true, auto: true}
+}
+
+// Read is called by one goroutine at a time, which TLS sees to.
+func (c *wire) Read(p []byte) (int, error) {
+	if c.r == c.w {
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.buf[c.r:c.w])
+	c.r += n
+	return n, nil
+}
+
+func (c *wire) fill() error {
+	c.mu.Lock()
+	if c.auto {
+		if err := c.flush(); err != nil {
+			c.mu.Unlock()
+			return err
+		}
+	}
+	c.mu.Unlock()
+	switch {
+	case c.buf == nil:
+		c.buf = make([]byte, wireSmall)
+	case c.w == len(c.buf) && len(c.buf) < wireLarge:
+		c.grow()
+	case len(c.buf) > wireSmall && c.w <= wireSmall:
+		// A few in a row, because traffic comes in bursts; an idle link gets
+		// there with its pings.
+		if c.small++; c.small >= 8 {
+			c.shrink()
+		}
+	default:
+		c.small = 0
+	}
+	n, err := c.Conn.Read(c.buf)
+	c.r, c.w = 0, n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (c *wire) grow() {
+	c.buf, c.small = takeBlock()[:wireLarge], 0
+}
+
+func (c *wire) shrink() {
+	giveBlock(c.buf)
+	c.buf, c.small = make([]byte, wireSmall), 0
+}
+
+func (c *wire) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.hold {
+		return c.Conn.Write(p)
+	}
+	if len(c.out)+len(p) > wireLarge {
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+	}
+	if c.out == nil {
+		c.out = takeBlock()
+	}
+	c.out = append(c.out, p...)
+	return len(p), nil
+}
+
+// cork starts a flush: what TLS writes is kept until uncork. TLS itself may
+// write at other times (a key update, an alert), which then goes out at once.
+func (c *wire) cork() {
+	c.mu.Lock()
+	c.hold, c.auto = true, false
+	c.mu.Unlock()
+}
+
+func (c *wire) uncork() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hold, c.auto = false, false
+	return c.flush()
+}
+
+// flush is called with mu held.
+func (c *wire) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	_, err := c.Conn.Write(c.out)
+	giveBlock(c.out)
+	c.out = nil
+	return err
+}
+
+// Close does not wait for a Write that hangs: closing the connection ends it.
+func (c *wire) Close() error {
+	if c.mu.TryLock() {
+		if c.auto {
+			// The alert of a handshake that failed.
+			c.flush()
+		}
+		c.mu.Unlock()
+	}
+	return c.Conn.Close()
+}
