@@ -1,0 +1,391 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/edge/store"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// Defaults of [Config].
+const (
+	DefaultAgents    = 10_000
+	DefaultStrangers = 2048
+	DefaultPerAddr   = 256
+)
+
+// probeTimeout is how long a new session has to bring a stream through.
+const probeTimeout = 10 * time.Second
+
+// An Authenticator knows whose a key is. Its error is a *[tunnel.Error] of
+// [tunnel.CodeKey] for a key that is refused.
+type Authenticator interface {
+	Authenticate(ctx context.Context, key string) (store.User, store.Key, error)
+}
+
+// Config says what agents connect to.
+type Config struct {
+	TLS      *tls.Config // certificates; everything else is set
+	Store    Authenticator
+	Registry *registry.Registry
+
+	Software string        // told to agents: "lrok 0.1.0"
+	API      string        // base URL of the HTTPS API, told to agents
+	Limits   tunnel.Limits // told to agents; Streams is kept to as well
+
+	Agents    int // connected at once; 0 means DefaultAgents
+	Strangers int // connections whose key is not yet accepted; 0 means DefaultStrangers
+	PerAddr   int // of these from one address; 0 means DefaultPerAddr
+
+	Ping, Dead time.Duration // as in tunnel.EdgeConfig
+
+	Logger *slog.Logger // nil discards
+}
+
+// A Server accepts agents.
+type Server struct {
+	cfg  Config
+	log  *slog.Logger
+	edge tunnel.EdgeConfig
+	gate *gate
+	api  *listener
+
+	wg sync.WaitGroup // what Serve waits for
+
+	mu       sync.Mutex
+	sessions map[*session]struct{}
+	byLink   map[*tunnel.Session]*session
+	draining string // why no agents are taken any more
+}
+
+// New returns a server that does nothing until it is told to serve.
+func New(cfg Config) *Server {
+	s := &Server{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		api:      newListener(),
+		gate:     newGate(orDefault(cfg.Strangers, DefaultStrangers), orDefault(cfg.PerAddr, DefaultPerAddr), time.Now),
+		sessions: make(map[*session]struct{}),
+		byLink:   make(map[*tunnel.Session]*session),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.cfg.Agents = orDefault(cfg.Agents, DefaultAgents)
+	s.edge = tunnel.EdgeConfig{
+		TLS:     cfg.TLS,
+		Streams: cfg.Limits.Streams,
+		Ping:    cfg.Ping,
+		Dead:    cfg.Dead,
+		Logger:  s.log,
+		API:     func(_ *tunnel.Session, c net.Conn) { s.api.put(c) },
+		Claim:   s.claim,
+		Release: s.release,
+	}
+	return s
+}
+
+func orDefault(n, otherwise int) int {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// API returns a listener whose connections are the agents' streams of kind api.
+// The requests on them carry a key like any other. It is closed when Serve
+// returns.
+func (s *Server) API() net.Listener { return s.api }
+
+// Agents returns how many agents are connected.
+func (s *Server) Agents() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
+// Serve accepts agents on ln, which it closes, until ctx ends. Then it ends all
+// sessions and returns when nothing of them is left. It is called once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	defer s.api.Close()
+	defer s.wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	wait := time.Millisecond
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("accept agents: %w", err)
+			}
+			// Out of files, most likely: that passes.
+			s.log.Warn("accept agents", "err", err)
+			if !sleep(ctx, wait) {
+				return nil
+			}
+			wait = min(2*wait, time.Second)
+			continue
+		}
+		wait = time.Millisecond
+		from := prefixOf(conn.RemoteAddr())
+		if !s.gate.enter(from) {
+			s.log.Debug("agent turned away: too many connections without a key", "remote", conn.RemoteAddr().String())
+			_ = conn.Close()
+			continue
+		}
+		s.wg.Go(func() { s.serve(ctx, conn) })
+	}
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Drain takes no more agents and tells those that are here to come back
+// elsewhere once their session ends. It returns when all have been told or ctx
+// ends.
+func (s *Server) Drain(ctx context.Context, reason string) {
+	var told sync.WaitGroup
+	s.mu.Lock()
+	s.draining = reason
+	for se := range s.sessions {
+		told.Add(1)
+		// The session itself keeps Serve waiting as long as it is in the map.
+		s.wg.Go(func() {
+			defer told.Done()
+			<-se.ready
+			if se.link != nil {
+				_ = se.link.Drain(reason) // one that cannot be told sees the end
+			}
+		})
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		told.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// serve takes one connection from its first byte to its end.
+func (s *Server) serve(ctx context.Context, conn net.Conn) {
+	remote := conn.RemoteAddr()
+	log := s.log.With("remote", remote.String())
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+
+	from := prefixOf(remote)
+	leave := sync.OnceFunc(func() { s.gate.leave(from) })
+	defer leave()
+	p, se, refusal := s.meet(ctx, conn, log)
+	if p == nil {
+		return
+	}
+	if refusal != nil {
+		log.Info("agent refused", "code", refusal.Code, "err", refusal)
+		_ = p.Refuse(refusal)
+		return
+	}
+	leave()
+	log = log.With("session", se.id)
+	defer s.forget(se)
+	defer s.cfg.Registry.Release(se)
+	hello := p.Hello
+	grants, refusal := s.cfg.Registry.Claim(ctx, se, se.user.ID, se.instance, se.machine, hello.Claims)
+	if refusal != nil {
+		se.welcomed(nil)
+		log.Info("claims refused", "code", refusal.Code, "err", refusal)
+		_ = p.Refuse(refusal)
+		return
+	}
+	link, err := p.Accept(tunnel.Welcome{
+		Software: s.cfg.Software,
+		Session:  se.id,
+		User:     se.user.Name,
+		Grants:   grants,
+		API:      s.cfg.API,
+		Limits:   s.cfg.Limits,
+	})
+	if err != nil {
+		se.welcomed(nil)
+		log.Info("agent not welcomed", "err", err)
+		return
+	}
+	s.mu.Lock()
+	s.byLink[link] = se
+	s.mu.Unlock()
+	se.welcomed(link)
+	log.Info("agent connected", "user", se.user.Name, "software", clean(hello.Software, 64), "tunnels", names(grants))
+
+	var wg sync.WaitGroup
+	if len(grants) > 0 {
+		wg.Go(func() { s.prove(ctx, link, log) })
+	}
+	err = link.Run(ctx)
+	wg.Wait()
+	log.Info("agent gone", "err", err)
+}
+
+// meet reads an agent's hello and finds out who it is. Without an answer to
+// give, the pending connection is nil and closed already.
+func (s *Server) meet(ctx context.Context, conn net.Conn, log *slog.Logger) (*tunnel.Pending, *session, *tunnel.Error) {
+	from := prefixOf(conn.RemoteAddr())
+	p, err := tunnel.Accept(conn, &s.edge)
+	if err != nil {
+		log.Debug("stranger", "err", err)
+		return nil, nil, nil
+	}
+	key := p.Hello.Key
+	p.Hello.Key = ""
+	user, _, err := s.cfg.Store.Authenticate(ctx, key)
+	if err != nil {
+		var e *tunnel.Error
+		if !errors.As(err, &e) {
+			log.Error("key not looked up", "err", err)
+			return p, nil, &tunnel.Error{Code: tunnel.CodeInternal, Message: "the edge could not look the key up", Hint: "try again; the edge's log says more"}
+		}
+		if !sleep(ctx, s.gate.refused(from)) {
+			_ = p.Close()
+			return nil, nil, nil
+		}
+		return p, nil, e
+	}
+	s.gate.accepted(from)
+	if !validInstance(p.Hello.Instance) {
+		return p, nil, &tunnel.Error{Code: tunnel.CodeBadHello, Message: "the hello names no agent: instance must be 16 bytes in hex", Hint: "update lrok on this machine"}
+	}
+	se := &session{
+		id:       "ses_" + randomHex(8),
+		user:     user,
+		instance: p.Hello.Instance,
+		machine:  clean(p.Hello.Host, 64),
+		remote:   conn.RemoteAddr(),
+		ready:    make(chan struct{}),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.draining != "":
+		return p, nil, &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge takes no more agents: " + s.draining, Hint: "it is back soon; lrok tries again by itself"}
+	case len(s.sessions) >= s.cfg.Agents:
+		return p, nil, &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("the edge has its %d agents already", s.cfg.Agents), Hint: "ask whoever runs the edge to raise the limit"}
+	}
+	s.sessions[se] = struct{}{}
+	return p, se, nil
+}
+
+func (s *Server) forget(se *session) {
+	s.mu.Lock()
+	delete(s.sessions, se)
+	delete(s.byLink, se.link)
+	s.mu.Unlock()
+}
+
+// prove sends a stream through the session and back before the agent may say
+// that it is live. A session that cannot do that is no use to anybody.
+func (s *Server) prove(ctx context.Context, link *tunnel.Session, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	took, err := link.Probe(ctx)
+	if err == nil {
+		err = link.Live()
+	}
+	if err == nil {
+		log.Debug("agent live", "probe", took)
+		return
+	}
+	if link.Err() == nil {
+		log.Warn("no stream came through the session", "err", err)
+	}
+	_ = link.Close()
+}
+
+// claim grants a tunnel that an agent asks for later on.
+func (s *Server) claim(link *tunnel.Session, c tunnel.Claim) (tunnel.Grant, error) {
+	s.mu.Lock()
+	se := s.byLink[link]
+	s.mu.Unlock()
+	if se == nil {
+		return tunnel.Grant{}, errNotYet
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	grants, refusal := s.cfg.Registry.Claim(ctx, se, se.user.ID, se.instance, se.machine, []tunnel.Claim{c})
+	if refusal != nil {
+		return tunnel.Grant{}, refusal
+	}
+	return grants[0], nil
+}
+
+// release drops a tunnel that its agent does not want any more.
+func (s *Server) release(link *tunnel.Session, name string) {
+	s.mu.Lock()
+	se := s.byLink[link]
+	s.mu.Unlock()
+	if se != nil {
+		s.cfg.Registry.Withdraw(se, name)
+	}
+}
+
+func names(grants []tunnel.Grant) []string {
+	out := make([]string, len(grants))
+	for i, g := range grants {
+		out[i] = g.Name
+	}
+	return out
+}
+
+func validInstance(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == 16
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// clean makes a text that an agent sent fit to be shown: printable and at most
+// limit characters.
+func clean(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
+	if r := []rune(s); len(r) > limit {
+		s = string(r[:limit])
+	}
+	return s
+}
