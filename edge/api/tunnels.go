@@ -57,14 +57,8 @@ func (a *api) tunnels(w http.ResponseWriter, _ *http.Request, c call) error {
 
 func (a *api) closeTunnel(w http.ResponseWriter, r *http.Request, c call) error {
 	name := r.PathValue("sub")
-	s, ok := a.cfg.Registry.CloseTunnel(c.user.ID, name)
-	if !ok {
+	if !a.cfg.Registry.CloseTunnel(c.user.ID, name) {
 		return noTunnel(name)
-	}
-	if s != nil && !a.cfg.Registry.Holds(s) {
-		// An agent without tunnels would show one that is not there, and claim
-		// it again when its connection breaks.
-		_ = s.Supersede("a request to close the tunnel")
 	}
 	a.log.Info("tunnel closed through the API", "tunnel", name)
 	w.WriteHeader(http.StatusNoContent)

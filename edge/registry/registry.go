@@ -58,6 +58,7 @@ type Registry struct {
 	mu        sync.Mutex
 	byName    map[string]*Tunnel
 	bySession map[Session][]*Tunnel // those that a session was granted
+	stopped   bool
 }
 
 // New returns an empty registry.
@@ -148,42 +149,97 @@ func (r *Registry) Tunnels(user string) []*Tunnel {
 }
 
 // Release ends what s holds: each of its tunnels waits for its agent from now
-// on, for [Grace]. Streams that s has opened are not touched.
+// on, for [Grace]. Streams in use are not touched.
 func (r *Registry) Release(s Session) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	now := r.cfg.Now()
+	var ended []*Tunnel
 	for _, t := range r.bySession[s] {
 		if h := t.hold.Load(); h.session == s {
 			t.hold.Store(h.ended(now))
-			t.Pool.Close()
+			ended = append(ended, t)
 		}
 	}
 	delete(r.bySession, s)
+	r.mu.Unlock()
+	closePools(ended)
 }
 
 func (h *hold) ended(now time.Time) *hold {
 	return &hold{instance: h.instance, machine: h.machine, remote: h.remote, since: now}
 }
 
-// CloseTunnel drops the tunnel called name at once, with all its captures. Its
-// session goes on without it. It reports whether there was such a tunnel.
-func (r *Registry) CloseTunnel(name string) bool {
-	r.mu.Lock()
-	t, ok := r.byName[name]
-	if ok {
-		r.drop(t)
+// closePools closes idle streams, which writes to links and so never happens
+// under the lock.
+func closePools(ts []*Tunnel) {
+	for _, t := range ts {
+		t.Pool.Close()
 	}
-	r.mu.Unlock()
-	return ok
 }
 
-// drop takes t out and clears its captures. The caller holds mu.
+// CloseTunnel drops the tunnel called name at once, with all its captures, if
+// it belongs to user or user is empty, and reports whether there was one. Its
+// agent is sent away when it holds nothing else: it would show a tunnel that is
+// not there, and claim it again.
+func (r *Registry) CloseTunnel(user, name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.byName[name]
+	if !ok || user != "" && t.Owner != user {
+		return false
+	}
+	s := t.Session()
+	r.drop(t)
+	last := s != nil && r.held(s) == 0
+	r.background(func() {
+		t.Pool.Close()
+		if last {
+			_ = s.Supersede("the tunnel was closed through the API") // the link may be dead
+		}
+	})
+	return true
+}
+
+// Withdraw drops the tunnel called name if s holds it: its agent does not want
+// it any more.
+func (r *Registry) Withdraw(s Session, name string) bool {
+	r.mu.Lock()
+	t, ok := r.byName[name]
+	if !ok || t.Session() != s {
+		r.mu.Unlock()
+		return false
+	}
+	r.drop(t)
+	r.mu.Unlock()
+	t.Pool.Close()
+	return true
+}
+
+// held counts the tunnels that s holds. The caller holds mu.
+func (r *Registry) held(s Session) int {
+	n := 0
+	for _, t := range r.bySession[s] {
+		if t.Session() == s {
+			n++
+		}
+	}
+	return n
+}
+
+// background runs f, which may wait for a link, in a goroutine that Run waits
+// for. The caller holds mu.
+func (r *Registry) background(f func()) {
+	if !r.stopped {
+		r.farewell.Go(f)
+	}
+}
+
+// drop takes t out and clears its captures. The caller holds mu, and closes the
+// pool after it.
 func (r *Registry) drop(t *Tunnel) {
 	delete(r.byName, t.Name)
 	r.route(t.Host, nil)
 	t.hold.Store(t.hold.Load().ended(r.cfg.Now()))
-	t.Pool.Close()
 	t.Ring.Close()
 	r.setOnly()
 }
@@ -221,16 +277,19 @@ func (r *Registry) setOnly() {
 }
 
 // Run removes tunnels whose agent stayed away for longer than [Grace], until
-// ctx ends. It returns after every session that was superseded has been told.
+// ctx ends. It returns after every session that lost a name has been told.
 func (r *Registry) Run(ctx context.Context) error {
 	tick := time.NewTicker(15 * time.Second)
 	defer tick.Stop()
-	defer r.farewell.Wait()
 	for {
 		select {
 		case <-tick.C:
 			r.sweep()
 		case <-ctx.Done():
+			r.mu.Lock()
+			r.stopped = true
+			r.mu.Unlock()
+			r.farewell.Wait()
 			return nil
 		}
 	}
@@ -243,7 +302,7 @@ func (r *Registry) sweep() {
 	limit := r.cfg.Now().Add(-Grace)
 	for _, t := range r.byName {
 		if h := t.hold.Load(); h.session == nil && !h.since.After(limit) {
-			r.drop(t)
+			r.drop(t) // its pool was closed when the agent went
 		}
 	}
 }
@@ -266,13 +325,6 @@ func (r *Registry) Claim(ctx context.Context, s Session, user, instance, machine
 	if len(claims) == 0 {
 		return nil, nil
 	}
-	if len(claims) > r.cfg.MaxClaims {
-		return nil, &tunnel.Error{
-			Code:    tunnel.CodeLimit,
-			Message: fmt.Sprintf("%d tunnels in one session, and this edge allows %d", len(claims), r.cfg.MaxClaims),
-			Hint:    "run a second lrok for the others",
-		}
-	}
 	for _, c := range claims {
 		if err := r.check(c); err != nil {
 			return nil, err
@@ -292,7 +344,7 @@ func (r *Registry) Claim(ctx context.Context, s Session, user, instance, machine
 			}
 			continue
 		}
-		r.dismiss(lost, machine)
+		r.dismiss(me, lost)
 		return grants, nil
 	}
 }
@@ -330,10 +382,11 @@ func (r *Registry) check(c tunnel.Claim) *tunnel.Error {
 	return nil
 }
 
-// A loss is a session that another one takes names from.
+// A loss is what a grant takes from whoever had the name before.
 type loss struct {
-	session Session
-	back    bool // by its own process, which came back over a new connection
+	tunnel  *Tunnel
+	session Session // nil if the agent was away
+	back    bool    // it is the claiming process itself, over a new connection
 }
 
 // decide grants the claims or says which sessions must be pinged first. It is
@@ -341,6 +394,13 @@ type loss struct {
 func (r *Registry) decide(me agent, claims []tunnel.Claim, alive map[Session]bool) (grants []tunnel.Grant, lost []loss, unsure []Session, err *tunnel.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if n := r.held(me.session) + len(claims); n > r.cfg.MaxClaims {
+		return nil, nil, nil, &tunnel.Error{
+			Code:    tunnel.CodeLimit,
+			Message: fmt.Sprintf("%d tunnels in one session, and this edge allows %d", n, r.cfg.MaxClaims),
+			Hint:    "run a second lrok for the others",
+		}
+	}
 	names := make([]string, len(claims))
 	taken := make(map[string]bool, len(claims)) // by this hello
 	give := func(i int, name string) {
@@ -389,7 +449,7 @@ func (r *Registry) decide(me agent, claims []tunnel.Claim, alive map[Session]boo
 	for i, c := range claims {
 		t, old := r.grant(me, names[i], direct, c)
 		grants[i] = t.Grant
-		if old.session != nil && old.session != me.session && !slices.Contains(lost, old) {
+		if old.tunnel != nil {
 			lost = append(lost, old)
 		}
 	}
@@ -510,16 +570,15 @@ func (r *Registry) grant(me agent, name, direct string, c tunnel.Claim) (*Tunnel
 	t.hold.Store(&hold{session: me.session, instance: me.instance, machine: me.machine, remote: remote, since: now})
 
 	var out loss
-	old := r.byName[name]
-	switch {
-	case old != nil && old.Owner == me.user:
+	if old := r.byName[name]; old != nil {
 		h := old.hold.Load()
-		out = loss{session: h.session, back: h.instance == me.instance}
-		t.Created, t.Ring, t.Counters = old.Created, old.Ring, old.Counters
-		old.hold.Store(h.ended(now))
-		old.Pool.Close()
-	case old != nil:
-		r.drop(old) // another user's captures must not be seen
+		out = loss{tunnel: old, session: h.session, back: h.instance == me.instance}
+		if old.Owner == me.user {
+			t.Created, t.Ring, t.Counters = old.Created, old.Ring, old.Counters
+			old.hold.Store(h.ended(now))
+		} else {
+			r.drop(old) // another user's captures must not be seen
+		}
 	}
 	if t.Ring == nil {
 		t.Ring = inspector.NewRing(name, r.cfg.RingSize, r.cfg.Capture, r.cfg.Budget)
@@ -530,18 +589,30 @@ func (r *Registry) grant(me agent, name, direct string, c tunnel.Claim) (*Tunnel
 	return t, out
 }
 
-// dismiss tells the sessions that lost a name. The new holder does not wait for
-// it: the link of an old one may be dead.
-func (r *Registry) dismiss(lost []loss, by string) {
-	for _, l := range lost {
-		r.farewell.Go(func() {
-			if l.back {
-				_ = l.session.Close() // its process knows
-				return
-			}
-			_ = l.session.Supersede(by) // the link may be dead
-		})
+// dismiss lets go of what the grants took. The new holder does not wait for it:
+// the link of an old one may be dead.
+func (r *Registry) dismiss(me agent, lost []loss) {
+	if len(lost) == 0 {
+		return
 	}
+	tell := func() {
+		told := map[Session]bool{nil: true, me.session: true}
+		for _, l := range lost {
+			if !told[l.session] {
+				told[l.session] = true
+				if l.back {
+					_ = l.session.Close() // its process knows
+				} else {
+					by := cmp.Or(me.machine, "another machine")
+					_ = l.session.Supersede(fmt.Sprintf("your lrok on %s took over the name %q", by, l.tunnel.Name)) // the link may be dead
+				}
+			}
+			l.tunnel.Pool.Close()
+		}
+	}
+	r.mu.Lock()
+	r.background(tell)
+	r.mu.Unlock()
 }
 
 // pingTimeout is how long the holder of a name has to show that it is alive.

@@ -16,9 +16,9 @@ type Session interface {
 	tunnel.Opener
 	// Ping returns how long the agent took to answer.
 	Ping(ctx context.Context) (time.Duration, error)
-	// Supersede tells the agent that by has taken its place, and ends the
+	// Supersede tells the agent in a sentence who took its place, and ends the
 	// session.
-	Supersede(by string) error
+	Supersede(sentence string) error
 	// Close ends the session.
 	Close() error
 	RemoteAddr() net.Addr
