@@ -103,10 +103,10 @@ func ParseHTTP(data []byte) (Request, error) {
 		case strings.HasPrefix(line, "#"):
 			coded = coded || strings.HasPrefix(line, base64Comment)
 			continue
-		case strings.TrimSpace(line) == "":
+		case strings.Trim(line, " \t") == "":
 			continue
 		}
-		method, url, found := strings.Cut(strings.TrimSpace(line), " ")
+		method, url, found := strings.Cut(strings.Trim(line, " \t"), " ")
 		url = strings.TrimLeft(url, " ")
 		if before, version, ok := cutLast(url, " "); ok && strings.HasPrefix(version, "HTTP/") {
 			url = strings.TrimRight(before, " ")
