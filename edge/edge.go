@@ -1,0 +1,388 @@
+// Package edge builds and runs a whole edge: the public listeners, the control
+// plane, the API, and what they share. `lrok serve`, the edge that lrok starts
+// on a laptop that has none, and the demo are all this one, over real sockets.
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lrok-dev/lrok/edge/api"
+	"github.com/lrok-dev/lrok/edge/certs"
+	"github.com/lrok-dev/lrok/edge/control"
+	"github.com/lrok-dev/lrok/edge/forward"
+	"github.com/lrok-dev/lrok/edge/http1"
+	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/edge/store"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// Config says how an edge is to run. Addresses are as for net.Listen; an empty
+// one is not listened on.
+type Config struct {
+	Domain    string // "localhost" when empty
+	PublicURL string // "https", "https://*.example.com:8443", or from the listeners when empty
+
+	HTTP     string
+	HTTPS    string
+	Control  string
+	Internal string
+
+	TLSCert, TLSKey string // empty: a development CA in DataDir
+	DataDir         string
+
+	TrustedProxies []netip.Prefix
+	DrainTimeout   time.Duration // 0 means 30 s
+	CaptureBody    int64         // bytes kept of each body; 0 means 1 MiB, 16 MiB at most
+	CaptureTunnel  int64         // bytes kept of a tunnel's bodies; 0 means 32 MiB
+	CaptureEdge    int64         // bytes kept of all bodies; 0 means 512 MiB
+	MaxStreams     int           // open at once in one agent's session; 0 means 2,048
+	MaxAgents      int           // connected at once; 0 means 10,000
+	MaxHeader      int           // bytes of a request head; 0 means 64 KiB
+
+	// Lone makes the edge's only tunnel answer on its loopback address as well.
+	Lone bool
+
+	Software string
+	Logger   *slog.Logger
+}
+
+const (
+	defaultCaptureEdge = 512 << 20
+	maxCaptureBody     = 16 << 20
+	defaultStreams     = 2048
+)
+
+// An Edge is made by [New], begins to listen with [Edge.Listen] and runs in
+// [Edge.Run].
+type Edge struct {
+	cfg      Config
+	log      *slog.Logger
+	store    *store.Store
+	created  bool
+	certs    certs.Source
+	dev      *certs.Dev // nil with certificates of one's own
+	registry *registry.Registry
+	forward  *forward.Forwarder
+	control  *control.Server
+	api      http.Handler
+	ready    atomic.Bool
+
+	http, https, agents, internal net.Listener
+}
+
+// New checks cfg, opens the store and the certificates, and listens nowhere yet.
+func New(cfg Config) (*Edge, error) {
+	if cfg.Domain == "" {
+		cfg.Domain = "localhost"
+	}
+	domain, err := http1.CanonicalHost(cfg.Domain)
+	if err != nil {
+		return nil, fmt.Errorf("domain %q: %w", cfg.Domain, err)
+	}
+	cfg.Domain = domain
+	if cfg.CaptureBody > maxCaptureBody {
+		return nil, fmt.Errorf("capture of %d bytes a body: the most is %d", cfg.CaptureBody, maxCaptureBody)
+	}
+	if cfg.CaptureBody <= 0 {
+		cfg.CaptureBody = 1 << 20
+	}
+	if cfg.CaptureEdge <= 0 {
+		cfg.CaptureEdge = defaultCaptureEdge
+	}
+	if cfg.MaxStreams <= 0 {
+		cfg.MaxStreams = defaultStreams
+	}
+	if cfg.DrainTimeout <= 0 {
+		cfg.DrainTimeout = 30 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Edge{cfg: cfg, log: cfg.Logger}
+	if _, _, err := e.public(); err != nil {
+		return nil, err
+	}
+	if e.store, e.created, err = store.Open(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	switch {
+	case cfg.TLSCert != "" && cfg.TLSKey != "":
+		e.certs, err = certs.NewFiles(cfg.Logger, certs.Pair{Cert: cfg.TLSCert, Key: cfg.TLSKey})
+	case cfg.TLSCert != "" || cfg.TLSKey != "":
+		err = errors.New("a certificate needs its key: give both --tls-cert and --tls-key")
+	default:
+		e.dev, err = certs.OpenDev(cfg.DataDir, domain, cfg.Logger)
+		e.certs = e.dev
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Listen opens the listeners and builds what serves them, so that addresses are
+// known. Run must follow, or Close.
+func (e *Edge) Listen() error {
+	for _, l := range []struct {
+		what, addr string
+		to         *net.Listener
+	}{
+		{"public HTTP", e.cfg.HTTP, &e.http},
+		{"public HTTPS", e.cfg.HTTPS, &e.https},
+		{"control", e.cfg.Control, &e.agents},
+		{"internal", e.cfg.Internal, &e.internal},
+	} {
+		if l.addr == "" {
+			continue
+		}
+		ln, err := net.Listen("tcp", l.addr)
+		if err != nil {
+			e.Close()
+			return fmt.Errorf("listen for %s: %w", l.what, err)
+		}
+		*l.to = ln
+	}
+	scheme, port, err := e.public()
+	if err != nil {
+		e.Close()
+		return err
+	}
+	host := func(name string) string { return scheme + "://" + name + "." + e.cfg.Domain + port }
+	limits := tunnel.Limits{Streams: e.cfg.MaxStreams, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
+	rc := registry.Config{
+		Domain:  e.cfg.Domain,
+		URL:     func(name string, _ tunnel.Kind) string { return host(name) },
+		Capture: inspector.Limits{Body: e.cfg.CaptureBody, Tunnel: e.cfg.CaptureTunnel},
+		Budget:  inspector.NewBudget(e.cfg.CaptureEdge),
+	}
+	if e.cfg.Lone && e.http != nil {
+		rc.Direct = "http://" + e.http.Addr().String()
+	}
+	e.registry = registry.New(rc)
+	var late lateReplayer
+	e.api = api.New(api.Config{
+		Store: e.store, Registry: e.registry, Replayer: &late,
+		Software: e.cfg.Software, Domain: e.cfg.Domain, Limits: limits, Logger: e.log,
+	})
+	e.forward = forward.New(forward.Config{
+		Registry: e.registry, Domain: e.cfg.Domain, API: e.api, Lone: e.cfg.Lone,
+		Scheme: e.publicScheme(scheme), TrustedProxies: e.cfg.TrustedProxies,
+		Limits: http1.Limits{Head: e.cfg.MaxHeader}, Logger: e.log,
+	})
+	late.Replayer = e.forward
+	e.control = control.New(control.Config{
+		TLS: certs.Config(e.certs), Store: e.store, Registry: e.registry,
+		Software: e.cfg.Software, API: host("api"), Limits: limits,
+		Agents: e.cfg.MaxAgents, Logger: e.log,
+	})
+	return nil
+}
+
+// A lateReplayer lets the API be built before the forwarder that it replays
+// with, which in turn is built with the API.
+type lateReplayer struct{ api.Replayer }
+
+// public is the scheme that the public side uses and the port behind its hosts,
+// empty or with a colon.
+func (e *Edge) public() (scheme, port string, err error) {
+	if p := e.cfg.PublicURL; p != "" {
+		if !strings.Contains(p, "://") {
+			p += "://"
+		}
+		u, err := url.Parse(p)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" {
+			return "", "", fmt.Errorf("public URL %q is neither http, https nor an address like https://*.%s:8443", e.cfg.PublicURL, e.cfg.Domain)
+		}
+		if u.Port() != "" {
+			port = ":" + u.Port()
+		}
+		return u.Scheme, port, nil
+	}
+	scheme, l := "http", e.http
+	if e.https != nil {
+		scheme, l = "https", e.https
+	}
+	if l == nil {
+		return scheme, "", nil
+	}
+	n := l.Addr().(*net.TCPAddr).Port
+	if scheme == "http" && n == 80 || scheme == "https" && n == 443 {
+		return scheme, "", nil
+	}
+	return scheme, ":" + strconv.Itoa(n), nil
+}
+
+// publicScheme is what plain requests are said to have come over: what the
+// public URL says, since then a proxy ends TLS in front.
+func (e *Edge) publicScheme(scheme string) string {
+	if e.cfg.PublicURL != "" {
+		return scheme
+	}
+	return ""
+}
+
+// Close ends what Listen began when Run is not to follow.
+func (e *Edge) Close() {
+	for _, l := range []net.Listener{e.http, e.https, e.agents, e.internal} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+}
+
+// Run serves until ctx ends. Then it tells the agents, lets the requests in
+// flight finish for as long as the drain timeout, and ends the sessions. A call
+// of force ends that wait.
+func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
+	var wg sync.WaitGroup
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer wg.Wait()
+	defer cancel()
+
+	failed := make(chan error, 8)
+	start := func(f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil {
+				failed <- err
+			}
+		})
+	}
+	start(func() error { return e.registry.Run(inner) })
+	start(func() error { return e.certs.Run(inner) })
+	start(func() error { return e.forward.Run(inner) })
+	if e.http != nil {
+		start(func() error { return e.forward.Serve(e.http, nil) })
+	}
+	if e.https != nil {
+		start(func() error { return e.forward.Serve(e.https, certs.Config(e.certs)) })
+	}
+	servers := []*http.Server{e.server(e.api)}
+	start(func() error { return ended(servers[0].Serve(e.control.API())) })
+	if e.internal != nil {
+		s := e.server(e.internalHandler())
+		servers = append(servers, s)
+		start(func() error { return ended(s.Serve(e.internal)) })
+	}
+	start(func() error { return e.control.Serve(inner, e.agents) })
+	e.ready.Store(true)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	e.ready.Store(false)
+	drain, stop := context.WithTimeout(inner, e.cfg.DrainTimeout)
+	defer stop()
+	if force != nil {
+		wg.Go(func() {
+			select {
+			case <-force:
+				stop()
+			case <-drain.Done():
+			}
+		})
+	}
+	e.control.Drain(drain, "the edge is shutting down")
+	if serr := e.forward.Shutdown(drain); serr != nil {
+		e.log.Warn("requests in flight were cut", "err", serr)
+	}
+	cancel()
+	for _, s := range servers {
+		_ = s.Close()
+	}
+	return err
+}
+
+func ended(err error) error {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (e *Edge) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// internalHandler answers those who run the edge.
+func (e *Edge) internalHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !e.ready.Load() {
+			http.Error(w, "draining", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	})
+	return mux
+}
+
+// HTTPAddr and its siblings are the addresses listened on, empty without one.
+func (e *Edge) HTTPAddr() string { return address(e.http) }
+
+// HTTPSAddr: see HTTPAddr.
+func (e *Edge) HTTPSAddr() string { return address(e.https) }
+
+// ControlAddr: see HTTPAddr.
+func (e *Edge) ControlAddr() string { return address(e.agents) }
+
+// InternalAddr: see HTTPAddr.
+func (e *Edge) InternalAddr() string { return address(e.internal) }
+
+func address(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
+}
+
+// AdminKey is the first user's key. The second value is true when this start
+// made it.
+func (e *Edge) AdminKey() (key string, created bool) { return e.store.AdminKey(), e.created }
+
+// CA is the development CA in PEM, nil with certificates of one's own.
+func (e *Edge) CA() []byte {
+	if e.dev == nil {
+		return nil
+	}
+	return e.dev.CA()
+}
+
+// Fingerprint is the SHA-256 of the development CA, empty without one.
+func (e *Edge) Fingerprint() string {
+	if e.dev == nil {
+		return ""
+	}
+	return e.dev.Fingerprint()
+}
+
+// ClientTLS is a TLS configuration that trusts this edge.
+func (e *Edge) ClientTLS() *tls.Config {
+	c := &tls.Config{ServerName: "tunnel." + e.cfg.Domain}
+	if e.dev != nil {
+		c.RootCAs = e.dev.Pool()
+	}
+	return c
+}
