@@ -44,9 +44,7 @@ type Control struct {
 
 	mu      sync.Mutex
 	session *tunnel.Session
-	ctx     context.Context // the sessions', not a caller's
-	cancel  context.CancelFunc
-	wg      sync.WaitGroup
+	wg      sync.WaitGroup // the sessions' runs
 	closed  bool
 }
 
@@ -72,7 +70,6 @@ func DialControl(ctx context.Context, cfg ControlConfig) (*Control, error) {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	c.instance = hex.EncodeToString(id[:])
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.client = Over(c.DialAPI, cfg.Key)
 	if _, err := c.live(ctx); err != nil {
 		_ = c.Close()
@@ -97,9 +94,12 @@ func (c *Control) DialAPI(ctx context.Context) (net.Conn, error) {
 func (c *Control) Close() error {
 	c.mu.Lock()
 	c.closed = true
+	s := c.session
 	c.mu.Unlock()
 	c.client.Close()
-	c.cancel()
+	if s != nil {
+		_ = s.Close()
+	}
 	c.wg.Wait()
 	return nil
 }
@@ -130,12 +130,15 @@ func (c *Control) live(ctx context.Context) (*tunnel.Session, error) {
 		return nil, err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
+		c.mu.Unlock()
 		_ = s.Close()
+		_ = s.Run(ctx) // returns once all of it is gone
+		return nil, net.ErrClosed
 	}
+	defer c.mu.Unlock()
 	c.session = s
-	c.wg.Go(func() { _ = s.Run(c.ctx) })
+	c.wg.Go(func() { _ = s.Run(context.Background()) }) // until Close
 	return s, nil
 }
 

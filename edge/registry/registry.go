@@ -86,16 +86,15 @@ func New(cfg Config) *Registry {
 	return r
 }
 
-// reservedNames are hosts of the edge itself, and names that a visitor would
-// take for the edge's own.
+// reservedNames are hosts of the edge itself, names that software on the same
+// domain finds by itself, and names that a visitor would take for the edge's
+// own.
 var reservedNames = []string{
-	"abuse", "account", "accounts", "acme", "admin", "administrator", "api", "app", "apps", "assets",
-	"auth", "autoconfig", "autodiscover", "billing", "blog", "cdn", "control", "dash", "dashboard", "dev-ca",
-	"dns", "docs", "download", "edge", "email", "ftp", "git", "health", "help", "hostmaster", "imap", "info",
-	"internal", "localhost", "login", "logout", "lrok", "mail", "metrics", "mta-sts", "ns", "ns1", "ns2",
-	"oauth", "pay", "payment", "payments", "pop", "postmaster", "proxy", "register", "root", "security",
-	"signin", "signup", "smtp", "sso", "static", "status", "support", "system", "tcp", "tls", "traefik",
-	"tunnel", "tunnels", "webmail", "webmaster", "wpad", "www",
+	"abuse", "account", "accounts", "acme", "admin", "administrator", "api", "auth", "autoconfig",
+	"autodiscover", "control", "dash", "dashboard", "dns", "edge", "hostmaster", "imap", "internal",
+	"localhost", "login", "logout", "lrok", "mail", "metrics", "mta-sts", "ns", "ns1", "ns2", "oauth", "pop",
+	"postmaster", "register", "root", "security", "signin", "signup", "smtp", "sso", "status", "tcp", "tls",
+	"traefik", "tunnel", "tunnels", "webmail", "webmaster", "wpad", "www",
 }
 
 // Lookup returns the tunnel that answers for host, a canonical host, whether or
