@@ -106,6 +106,7 @@ type facts struct {
 	host    []byte
 	hosts   int
 	length  int64
+	digits  []byte // of length, as it came
 	lengths int
 	coding  []byte
 	codings int
@@ -196,13 +197,13 @@ func (f *facts) note(x *Field, response bool) error {
 		switch {
 		case !ok:
 			return ErrLength
-		case f.lengths > 0 && (!response || n != f.length):
+		case f.lengths > 0 && (!response || !bytes.Equal(x.Value, f.digits)):
 			return ErrLengths
 		case f.lengths > 0:
 			// RFC 9112, 6.3 allows one to be kept of several that agree.
 			x.Hop = true
 		}
-		f.length = n
+		f.length, f.digits = n, x.Value
 		f.lengths++
 	case KindTransferEncoding:
 		f.coding = x.Value

@@ -135,6 +135,7 @@ func TestParseResponseRefuses(t *testing.T) {
 		{"empty line before", "\r\n" + ok + "\r\n", http1.ErrEmptyLines},
 		{"length and coding", ok + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", http1.ErrLengthAndCoding},
 		{"lengths that differ", ok + "Content-Length: 3\r\nContent-Length: 4\r\n\r\n", http1.ErrLengths},
+		{"equal lengths in different digits", ok + "Content-Length: 3\r\nContent-Length: 03\r\n\r\n", http1.ErrLengths},
 		{"length list", ok + "Content-Length: 3, 3\r\n\r\n", http1.ErrLength},
 		{"negative length", ok + "Content-Length: -1\r\n\r\n", http1.ErrLength},
 		{"coding identity", ok + "Transfer-Encoding: identity\r\n\r\n", http1.ErrCoding},
@@ -144,6 +145,7 @@ func TestParseResponseRefuses(t *testing.T) {
 		{"space before colon", ok + "A : b\r\n\r\n", http1.ErrFieldSpace},
 		{"control character", ok + "A: \x01\r\n\r\n", http1.ErrFieldValue},
 		{"bare CR", ok + "A: b\rSet-Cookie: c\r\n\r\n", http1.ErrFieldValue},
+		{"bare CR before a fold", ok + "A: b\r\r\n c\r\n\r\n", http1.ErrFieldValue},
 		{"fold of the status line", ok + " A: b\r\n\r\n", http1.ErrFold},
 		{"folded framing that differs", ok + "Content-Length: 3\r\n 4\r\n\r\n", http1.ErrLength},
 	} {

@@ -109,7 +109,7 @@ func straighten(dst, head []byte) ([]byte, error) {
 			if n < 2 {
 				return dst, ErrFold // nothing to continue but the status line
 			}
-			dst = append(bytes.TrimRight(dst, " \t\r\n"), ' ')
+			dst = append(bytes.TrimRight(dst[:len(dst)-2], " \t"), ' ')
 			line = bytes.TrimLeft(line, " \t")
 		}
 		dst = append(dst, line...)
