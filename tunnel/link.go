@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -156,6 +157,12 @@ func (l *link) next(p []byte) (int, error) {
 		l.touch()
 		return n, nil
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// reset has something for us. Deadlines go before the look at it, so
+		// that one more reset is not missed.
+		l.wire.SetReadDeadline(time.Time{})
+		err = nil
+	}
 	return n, err
 }
 
@@ -199,10 +206,10 @@ func (l *link) takeResets() []byte {
 	return b
 }
 
-// reset tells the peer, and our own yamux with the next byte that arrives,
-// that a stream is gone. yamux has no such call, and its Close would tell the
-// peer that the stream ended well. It never waits.
-func (l *link) reset(id uint32, established bool) {
+// reset makes our own yamux forget a stream, and the peer's if told. yamux has
+// no such call, and its Close would tell the peer that the stream ended well.
+// It never waits.
+func (l *link) reset(id uint32, established, tell bool) {
 	var local uint16
 	if !established {
 		// yamux counts streams that were opened and not acknowledged, and
@@ -213,6 +220,10 @@ func (l *link) reset(id uint32, established bool) {
 	l.resets.frames = append(l.resets.frames, resetFrame(id, local))
 	l.resets.any.Store(true)
 	l.resets.Unlock()
+	l.wire.SetReadDeadline(past)
+	if !tell {
+		return
+	}
 
 	l.mu.Lock()
 	defer l.mu.Unlock()

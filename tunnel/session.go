@@ -120,19 +120,31 @@ func (s *Session) Run(ctx context.Context) error {
 	s.group.Go(s.pinger)
 	watch := s.watch()
 	defer watch.Stop()
+	listened := make(chan struct{})
+	listener := func() {
+		defer close(listened)
+		err := s.listen()
+		if e := (*Error)(nil); errors.As(err, &e) || !s.mux.IsClosed() {
+			s.stop(err, 0)
+		}
+	}
 	if s.agent != nil {
-		s.group.Go(s.listener)
+		s.group.Go(listener)
 	}
 	for {
 		st, err := s.accept()
 		if err != nil {
+			if s.control != nil {
+				// The last message may say more than the end of the connection.
+				<-listened
+			}
 			s.stop(err, 0)
 			break
 		}
 		if s.edge != nil && s.control == nil {
 			s.control = st
 			close(s.controlled)
-			s.group.Go(s.listener)
+			s.group.Go(listener)
 			continue
 		}
 		s.group.Go(func() { s.serve(st) })
@@ -165,12 +177,6 @@ func (g *group) wait() {
 	g.waited = true
 	g.mu.Unlock()
 	g.wg.Wait()
-}
-
-func (s *Session) listener() {
-	if err := s.listen(); err != nil {
-		s.stop(err, 0)
-	}
 }
 
 // pinger pings until the session ends. The first ping also opens the agent's
@@ -349,9 +355,7 @@ func (s *Session) openStream(h header) (*Stream, error) {
 	if s.agent != nil {
 		limit = apiStreams
 	}
-	// Streams that were reset stay in yamux's map until the other side sends
-	// something; one that sends nothing must not make it grow for ever.
-	if s.open.Add(1) > int64(limit) || s.mux.NumStreams() > 2*limit+strayStreams {
+	if s.open.Add(1) > int64(limit) {
 		s.open.Add(-1)
 		return nil, &Error{
 			Code:    CodeTooManyStreams,

@@ -60,12 +60,16 @@ type Stream struct {
 }
 
 // Read reads what the other side wrote. On a stream that the edge opened it
-// returns an *Error when the agent could not reach the local service.
+// returns an *Error when the agent could not reach the local service; a Read
+// into nothing waits for that answer alone.
 func (s *Stream) Read(p []byte) (int, error) {
 	if !s.answered.Load() {
 		if err := s.await(); err != nil {
 			return 0, err
 		}
+	}
+	if len(p) == 0 {
+		return 0, nil
 	}
 	return s.read(p)
 }
@@ -161,7 +165,10 @@ func (s *Stream) Write(p []byte) (int, error) {
 }
 
 func (s *Stream) write(p []byte) (int, error) {
-	if s.rst.Load() {
+	switch {
+	case s.closed.Load():
+		return 0, net.ErrClosed
+	case s.rst.Load():
 		return 0, ErrReset
 	}
 	n, err := s.mux.Write(p)
@@ -247,7 +254,7 @@ func (s *Stream) Close() error {
 	if s.ended.Load() && s.fin.Load() && !s.rst.Load() {
 		return nil
 	}
-	s.session.link.reset(s.id, !s.ours || s.acked.Load())
+	s.session.link.reset(s.id, !s.ours || s.acked.Load(), !s.rst.Load())
 	s.mux.SetDeadline(past)
 	return nil
 }

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -20,10 +21,13 @@ type wire struct {
 	r, w  int
 	small int // reads in a row that would have fitted a small buffer
 
-	mu   sync.Mutex
-	hold bool // keep writes until release, or until the next Read
-	auto bool // the handshake: a Read releases, each flight is one call
-	out  []byte
+	// greeting is true until the first uncork: a Read first sends what was
+	// written, so that each flight of the handshake is one call.
+	greeting atomic.Bool
+
+	mu     sync.Mutex
+	corked bool // keep what is written
+	out    []byte
 }
 
 // A block is a pooled buffer; its slack holds the record headers of a flush.
@@ -38,7 +42,9 @@ func giveBlock(b []byte) { blocks.Put((*block)(b[:cap(b)])) }
 
 func newWire(conn net.Conn) *wire {
 	limitUnsent(conn)
-	return &wire{Conn: conn, hold: true, auto: true}
+	w := &wire{Conn: conn, corked: true}
+	w.greeting.Store(true)
+	return w
 }
 
 // Read is called by one goroutine at a time, which TLS sees to.
@@ -54,14 +60,16 @@ func (c *wire) Read(p []byte) (int, error) {
 }
 
 func (c *wire) fill() error {
-	c.mu.Lock()
-	if c.auto {
-		if err := c.flush(); err != nil {
-			c.mu.Unlock()
+	// Later a Read must not touch mu: a flush holds it for as long as the other
+	// side does not read, which may be until we do.
+	if c.greeting.Load() {
+		c.mu.Lock()
+		err := c.flush()
+		c.mu.Unlock()
+		if err != nil {
 			return err
 		}
 	}
-	c.mu.Unlock()
 	switch {
 	case c.buf == nil:
 		c.buf = make([]byte, wireSmall)
@@ -96,7 +104,7 @@ func (c *wire) shrink() {
 func (c *wire) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.hold {
+	if !c.corked {
 		return c.Conn.Write(p)
 	}
 	if len(c.out)+len(p) > wireLarge {
@@ -115,14 +123,15 @@ func (c *wire) Write(p []byte) (int, error) {
 // write at other times (a key update, an alert), which then goes out at once.
 func (c *wire) cork() {
 	c.mu.Lock()
-	c.hold, c.auto = true, false
+	c.corked = true
 	c.mu.Unlock()
 }
 
 func (c *wire) uncork() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hold, c.auto = false, false
+	c.corked = false
+	c.greeting.Store(false)
 	return c.flush()
 }
 
@@ -140,7 +149,7 @@ func (c *wire) flush() error {
 // Close does not wait for a Write that hangs: closing the connection ends it.
 func (c *wire) Close() error {
 	if c.mu.TryLock() {
-		if c.auto {
+		if c.greeting.Load() {
 			// The alert of a handshake that failed.
 			c.flush()
 		}
