@@ -1,0 +1,234 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+func TestNewKey(t *testing.T) {
+	seen := map[string]bool{}
+	letters := map[rune]int{}
+	for range 1000 {
+		key := NewKey()
+		if len(key) != 41 || !strings.HasPrefix(key, "lrok_") {
+			t.Fatalf("key has %d characters and begins with %q, want 41 and lrok_", len(key), key[:5])
+		}
+		if _, err := ParseKey(key); err != nil {
+			t.Fatalf("ParseKey of a new key: %v", err)
+		}
+		if seen[key] {
+			t.Fatal("a key came twice")
+		}
+		seen[key] = true
+		for _, c := range key[5:35] {
+			letters[c]++
+		}
+	}
+	// 30,000 draws of 62: 484 of each, and 22 is the deviation.
+	for _, c := range base62 {
+		if n := letters[c]; n < 484-7*22 || n > 484+7*22 {
+			t.Errorf("letter %c came %d times, want about 484", c, n)
+		}
+	}
+}
+
+func TestParseKeyRefused(t *testing.T) {
+	key := NewKey()
+	swapped := []byte(key)
+	swapped[10], swapped[11] = swapped[11], swapped[10]
+	if swapped[10] == swapped[11] {
+		swapped[10] ^= 1
+	}
+	for _, test := range []struct{ name, key string }{
+		{"empty", ""},
+		{"other prefix", "ghp_" + key[4:]},
+		{"short", key[:40]},
+		{"long", key + "0"},
+		{"space at the end", key + " "},
+		{"two letters swapped", string(swapped)},
+		{"not base62", key[:20] + "-" + key[21:]},
+		{"check sum of another", key[:35] + NewKey()[35:]},
+		{"upper case prefix", "LROK_" + key[5:]},
+	} {
+		_, err := ParseKey(test.key)
+		var e *tunnel.Error
+		if !errors.As(err, &e) || e.Code != tunnel.CodeKey || e.Hint == "" {
+			t.Errorf("%s: %v, want code %s and a hint", test.name, err, tunnel.CodeKey)
+		}
+		if err != nil && len(test.key) > 20 && strings.Contains(err.Error()+e.Hint, test.key[10:20]) {
+			t.Errorf("%s: the error shows the key: %v", test.name, err)
+		}
+	}
+}
+
+// TestCheckSum holds the format still: keys that are out there must stay valid.
+func TestCheckSum(t *testing.T) {
+	const key = "lrok_000000000000000000000000000000" + "2Csu4U"
+	got := "lrok_000000000000000000000000000000" + string(checkSum([]byte(key[:35])))
+	if got != key {
+		t.Errorf("key = %s, want %s", got, key)
+	}
+}
+
+func FuzzParseKey(f *testing.F) {
+	f.Add(NewKey())
+	f.Add("")
+	f.Add("lrok_")
+	f.Add("lrok_" + strings.Repeat("é", 18))
+	f.Fuzz(func(t *testing.T, key string) {
+		h, err := ParseKey(key)
+		if err != nil {
+			if h != (Hash{}) {
+				t.Errorf("ParseKey(%q) gave a hash with its error", key)
+			}
+			return
+		}
+		if len(key) != keyLen || string(checkSum([]byte(key[:35]))) != key[35:] {
+			t.Errorf("ParseKey(%q) took it for a key", key)
+		}
+	})
+}
+
+func TestOpen(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "data")
+	s, created, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !created {
+		t.Error("created = false at the first start, want true")
+	}
+	again, created, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if created || again.AdminKey() != s.AdminKey() {
+		t.Errorf("the second start: created = %v, same key = %v; want false, true", created, again.AdminKey() == s.AdminKey())
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, KeyFile): 0o600} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("mode of %s = %04o, want %04o", path, got, want)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 1 {
+		t.Errorf("the data directory holds %v, want the key file alone", entries)
+	}
+}
+
+// TestOpenAtOnce has several processes start on one empty directory.
+func TestOpenAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	stores := make([]*Store, 20)
+	var created [20]bool
+	var wg sync.WaitGroup
+	for i := range stores {
+		wg.Go(func() {
+			var err error
+			if stores[i], created[i], err = Open(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	makers := 0
+	for i, s := range stores {
+		if created[i] {
+			makers++
+		}
+		if s == nil || s.AdminKey() != stores[0].AdminKey() {
+			t.Fatalf("process %d has a key of its own", i)
+		}
+	}
+	if makers != 1 {
+		t.Errorf("%d processes say that they made the key, want 1", makers)
+	}
+}
+
+func TestOpenRefused(t *testing.T) {
+	key := NewKey()
+	for _, test := range []struct {
+		name    string
+		content string
+		mode    os.FileMode
+		want    string
+	}{
+		{"others may read it", key, 0o644, "0644"},
+		{"the group may read it", key, 0o640, "0640"},
+		{"empty", "", 0o600, "no key"},
+		{"cut off", key[:30], 0o600, "30 characters"},
+		{"two keys", key + "\n" + key, 0o600, "characters"},
+	} {
+		if runtime.GOOS == "windows" && test.mode != 0o600 {
+			continue
+		}
+		dir := t.TempDir()
+		path := filepath.Join(dir, KeyFile)
+		if err := os.WriteFile(path, []byte(test.content), test.mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, test.mode); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := Open(dir)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want an error that says %q", test.name, err, test.want)
+		}
+		if data, _ := os.ReadFile(path); string(data) != test.content {
+			t.Errorf("%s: the file was changed", test.name)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, KeyFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Open(dir); err == nil {
+		t.Error("a directory in the key file's place: opened, want an error")
+	}
+}
+
+func TestAuthenticate(t *testing.T) {
+	s, _, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, key, err := s.Authenticate(t.Context(), s.AdminKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if user.ID == "" || !user.Admin {
+		t.Errorf("user = %+v, want an administrator", user)
+	}
+	admin := s.AdminKey()
+	if key.ID == "" || key.Prefix != admin[:9] || key.Last4 != admin[37:] {
+		t.Errorf("key = %+v, want its first nine and last four characters", key)
+	}
+	other := NewKey()
+	for _, bad := range []string{other, "", "lrok_x", admin[:40]} {
+		_, _, err := s.Authenticate(t.Context(), bad)
+		var e *tunnel.Error
+		if !errors.As(err, &e) || e.Code != tunnel.CodeKey {
+			t.Errorf("Authenticate = %v, want code %s", err, tunnel.CodeKey)
+		}
+		if err != nil && len(bad) > 20 && strings.Contains(err.Error(), bad[9:20]) {
+			t.Errorf("the error shows the key: %v", err)
+		}
+	}
+}
