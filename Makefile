@@ -31,10 +31,11 @@ test: deps lint unit fuzz check-cost
 	@tail -n 1 bin/tests.txt
 
 .PHONY: deps
-deps: $(node)/node_modules/.package-lock.json
+deps:
+	@tools/deps
+	@$(MAKE) --no-print-directory $(node)/node_modules/.package-lock.json
 
-$(node)/node_modules/.package-lock.json: $(node)/package.json $(node)/package-lock.json tools/deps
-	tools/deps
+$(node)/node_modules/.package-lock.json: $(node)/package.json $(node)/package-lock.json
 	cd $(node) && { npm ci --no-progress || npm ci --no-progress; }
 	touch $@
 
