@@ -287,11 +287,14 @@ func Entropy(data []byte) (bits float64, word string) {
 	}
 	bits = max(bits, 0)
 	// A short body cannot show eight bits a byte however random it is.
-	most := min(8, math.Log2(float64(len(data))))
+	most := min(8, math.Log2(float64(len(data)))) * 0.87
+	if len(data) >= 1024 {
+		most = 8 * 0.94
+	}
 	switch {
 	case bits < 1:
 		return bits, "mostly one byte"
-	case len(data) >= 64 && bits > 0.94*most:
+	case len(data) >= 64 && bits > most:
 		return bits, "looks compressed or encrypted"
 	case bits < 5:
 		return bits, "text-like"
