@@ -97,6 +97,8 @@ type Line struct {
 	A    int    `json:"a,omitempty"` // line number in A, counted from 1; 0 for Add
 	B    int    `json:"b,omitempty"` // line number in B, counted from 1; 0 for Remove
 	Text string `json:"text"`
+	// NoEnd marks a last line without line end.
+	NoEnd bool `json:"noEnd,omitempty"`
 	// Spans are the parts of Text that differ from its counterpart. Within a
 	// run of changed lines the n-th removed line is the counterpart of the n-th
 	// added one. A line without counterpart has none.
