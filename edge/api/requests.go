@@ -129,8 +129,13 @@ func isText(m inspector.Message) bool {
 	}
 	data := m.Body.Data
 	if m.Body.Truncated() {
-		for i := 0; i < utf8.UTFMax-1 && len(data) > 0 && !utf8.Valid(data[max(0, len(data)-utf8.UTFMax):]); i++ {
-			data = data[:len(data)-1]
+		for i := 1; i < utf8.UTFMax && i <= len(data); i++ {
+			if last := data[len(data)-i:]; utf8.RuneStart(last[0]) {
+				if !utf8.FullRune(last) {
+					data = data[:len(data)-i]
+				}
+				break
+			}
 		}
 	}
 	return utf8.Valid(data) && bytes.IndexByte(data, 0) < 0
