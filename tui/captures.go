@@ -1,0 +1,263 @@
+package tui
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/filter"
+)
+
+// A capture is an exchange and what a person did to it on this screen.
+type capture struct {
+	inspector.Exchange
+	unseen bool
+	shown  bool // the filter lets it through
+	body   match
+}
+
+// A match says what a filter that looks into bodies found.
+type match uint8
+
+const (
+	unknown match = iota
+	matches
+	differs
+)
+
+// captures are those of one tunnel. They belong to the screen's loop.
+type captures struct {
+	all    []*capture // by number, oldest first
+	shown  []*capture // those that the filter lets through
+	byID   map[string]*capture
+	marked string // the id of A
+	limit  int
+	seen   int    // arrived in all
+	floor  uint64 // what has this number or a lower one was cleared
+
+	query string
+	match *filter.Filter
+
+	open  int // in flight
+	rate  rate
+	stats stats
+}
+
+func newCaptures() *captures {
+	return &captures{byID: map[string]*capture{}, limit: heads}
+}
+
+// put adds x or brings it up to date.
+func (c *captures) put(x inspector.Exchange, now time.Time) {
+	if x.Number <= c.floor {
+		return
+	}
+	old := c.byID[x.ID]
+	if old != nil {
+		if x.Version < old.Version {
+			return
+		}
+		if old.State == inspector.Open && x.State != inspector.Open {
+			c.open--
+			c.stats.stale = true
+		}
+		old.Exchange = x.Light()
+		c.refilter(old, now)
+		return
+	}
+	n := &capture{Exchange: x.Light(), unseen: true}
+	if len(c.all) >= c.limit {
+		if x.Number < c.all[0].Number {
+			return
+		}
+		c.forget(c.all[0])
+	}
+	c.byID[x.ID] = n
+	c.all = insert(c.all, n)
+	c.seen++
+	if x.State == inspector.Open {
+		c.open++
+	}
+	c.stats.stale = true
+	c.rate.add(x.Timing.Accepted)
+	c.refilter(n, now)
+}
+
+// forget drops the oldest capture.
+func (c *captures) forget(x *capture) {
+	delete(c.byID, x.ID)
+	c.all[0] = nil
+	c.all = c.all[1:]
+	if x.shown {
+		c.shown[0] = nil
+		c.shown = c.shown[1:]
+	}
+	if x.State == inspector.Open {
+		c.open--
+	}
+}
+
+// clear empties the list; what is in it now does not come back.
+func (c *captures) clear() {
+	if n := len(c.all); n > 0 {
+		c.floor = c.all[n-1].Number
+	}
+	c.all, c.shown, c.byID, c.open, c.marked = nil, nil, map[string]*capture{}, 0, ""
+	c.stats = stats{}
+}
+
+// filter shows what f matches; nil shows all.
+func (c *captures) filter(query string, f *filter.Filter, now time.Time) {
+	c.query, c.match = query, f
+	c.shown = c.shown[:0:0]
+	e := c.env(now)
+	for _, x := range c.all {
+		x.body = unknown
+		if x.shown = c.passes(x, e); x.shown {
+			c.shown = append(c.shown, x)
+		}
+	}
+}
+
+// refilter puts x where the filter wants it after x has changed.
+func (c *captures) refilter(x *capture, now time.Time) {
+	was := x.shown
+	x.shown = c.passes(x, c.env(now))
+	switch {
+	case x.shown && !was:
+		c.shown = insert(c.shown, x)
+	case was && !x.shown:
+		if i, ok := position(c.shown, x.Number); ok {
+			c.shown = slices.Delete(c.shown, i, i+1)
+		}
+	}
+}
+
+func (c *captures) passes(x *capture, e filter.Env) bool {
+	if c.match == nil {
+		return true
+	}
+	if c.match.NeedsBody() {
+		return x.body == matches
+	}
+	return c.match.Match(&x.Exchange, e)
+}
+
+func (c *captures) env(now time.Time) filter.Env {
+	return filter.Env{
+		Now:    now,
+		Marked: func(id string) bool { return id == c.marked },
+		Unseen: func(id string) bool { x := c.byID[id]; return x != nil && x.unseen },
+	}
+}
+
+// previous is the capture on the same route before x.
+func (c *captures) previous(x *inspector.Exchange) *capture {
+	i, _ := position(c.all, x.Number)
+	for i--; i >= 0; i-- {
+		if p := c.all[i]; p.Method == x.Method && route(p.Path) == route(x.Path) {
+			return p
+		}
+	}
+	return nil
+}
+
+func route(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return path
+}
+
+// insert puts x into a list ordered by number, where it almost always belongs
+// at the end.
+func insert(list []*capture, x *capture) []*capture {
+	if n := len(list); n == 0 || list[n-1].Number < x.Number {
+		return append(list, x)
+	}
+	i, _ := position(list, x.Number)
+	return slices.Insert(list, i, x)
+}
+
+// position finds a number in a list ordered by it.
+func position(list []*capture, number uint64) (int, bool) {
+	return slices.BinarySearchFunc(list, number, func(x *capture, n uint64) int {
+		switch {
+		case x.Number < n:
+			return -1
+		case x.Number > n:
+			return 1
+		}
+		return 0
+	})
+}
+
+// A rate counts arrivals by second.
+type rate struct {
+	second [10]int64
+	count  [10]int
+}
+
+func (r *rate) add(at time.Time) {
+	s := at.Unix()
+	i := int(uint64(s) % 10)
+	if r.second[i] != s {
+		r.second[i], r.count[i] = s, 0
+	}
+	r.count[i]++
+}
+
+// perSecond is the mean over the last ten seconds.
+func (r *rate) perSecond(now time.Time) float64 {
+	n := 0
+	for i, s := range r.second {
+		if age := now.Unix() - s; age >= 0 && age < 10 {
+			n += r.count[i]
+		}
+	}
+	return float64(n) / 10
+}
+
+// stats sums up the last hundred captures that have ended.
+type stats struct {
+	stale    bool
+	p50, p95 time.Duration
+	failed   float64 // share of 5xx and broken ones
+	recent   []time.Duration
+	sorted   []time.Duration
+}
+
+// summary brings the figures up to date. Streams are left out of the durations:
+// how long they last says nothing about how fast the service is.
+func (c *captures) summary() *stats {
+	s := &c.stats
+	if !s.stale {
+		return s
+	}
+	s.stale = false
+	s.recent = s.recent[:0]
+	ended, failed := 0, 0
+	for i := len(c.all) - 1; i >= 0 && ended < 100; i-- {
+		x := c.all[i]
+		if x.State != inspector.Done {
+			continue
+		}
+		ended++
+		if x.Status >= 500 || x.Failed() {
+			failed++
+		}
+		if x.Kind == inspector.HTTP || x.Kind == inspector.GRPC {
+			s.recent = append(s.recent, x.Timing.Done)
+		}
+	}
+	slices.Reverse(s.recent)
+	s.p50, s.p95, s.failed = 0, 0, 0
+	if ended > 0 {
+		s.failed = float64(failed) / float64(ended)
+	}
+	if n := len(s.recent); n > 0 {
+		s.sorted = append(s.sorted[:0], s.recent...)
+		slices.Sort(s.sorted)
+		s.p50, s.p95 = s.sorted[n/2], s.sorted[min(n*95/100, n-1)]
+	}
+	return s
+}

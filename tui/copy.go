@@ -1,0 +1,188 @@
+package tui
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/export"
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// copies is what y offers. An empty key is one that is not named.
+var copies = []struct{ key, word string }{
+	{"u", "url"}, {"c", "curl"}, {"r", "raw"}, {"h", "headers"}, {"b", "body"}, {"", ""},
+}
+
+type (
+	copyReadyMsg struct{ what, text string }
+	copiedMsg    struct {
+		role role
+		text string
+		osc  tea.Cmd
+	}
+)
+
+func (m *model) copy() tea.Cmd {
+	if m.place() == inEmpty {
+		return m.copyWhat("u")
+	}
+	if m.selected() == nil {
+		return nil
+	}
+	m.prefix = "y"
+	return nil
+}
+
+func (m *model) copyWhat(k string) tea.Cmd {
+	t, x := m.tab(), m.selected()
+	if k == "u" && t != nil {
+		s := t.URL
+		if x != nil {
+			s = x.URL()
+		}
+		return m.putClipboard("the URL", s)
+	}
+	known := false
+	for _, c := range copies {
+		known = known || c.key == k && k != ""
+	}
+	if x == nil || !known {
+		return nil
+	}
+	response := m.focus == inDetail && (m.detail.tab == tabResponse || m.detail.tab == tabRaw && m.detail.raw == 1)
+	reveal := m.reveal
+	id, version := x.ID, x.Version
+	var have *inspector.Exchange
+	if o := m.find(id); o != nil && o.x.Version >= version {
+		have = &o.x
+	}
+	return func() tea.Msg {
+		var x inspector.Exchange
+		if have != nil {
+			x = *have
+		} else {
+			var err error
+			if x, err = fetch(m.ctx, m.c.API, id); err != nil {
+				return failMsg{err}
+			}
+		}
+		what, s := extract(&x, k, response, reveal)
+		if s == "" {
+			return copiedMsg{role: warn, text: "there is nothing to copy: no " + strings.TrimPrefix(what, "the ")}
+		}
+		return copyReadyMsg{what, s}
+	}
+}
+
+// extract is a part of x as text. Secrets stay out unless they are on show.
+func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s string) {
+	msg, side := &x.Request, "request"
+	if response {
+		msg, side = &x.Response, "response"
+	}
+	switch k {
+	case "c":
+		what = "the curl command"
+		if !reveal {
+			what += ", secrets left out (S shows them)"
+		}
+		return what, export.Curl(x, export.Options{Redact: !reveal})
+	case "h":
+		var b strings.Builder
+		for _, f := range msg.Header {
+			v := f.Value
+			if !reveal && format.SecretHeader(f.Name) {
+				v = format.Redact(f.Name, v)
+			}
+			b.WriteString(f.Name + ": " + v + "\n")
+		}
+		return "the " + side + " headers", b.String()
+	case "b":
+		return "the " + side + " body", string(plainBody(msg))
+	case "r":
+		if reveal {
+			return "the raw " + side, string(head(x, response)) + string(msg.Body.Data)
+		}
+		y := *x
+		for _, m := range []*inspector.Message{&y.Request, &y.Response} {
+			m.Head = nil
+			m.Header = append([]inspector.Field(nil), m.Header...)
+			for i, f := range m.Header {
+				if format.SecretHeader(f.Name) {
+					m.Header[i].Value = format.Redact(f.Name, f.Value)
+				}
+			}
+		}
+		return "the raw " + side + ", secrets left out (S shows them)", string(head(&y, response)) + string(msg.Body.Data)
+	}
+	return "", ""
+}
+
+// oscLimit is the most that terminals take through OSC 52, before base64.
+const oscLimit = 74_000 / 4 * 3
+
+// putClipboard copies text: with the machine's own tool when the terminal is on
+// this machine, through the terminal otherwise, to a file when it is too large
+// for that.
+func (m *model) putClipboard(what, s string) tea.Cmd {
+	environ := m.c.Environ
+	size := format.Bytes(int64(len(s)))
+	far := env(environ, "SSH_CONNECTION") != "" || env(environ, "SSH_TTY") != ""
+	return func() tea.Msg {
+		if argv := clipTool(environ); argv != nil && !far {
+			ctx, cancel := context.WithTimeout(m.ctx, 3*time.Second)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+			cmd.Stdin = strings.NewReader(s)
+			if cmd.Run() == nil {
+				return copiedMsg{role: good, text: sprintf("copied %s (%s, %s)", what, size, argv[0])}
+			}
+		}
+		if len(s) <= oscLimit {
+			how := "OSC 52"
+			if env(environ, "TMUX") != "" {
+				how += "; tmux needs set-clipboard on"
+			}
+			return copiedMsg{role: good, text: sprintf("copied %s (%s, %s)", what, size, how), osc: tea.SetClipboard(s)}
+		}
+		f, err := os.CreateTemp("", "lrok-copy-*.txt")
+		if err == nil {
+			_, err = f.WriteString(s)
+			if e := f.Close(); err == nil {
+				err = e
+			}
+		}
+		if err != nil {
+			return failMsg{err}
+		}
+		return copiedMsg{role: warn, text: sprintf("%s is too large for the terminal's clipboard (%s): it is in %s", what, size, f.Name())}
+	}
+}
+
+// clipTool is the machine's own way to the clipboard.
+func clipTool(environ []string) []string {
+	var list [][]string
+	switch {
+	case runtime.GOOS == "darwin":
+		list = [][]string{{"pbcopy"}}
+	case runtime.GOOS == "windows":
+		list = [][]string{{"clip.exe"}}
+	case env(environ, "WAYLAND_DISPLAY") != "":
+		list = [][]string{{"wl-copy"}}
+	case env(environ, "DISPLAY") != "":
+		list = [][]string{{"xclip", "-selection", "clipboard"}, {"xsel", "-ib"}}
+	}
+	for _, argv := range list {
+		if _, err := exec.LookPath(argv[0]); err == nil {
+			return argv
+		}
+	}
+	return nil
+}

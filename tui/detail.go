@@ -1,0 +1,776 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// The tabs of the detail.
+const (
+	tabRequest = iota
+	tabResponse
+	tabHeaders
+	tabTiming
+	tabDiff
+	tabRaw
+	tabCount
+)
+
+var tabNames = [tabCount]string{"Request", "Response", "Headers", "Timing", "Diff", "Raw"}
+var tabShort = [tabCount]string{"Req", "Resp", "Head", "Time", "Diff", "Raw"}
+
+// keepOpened is how many captures keep their bodies on this screen.
+const keepOpened = 10
+
+// An opened is a capture with everything the edge has of it.
+type opened struct {
+	x     inspector.Exchange
+	sides [2]*body // request, response
+	raw   [2]content
+}
+
+// detail shows one capture.
+type detail struct {
+	id    string
+	tab   int
+	whole *opened
+	pages [tabCount]pager
+	diff  diffPane // of the Diff tab
+	raw   int      // the side of the Raw tab
+	hex   bool     // of the Raw tab
+	err   string
+	asked struct { // the load that is under way
+		id      string
+		version uint64
+		at      time.Time
+	}
+	stale bool // the tables have to be made anew
+	inner rect // where the pager was drawn last
+}
+
+// The results of loading and of laying out.
+type (
+	loadedMsg struct {
+		id    string
+		x     inspector.Exchange
+		sides [2]*body
+		err   error
+	}
+	laidOutMsg struct {
+		id      string
+		version uint64
+		sides   [2]*body
+	}
+)
+
+// sync makes the detail show x.
+func (d *detail) sync(m *model, x *capture) tea.Cmd {
+	if x == nil {
+		d.id, d.whole = "", nil
+		return nil
+	}
+	var cmds []tea.Cmd
+	if d.id != x.ID {
+		tab, raw := d.tab, d.raw
+		*d = detail{id: x.ID, tab: tab, raw: raw}
+		d.whole = m.find(x.ID)
+		d.stale = true
+	}
+	fresh := d.whole != nil && d.whole.x.Version >= x.Version
+	due := d.asked.id != x.ID || d.asked.version < x.Version && m.c.Now().Sub(d.asked.at) > 300*time.Millisecond
+	if !fresh && due {
+		d.asked.id, d.asked.version, d.asked.at = x.ID, x.Version, m.c.Now()
+		cmds = append(cmds, m.load(x.ID, 30*time.Millisecond))
+	}
+	if d.stale {
+		d.stale = false
+		d.fill(m, x)
+	}
+	d.fit(m, x)
+	if d.tab == tabDiff && d.whole != nil {
+		cmds = append(cmds, d.compare(m, x))
+	}
+	return tea.Batch(cmds...)
+}
+
+// compare fills the Diff tab.
+func (d *detail) compare(m *model, x *capture) tea.Cmd {
+	other := m.counterpart(x)
+	if other == nil {
+		d.diff = diffPane{empty: "nothing to compare with: this is the first request on its route. Mark one with m and press d."}
+		return nil
+	}
+	return d.diff.set(m, other.ID, x.ID)
+}
+
+// fill puts what is known of x into the pagers.
+func (d *detail) fill(m *model, x *capture) {
+	d.pages[tabHeaders].show(headerTable(m, &x.Exchange))
+	d.pages[tabTiming].show(timingTable(m, &x.Exchange))
+	if d.whole == nil {
+		return
+	}
+	for side := range 2 {
+		if b := d.whole.sides[side]; b != nil && d.pages[side].c != b.view() {
+			d.pages[side].show(b.view())
+		}
+	}
+	d.showRaw()
+}
+
+func (d *detail) showRaw() {
+	if d.whole == nil {
+		return
+	}
+	msg := &d.whole.x.Request
+	if d.raw == 1 {
+		msg = &d.whole.x.Response
+	}
+	data := append(append([]byte(nil), head(&d.whole.x, d.raw == 1)...), msg.Body.Data...)
+	if d.hex {
+		d.pages[tabRaw].show(&hexDoc{data: data})
+		return
+	}
+	lines := format.NewLines(data)
+	lines.Index(context.Background(), 64<<10)
+	lines.Index(context.Background(), 0)
+	d.pages[tabRaw].show(&textDoc{lines})
+}
+
+// head is the message's head as it came, or, where there is none on the wire as
+// in HTTP/2, written in the manner of HTTP/1.
+func head(x *inspector.Exchange, response bool) []byte {
+	msg := &x.Request
+	if response {
+		msg = &x.Response
+	}
+	if len(msg.Head) > 0 {
+		return msg.Head
+	}
+	var b strings.Builder
+	if response {
+		if x.Status == 0 {
+			return nil
+		}
+		b.WriteString(sprintf("%s %d %s\r\n", x.Proto, x.Status, x.Reason))
+	} else {
+		b.WriteString(sprintf("%s %s %s\r\n", x.Method, x.Path, x.Proto))
+	}
+	for _, f := range msg.Header {
+		b.WriteString(f.Name + ": " + f.Value + "\r\n")
+	}
+	b.WriteString("\r\n")
+	return []byte(b.String())
+}
+
+func (d *detail) pager() *pager { return &d.pages[d.tab] }
+
+func (d *detail) rows() int {
+	if d.tab == tabDiff {
+		return d.diff.height
+	}
+	return d.pages[d.tab].height
+}
+
+func (d *detail) turn(n int) {
+	d.tab = (d.tab + n + tabCount) % tabCount
+}
+
+func (d *detail) otherSide() {
+	switch d.tab {
+	case tabRequest:
+		d.tab = tabResponse
+	case tabResponse:
+		d.tab = tabRequest
+	case tabRaw:
+		d.raw = 1 - d.raw
+		d.showRaw()
+		d.pages[tabRaw].home()
+	case tabDiff:
+		d.diff.otherSide()
+	}
+}
+
+func (d *detail) toggleHex() {
+	if d.whole == nil {
+		return
+	}
+	switch d.tab {
+	case tabRequest, tabResponse:
+		b := d.whole.sides[d.tab]
+		if b == nil || b.hex == nil {
+			return
+		}
+		b.asHex = !b.asHex
+		d.pages[d.tab].cur, d.pages[d.tab].top = spot{}, spot{}
+		d.pages[d.tab].show(b.view())
+	case tabRaw:
+		d.hex = !d.hex
+		d.pages[tabRaw].cur, d.pages[tabRaw].top = spot{}, spot{}
+		d.showRaw()
+	}
+}
+
+// load fetches a capture whole and lays its bodies out. The wait lets go by
+// what the selection only passes over.
+func (m *model) load(id string, wait time.Duration) tea.Cmd {
+	return func() tea.Msg {
+		if wait > 0 {
+			time.Sleep(wait)
+		}
+		x, err := fetch(m.ctx, m.c.API, id)
+		if err != nil {
+			return loadedMsg{id: id, err: err}
+		}
+		return loadedMsg{id: id, x: x, sides: [2]*body{
+			layOut(m.ctx, &x, false, true), layOut(m.ctx, &x, true, true),
+		}}
+	}
+}
+
+// fetch reads an exchange and, where the answer left them out, its bodies.
+func fetch(ctx context.Context, api API, id string) (inspector.Exchange, error) {
+	x, err := api.Exchange(ctx, id)
+	if err != nil {
+		return x, err
+	}
+	for _, side := range []struct {
+		name string
+		b    *inspector.Body
+	}{{"request", &x.Request.Body}, {"response", &x.Response.Body}} {
+		if side.b.Data != nil || side.b.Captured == 0 {
+			continue
+		}
+		r, err := api.Body(ctx, id, side.name)
+		if err != nil {
+			return x, err
+		}
+		side.b.Data, err = io.ReadAll(io.LimitReader(r, format.MaxLimit))
+		_ = r.Close()
+		if err != nil {
+			return x, err
+		}
+	}
+	return x, nil
+}
+
+func (m *model) loaded(msg loadedMsg) tea.Cmd {
+	d := &m.detail
+	if msg.err != nil {
+		if msg.id == d.id {
+			d.err = message(msg.err)
+		}
+		return nil
+	}
+	o := m.find(msg.id)
+	if o == nil {
+		o = &opened{}
+	}
+	if o.x.ID != "" && o.x.Version > msg.x.Version {
+		return nil
+	}
+	for side := range 2 {
+		if old := o.sides[side]; old != nil {
+			msg.sides[side].asHex = old.asHex
+		}
+	}
+	o.x, o.sides = msg.x, msg.sides
+	m.keep(o)
+	if msg.id != d.id {
+		return nil
+	}
+	d.err = ""
+	d.whole, d.stale = o, true
+	if !o.sides[0].part && !o.sides[1].part {
+		return nil
+	}
+	return func() tea.Msg {
+		x := msg.x
+		return laidOutMsg{x.ID, x.Version, [2]*body{layOut(m.ctx, &x, false, false), layOut(m.ctx, &x, true, false)}}
+	}
+}
+
+func (m *model) laidOut(msg laidOutMsg) tea.Cmd {
+	o := m.find(msg.id)
+	if o == nil || o.x.Version != msg.version {
+		return nil
+	}
+	for side := range 2 {
+		msg.sides[side].asHex = o.sides[side].asHex
+	}
+	o.sides = msg.sides
+	if m.detail.id == msg.id {
+		m.detail.stale = true
+	}
+	return nil
+}
+
+// find looks a capture up among those last opened.
+func (m *model) find(id string) *opened {
+	for _, o := range m.opened {
+		if o.x.ID == id {
+			return o
+		}
+	}
+	return nil
+}
+
+// keep makes o the one opened last.
+func (m *model) keep(o *opened) {
+	list := []*opened{o}
+	for _, p := range m.opened {
+		if p.x.ID != o.x.ID && len(list) < keepOpened {
+			list = append(list, p)
+		}
+	}
+	m.opened = list
+}
+
+// message is an error in words for the status line.
+func message(err error) string {
+	if err == nil {
+		return ""
+	}
+	var e *tunnel.Error
+	if errors.As(err, &e) {
+		if e.Hint != "" {
+			return e.Message + " (" + e.Hint + ")"
+		}
+		return e.Message
+	}
+	return err.Error()
+}
+
+// fit gives the pagers their room.
+func (d *detail) fit(m *model, x *capture) {
+	r := m.lay.detail
+	h := max(r.h-d.headRows(m), 1)
+	for i := range d.pages {
+		rows := h
+		if i <= tabResponse {
+			rows = max(h-len(d.bodyHead(m, x, i)), 1)
+		}
+		if i == tabRaw {
+			rows = max(h-1, 1)
+		}
+		d.pages[i].resize(r.w-2, rows)
+	}
+	d.diff.resize(r.w-1, h)
+}
+
+// headRows is the title, the tabs and the rule below.
+func (d *detail) headRows(m *model) int {
+	if m.lay.rules {
+		return 3
+	}
+	return 2
+}
+
+func (m *model) drawDetail(out []string) []string {
+	d := &m.detail
+	r := m.lay.detail
+	x := m.selected()
+	if x == nil {
+		for range r.h {
+			out = append(out, "")
+		}
+		return out
+	}
+	out = append(out, m.detailTitle(x, r.w), m.detailTabs(r))
+	if m.lay.rules {
+		l := m.th.line(r.w)
+		l.fill(border, m.th.g.rule, r.w)
+		out = append(out, l.String())
+	}
+	focused := m.focus == inDetail
+	inner := r.h - d.headRows(m)
+	var rows []string
+	switch {
+	case d.tab == tabDiff:
+		rows = d.diff.draw(m, nil, focused)
+	default:
+		if d.tab <= tabResponse {
+			rows = d.bodyHead(m, x, d.tab)
+		}
+		if d.tab == tabRaw {
+			rows = append(rows, m.rawHead(r.w-1))
+		}
+		if len(rows) > max(inner-1, 0) {
+			rows = rows[:max(inner-1, 0)]
+		}
+		rows = append(rows, m.drawPage(d, x, focused)...)
+	}
+	for len(rows) < inner {
+		rows = append(rows, "")
+	}
+	for _, s := range rows[:inner] {
+		if s == "" {
+			out = append(out, s)
+		} else {
+			out = append(out, " "+s)
+		}
+	}
+	return out
+}
+
+// drawPage draws the pager of the tab in front, or why there is none.
+func (m *model) drawPage(d *detail, x *capture, focused bool) []string {
+	p := d.pager()
+	say := func(r role, s string) []string {
+		l := m.th.line(p.width)
+		l.put(r, s)
+		return []string{l.String()}
+	}
+	if p.c == nil {
+		switch {
+		case d.err != "":
+			return say(bad, d.err)
+		case m.c.Now().Sub(d.asked.at) > 100*time.Millisecond:
+			return say(dim, "loading"+m.th.g.ellipsis)
+		}
+		return nil
+	}
+	return p.draw(m.th, nil, focused)
+}
+
+func (m *model) detailTitle(x *capture, width int) string {
+	now := m.c.Now()
+	l := m.th.line(width)
+	l.put(dim, " "+number(&x.Exchange)+" ")
+	l.put(strong, x.Method+" ")
+	right := statusText(&x.Exchange, &m.th.g)
+	if x.Reason != "" && width > 70 {
+		right += " " + x.Reason
+	}
+	took := format.Duration(x.Duration(now))
+	size := ""
+	if width >= 70 {
+		size = sizeOf(&x.Exchange) + "  "
+	}
+	n := m.th.width(right) + len(took) + len(size) + 4
+	l.put(strong, m.th.shortPath(x.Path, max(l.room()-n-1, 1)))
+	l.to(width - n)
+	l.put(text, "  ")
+	l.put(status(x.Status), right)
+	l.put(text, "  "+took+" ")
+	l.put(dim, strings.TrimSuffix(size, " "))
+	return l.String()
+}
+
+func (m *model) detailTabs(r rect) string {
+	l := m.th.line(r.w)
+	names := tabNames
+	if r.w < 50 {
+		names = tabShort
+	}
+	l.gap(1)
+	for i, name := range names {
+		x := r.x + l.w
+		if i == m.detail.tab {
+			b := badge
+			if m.focus != inDetail {
+				b = strong
+			}
+			l.put(b, " "+name+" ")
+		} else {
+			l.put(dim, " "+name+" ")
+		}
+		m.hits = append(m.hits, hit{rect{x, r.y + 1, len(name) + 2, 1}, func(m *model) tea.Cmd {
+			m.detail.tab = i
+			return m.open()
+		}})
+		if l.room() > 40 && r.w >= 50 {
+			l.gap(1)
+		}
+	}
+	return l.String()
+}
+
+func (m *model) rawHead(width int) string {
+	l := m.th.line(width)
+	name, other := "request", "response"
+	if m.detail.raw == 1 {
+		name, other = other, name
+	}
+	l.put(strong, name)
+	if w := m.detail.whole; w != nil {
+		msg := &w.x.Request
+		if m.detail.raw == 1 {
+			msg = &w.x.Response
+		}
+		if len(msg.Head) == 0 {
+			l.put(dim, "  "+w.x.Proto+", head written out")
+		} else {
+			l.put(dim, "  as it came")
+		}
+	}
+	l.put(hotkey, "  s")
+	l.put(dim, " "+other)
+	l.put(hotkey, "  x")
+	l.put(dim, " hex")
+	return l.String()
+}
+
+// telling are the headers that a glance should not miss, in this order; the
+// rest is a tab away.
+var telling = []string{"content-type", "content-encoding", "location", "event", "signature", "authorization", "cookie", "topic", "delivery", "user-agent", "retry-after", "accept", "cache-control"}
+
+// bodyHead draws what stands above a body: where it came from, the headers that
+// tell most, what the body is.
+func (d *detail) bodyHead(m *model, x *capture, side int) []string {
+	w := m.lay.detail.w - 2
+	roomy := m.lay.detail.h >= 16
+	msg := &x.Request
+	var out []string
+	add := func(f func(*line)) {
+		l := m.th.line(w)
+		f(&l)
+		out = append(out, l.String())
+	}
+	if side == 0 {
+		if roomy {
+			add(func(l *line) {
+				l.put(dim, "from ")
+				l.put(text, remote(x.Remote))
+				l.put(dim, "  "+x.Proto)
+				if x.TLS != "" {
+					l.put(dim, "  "+x.TLS)
+				}
+				l.put(dim, "  "+x.Host)
+			})
+		}
+		if x.ReplayOf != "" && roomy {
+			add(func(l *line) {
+				l.put(accent, m.th.g.replay+" replay")
+				if o := m.tab().byID[x.ReplayOf]; o != nil {
+					l.put(text, " of "+number(&o.Exchange))
+					l.put(dim, "  answered "+statusText(&o.Exchange, &m.th.g)+"  ")
+					l.put(hotkey, "d")
+					l.put(dim, " compares")
+				} else {
+					l.put(dim, " of a request that is gone from the list")
+				}
+			})
+		}
+	} else {
+		msg = &x.Response
+		if x.Error != "" || x.Detail != "" {
+			add(func(l *line) {
+				l.put(bad, m.th.g.fail+" "+words(x.Error))
+				if x.Detail != "" {
+					l.put(text, "  "+x.Detail)
+				}
+			})
+		}
+		if x.EndedBy != "" {
+			add(func(l *line) { l.put(warn, "cut short by the "+x.EndedBy) })
+		}
+		if x.Status == 0 && x.State == inspector.Open {
+			add(func(l *line) {
+				l.put(dim, "no answer yet, "+format.Duration(x.Duration(m.c.Now()))+" so far")
+			})
+			return out
+		}
+	}
+	limit := 0
+	switch h := m.lay.detail.h; {
+	case h >= 26:
+		limit = 6
+	case h >= 18:
+		limit = 4
+	case h >= 12:
+		limit = 1
+	}
+	shown := pickHeaders(msg.Header, limit)
+	name := 0
+	for _, f := range shown {
+		name = max(name, len(f.Name))
+	}
+	name = min(name, 26)
+	for _, f := range shown {
+		add(func(l *line) {
+			l.cell(dim, f.Name, name)
+			l.gap(2)
+			v := f.Value
+			if !m.reveal && format.SecretHeader(f.Name) {
+				v = format.Mask(f.Name, v)
+			}
+			l.put(text, v)
+		})
+	}
+	if more := len(msg.Header) - len(shown); more > 0 && limit > 0 {
+		add(func(l *line) { l.put(dim, sprintf("+ %s in Headers", plural(more, "header"))) })
+	}
+	if roomy {
+		add(func(l *line) { l.fill(border, m.th.g.rule, w) })
+	}
+	var b *body
+	if d.whole != nil {
+		b = d.whole.sides[side]
+	}
+	add(func(l *line) {
+		l.put(strong, "body ")
+		if b == nil {
+			l.put(dim, format.Bytes(msg.Body.Size))
+			return
+		}
+		l.put(accent, b.label)
+		if msg.Body.Size > 0 {
+			l.put(text, "  "+b.size)
+		}
+		if b.part {
+			l.put(warn, "  formatting"+m.th.g.ellipsis)
+		}
+		p := &d.pages[side]
+		if b.asHex {
+			l.put(dim, "  hex")
+		} else if p.c != nil && p.c.count() > p.height {
+			l.put(dim, sprintf("  line %s of %s", format.Count(int64(p.cur.line+1)), format.Count(int64(p.c.count()))))
+		}
+		if j, ok := p.c.(*jsonDoc); ok && m.focus == inDetail && j.count() > 0 {
+			if at := j.doc.Path(j.folds.Line(p.cur.line)); at != "." {
+				l.put(dim, "  at ")
+				l.put(accent, at)
+			}
+		}
+	})
+	if b != nil {
+		for _, n := range b.notes {
+			add(func(l *line) { l.put(warn, m.th.g.warn+" "+n) })
+		}
+	}
+	return out
+}
+
+// pickHeaders chooses at most n headers to show beside the body.
+func pickHeaders(fields []inspector.Field, n int) []inspector.Field {
+	var out []inspector.Field
+	for _, want := range telling {
+		for _, f := range fields {
+			if len(out) >= n {
+				return out
+			}
+			if strings.Contains(strings.ToLower(f.Name), want) && !contains(out, f) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+func contains(list []inspector.Field, f inspector.Field) bool {
+	for _, g := range list {
+		if g == f {
+			return true
+		}
+	}
+	return false
+}
+
+func remote(s string) string {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		return host
+	}
+	return s
+}
+
+// words makes a sentence's beginning of an error code.
+func words(code string) string { return strings.ReplaceAll(code, "_", " ") }
+
+// headerTable is the Headers tab: both sides, in their order, repeats included.
+func headerTable(m *model, x *inspector.Exchange) content {
+	t := &table{}
+	side := func(title string, msg *inspector.Message) {
+		if len(t.rows) > 0 {
+			t.add(text, "")
+		}
+		t.add(strong, title, dim, "  "+plural(len(msg.Header), "line"))
+		fields(m, t, msg.Header)
+		if len(msg.Trailer) > 0 {
+			t.add(dim, "trailers")
+			fields(m, t, msg.Trailer)
+		}
+	}
+	side(x.Method+" "+x.Path+" "+x.Proto, &x.Request)
+	if x.Status != 0 {
+		for _, code := range x.Interim {
+			t.add(text, "")
+			t.add(info, sprintf("%d", code), dim, "  sent before the answer")
+		}
+		side(strings.TrimSpace(sprintf("%d %s", x.Status, x.Reason)), &x.Response)
+	}
+	return t
+}
+
+func fields(m *model, t *table, list []inspector.Field) {
+	w := 0
+	for _, f := range list {
+		w = max(w, min(len(f.Name), 30))
+	}
+	for _, f := range list {
+		v := f.Value
+		if !m.reveal && format.SecretHeader(f.Name) {
+			v = format.Mask(f.Name, v)
+		}
+		t.add(jsonKey, pad(f.Name, w), text, "  ", text, v)
+	}
+}
+
+// timingTable is the Timing tab: each step as a bar on one scale.
+func timingTable(m *model, x *inspector.Exchange) content {
+	t := &table{}
+	now := m.c.Now()
+	total := x.Duration(now)
+	tm := x.Timing
+	const width = 24
+	scale := max(total, 1)
+	step := func(name string, from, to time.Duration, note string, r role) {
+		if to < from {
+			return
+		}
+		a := int(int64(width) * int64(from) / int64(scale))
+		b := int(int64(width) * int64(to) / int64(scale))
+		if b <= a {
+			b = a + 1
+		}
+		a, b = min(a, width-1), min(b, width)
+		t.add(dim, pad(name, 18), dim, strings.Repeat(" ", a), r, strings.Repeat(m.th.g.full, b-a),
+			dim, strings.Repeat(" ", width-b+1), text, sprintf("%6s", format.Duration(to-from)), dim, "  "+note)
+	}
+	t.add(dim, pad("accepted", 18), text, tm.Accepted.In(now.Location()).Format("2006-01-02 15:04:05.000"), dim, "  "+x.Proto)
+	t.add(text, "")
+	note := "new stream"
+	if tm.Reused {
+		note = "kept stream"
+	}
+	if tm.StreamOpen > 0 {
+		step("edge", 0, tm.StreamOpen, note, accent)
+	}
+	if tm.Dial > 0 {
+		step("dial local service", tm.StreamOpen, tm.StreamOpen+tm.Dial, "", warn)
+	}
+	if tm.FirstByte > 0 {
+		step("waiting", tm.StreamOpen+tm.Dial, tm.FirstByte, "to the response head", good)
+		step("response body", tm.FirstByte, total, format.Bytes(x.Response.Body.Size), info)
+	}
+	t.add(text, "")
+	what := "total"
+	if x.State == inspector.Open {
+		what = "so far"
+	}
+	t.add(strong, pad(what, 18), strong, format.Duration(total))
+	if x.EndedBy != "" {
+		t.add(warn, "cut short by the "+x.EndedBy)
+	}
+	return t
+}

@@ -1,0 +1,291 @@
+package tui
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/diff"
+	"github.com/lrok-dev/lrok/inspector/export"
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// Edit and replay: the request goes to a file that only its owner can read, an
+// editor changes it, the screen shows what would be sent and asks. The file and
+// its directory are gone when the edit is over, however it ends.
+type (
+	editingMsg struct {
+		x    inspector.Exchange
+		file string
+		err  error
+	}
+	// An editedMsg says that the editor was left.
+	editedMsg struct {
+		x     inspector.Exchange
+		file  string
+		err   error
+		draft *draft // what the file says, once it was read
+		again string // what is wrong with the file
+		none  string // why there is nothing to send
+	}
+)
+
+// A draft is a request that is about to be sent.
+type draft struct {
+	changes inspector.Changes
+	report  diff.Report
+}
+
+func (m *model) edit() tea.Cmd {
+	x := m.selected()
+	if x == nil {
+		return nil
+	}
+	if editor(m.c.Environ) == nil {
+		m.say(warn, "no editor: set $EDITOR")
+		return nil
+	}
+	if x.Kind == inspector.WebSocket || x.Kind == inspector.Upgraded {
+		m.say(warn, "an upgraded connection cannot be replayed")
+		return nil
+	}
+	id := x.ID
+	var have *inspector.Exchange
+	if o := m.find(id); o != nil && o.x.Version >= x.Version {
+		have = &o.x
+	}
+	return func() tea.Msg {
+		var x inspector.Exchange
+		if have != nil {
+			x = *have
+		} else {
+			var err error
+			if x, err = fetch(m.ctx, m.c.API, id); err != nil {
+				return editingMsg{err: err}
+			}
+		}
+		if b := x.Request.Body; b.Truncated() {
+			return editingMsg{err: errors.New(sprintf("the body was captured in part (%s of %s): it cannot be sent again", format.Bytes(b.Captured), format.Bytes(b.Size)))}
+		}
+		file, err := writeDraft(&x)
+		return editingMsg{x, file, err}
+	}
+}
+
+// writeDraft writes the request to lrok-<id>.http, 0600 in a directory of its
+// own, 0700.
+func writeDraft(x *inspector.Exchange) (string, error) {
+	dir, err := os.MkdirTemp("", "lrok-edit-")
+	if err != nil {
+		return "", err
+	}
+	id := strings.Map(func(r rune) rune {
+		if r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+			return r
+		}
+		return -1
+	}, x.ID)
+	file := filepath.Join(dir, "lrok-"+id+".http")
+	if err := os.WriteFile(file, export.HTTP(x), 0o600); err != nil {
+		_ = os.RemoveAll(dir)
+		return "", err
+	}
+	return file, nil
+}
+
+// editor is the command that edits a file, nil when there is none.
+func editor(environ []string) []string {
+	for _, name := range []string{"VISUAL", "EDITOR"} {
+		if f := strings.Fields(env(environ, name)); len(f) > 0 {
+			return f
+		}
+	}
+	if runtime.GOOS == "windows" {
+		return []string{"notepad"}
+	}
+	for _, name := range []string{"vi", "nano"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return []string{path}
+		}
+	}
+	return nil
+}
+
+func (m *model) editing(msg editingMsg) tea.Cmd {
+	if msg.err != nil {
+		m.say(bad, "edit: %s", message(msg.err))
+		return nil
+	}
+	return m.runEditor(msg.x, msg.file)
+}
+
+func (m *model) runEditor(x inspector.Exchange, file string) tea.Cmd {
+	argv := append(editor(m.c.Environ), file)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = m.c.Environ
+	return tea.ExecProcess(cmd, func(err error) tea.Msg {
+		return editedMsg{x: x, file: file, err: err}
+	})
+}
+
+func (m *model) edited(msg editedMsg) tea.Cmd {
+	done := func() { _ = os.RemoveAll(filepath.Dir(msg.file)) }
+	switch {
+	case msg.err != nil:
+		done()
+		m.say(bad, "editor: %s; nothing was sent", msg.err.Error())
+	case msg.none != "":
+		done()
+		m.say(text, "%s: nothing was sent", msg.none)
+	case msg.again != "":
+		m.ask = &question{text: msg.again, choices: []choice{
+			{"e", "edit again", func(m *model) tea.Cmd { return m.runEditor(msg.x, msg.file) }},
+			{"esc", "give up", func(*model) tea.Cmd { done(); return nil }},
+		}}
+	case msg.draft != nil:
+		m.confirm(msg, done)
+	default:
+		return func() tea.Msg { return readDraft(msg) }
+	}
+	return nil
+}
+
+// errorMark begins the line that tells in the file what is wrong with it.
+const errorMark = "# lrok: "
+
+// readDraft reads what the editor left.
+func readDraft(msg editedMsg) editedMsg {
+	data, err := os.ReadFile(msg.file)
+	if err != nil {
+		msg.err = err
+		return msg
+	}
+	for bytes.HasPrefix(data, []byte(errorMark)) {
+		_, data, _ = bytes.Cut(data, []byte("\n"))
+	}
+	r, err := export.ParseHTTP(data)
+	if errors.Is(err, export.ErrEmpty) {
+		msg.none = "the file is empty"
+		return msg
+	}
+	if err != nil {
+		msg.again = err.Error()
+		msg.err = os.WriteFile(msg.file, append([]byte(errorMark+err.Error()+"\n"), data...), 0o600)
+		return msg
+	}
+	changes := r.Changes(&msg.x)
+	b := altered(&msg.x, changes)
+	if same(changes) {
+		msg.none = "unchanged"
+		return msg
+	}
+	msg.draft = &draft{changes, diff.Exchanges(&msg.x, &b, diff.Request, diff.Options{Strict: true})}
+	return msg
+}
+
+func same(c inspector.Changes) bool {
+	return c.Method == "" && c.Path == "" && c.Header == nil && c.Set == nil && c.Remove == nil && c.Body == nil
+}
+
+// altered is the request of x with the changes made, to show what they do.
+func altered(x *inspector.Exchange, c inspector.Changes) inspector.Exchange {
+	y := *x
+	y.ReplayOf = x.ID
+	if c.Method != "" {
+		y.Method = c.Method
+	}
+	if c.Path != "" {
+		y.Path = c.Path
+	}
+	fields := x.Request.Header
+	drop := func(name string) {
+		var kept []inspector.Field
+		for _, f := range fields {
+			if !strings.EqualFold(f.Name, name) {
+				kept = append(kept, f)
+			}
+		}
+		fields = kept
+	}
+	for _, name := range c.Remove {
+		drop(name)
+	}
+	if c.Header != nil {
+		fields = c.Header
+	}
+	for _, f := range c.Set {
+		found := false
+		fields = append([]inspector.Field(nil), fields...)
+		for i := range fields {
+			if strings.EqualFold(fields[i].Name, f.Name) {
+				fields[i].Value, found = f.Value, true
+			}
+		}
+		if !found {
+			fields = append(fields, f)
+		}
+	}
+	if c.Body != nil {
+		n := int64(len(*c.Body))
+		y.Request.Body = inspector.Body{Size: n, Captured: n, Data: *c.Body}
+		fields = append([]inspector.Field(nil), fields...)
+		for i := range fields {
+			if strings.EqualFold(fields[i].Name, "Content-Length") {
+				fields[i].Value = sprintf("%d", n)
+			}
+		}
+	}
+	y.Request.Header = fields
+	return y
+}
+
+// confirm shows what would be sent and asks.
+func (m *model) confirm(msg editedMsg, done func()) {
+	t := m.tab()
+	if m.focus != inDiff {
+		m.from = m.focus
+	}
+	m.focus = inDiff
+	w, h := m.diff.width, m.diff.height
+	m.diff = diffPane{side: diff.Request, draft: true, width: w, height: h}
+	m.diff.show(msg.draft.report)
+	leave := func(m *model) {
+		m.focus = m.from
+		m.diff = diffPane{}
+	}
+	local := t.Local
+	if local == "" {
+		local = "the local service"
+	}
+	m.ask = &question{
+		text: "send this to " + local + "?",
+		pass: true,
+		choices: []choice{
+			{"y", "send", func(m *model) tea.Cmd {
+				done()
+				leave(m)
+				m.say(accent, "%s sending the edited %s%s", m.th.g.replay, number(&msg.x), m.th.g.ellipsis)
+				m.note.until = m.c.Now().Add(time.Minute)
+				return m.send(replayedMsg{tunnel: t.Name, id: msg.x.ID, changes: msg.draft.changes, of: 1, left: 1})
+			}},
+			{"e", "edit again", func(m *model) tea.Cmd {
+				leave(m)
+				return m.runEditor(msg.x, msg.file)
+			}},
+			{"esc", "cancel", func(m *model) tea.Cmd {
+				done()
+				leave(m)
+				m.say(text, "nothing was sent")
+				return nil
+			}},
+		},
+	}
+}

@@ -1,0 +1,169 @@
+package tui
+
+import (
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// drawEmpty is what stands where the list will be: how the connection comes
+// along, and then how to send the first request.
+func (m *model) drawEmpty(out []string, r rect) []string {
+	var rows []string
+	t := m.tab()
+	if t != nil && (m.feed.agent == nil || len(m.status.Welcome.Grants) > 0) {
+		rows = m.invitation(t, r)
+	} else {
+		rows = m.connecting(r)
+	}
+	if len(rows) > r.h {
+		rows = rows[:r.h]
+	}
+	for range min((r.h-len(rows))/3, 4) {
+		out = append(out, "")
+	}
+	return append(out, rows...)
+}
+
+// connecting lists the steps to the edge with the time each took.
+func (m *model) connecting(r rect) []string {
+	var rows []string
+	add := func(f func(*line)) {
+		l := m.th.line(r.w)
+		l.gap(min(3, r.w/10))
+		f(&l)
+		rows = append(rows, l.String())
+	}
+	s := &m.status
+	add(func(l *line) { l.put(strong, "Connecting"); l.put(dim, m.th.g.ellipsis) })
+	rows = append(rows, "")
+	for i, step := range s.Steps {
+		add(func(l *line) {
+			switch {
+			case step.Done:
+				l.put(good, m.th.g.ok+" ")
+				l.cell(text, step.Name, min(34, max(r.w-14, 8)))
+				l.right(dim, format.Duration(step.Took), 6)
+			case i == 0 || s.Steps[i-1].Done:
+				l.put(accent, m.th.g.right+" ")
+				l.put(strong, step.Name+m.th.g.ellipsis)
+			default:
+				l.put(dim, m.th.g.dot+" "+step.Name)
+			}
+		})
+	}
+	if s.Err != nil {
+		rows = append(rows, "")
+		add(func(l *line) {
+			l.put(warn, m.th.g.warn+" "+message(s.Err))
+		})
+		if wait := s.Next.Sub(m.c.Now()); wait > 0 {
+			add(func(l *line) {
+				l.put(dim, sprintf("  attempt %d failed; next in %s", max(s.Attempt, 1), format.Duration(wait)))
+			})
+		}
+	}
+	if t := m.tab(); t != nil && t.Local != "" {
+		rows = append(rows, "")
+		add(func(l *line) { l.put(dim, "for "); l.put(text, t.Local) })
+	}
+	return rows
+}
+
+// invitation says that the tunnel is up and how to call it. The code for a
+// phone stands at its left where there is room.
+func (m *model) invitation(t *tab, r rect) []string {
+	type part struct {
+		r role
+		s string
+	}
+	var says [][]part
+	say := func(p ...part) { says = append(says, p) }
+	if isHTTP(t) {
+		say(part{strong, "Your tunnel is up. "}, part{text, "Nothing has called it yet."})
+	} else {
+		say(part{strong, "Your tunnel is up."})
+	}
+	say()
+	say(part{accent, "  " + t.URL})
+	if t.Direct != "" {
+		say(part{dim, "  or "}, part{text, t.Direct})
+	}
+	local := []part{{dim, "  " + m.th.g.both + " "}, {text, t.Local}}
+	u := m.down()
+	switch {
+	case u != nil:
+		local = append(local, part{bad, "  " + m.th.g.no + " nothing answers there yet"})
+	case m.feed.agent != nil && len(m.status.Upstreams) > 0:
+		local = append(local, part{good, "  " + m.th.g.ok + " answers"})
+	}
+	say(local...)
+	say()
+	if isHTTP(t) {
+		say(part{dim, "  Try it"})
+		if m.c.SendTest != nil {
+			say(part{hotkey, "  t   "}, part{text, "send a test request to yourself"})
+		}
+		say(part{hotkey, "  y u "}, part{text, "copy the URL"})
+		say(part{hotkey, "  ?   "}, part{text, "all keys"})
+		say()
+	}
+	if m.c.LocalOnly {
+		say(part{warn, "  Local only: "}, part{text, "this edge runs on this machine and"})
+		say(part{text, "  nobody else can call it. For a public URL: lrok login"})
+		say()
+	}
+	say(part{dim, "  Captures stay in the edge's memory, for you alone."})
+
+	var code []string
+	if r.h >= 18 && r.w >= 70 {
+		code = m.qr(t.URL)
+		if len(code) > 0 && (len(code) > r.h-4 || ansi.StringWidth(code[0])+56 > r.w) {
+			code = nil
+		}
+	}
+	left := 3
+	if r.w < 60 {
+		left = 1
+	}
+	codeW := 0
+	if len(code) > 0 {
+		codeW = ansi.StringWidth(code[0])
+	}
+	var rows []string
+	skip := 0
+	if len(code) > len(says) {
+		skip = (len(code) - len(says)) / 2
+	}
+	for i := range max(len(code), len(says)+skip) {
+		l := m.th.line(r.w)
+		l.gap(left)
+		s := ""
+		if i < len(code) {
+			s = l.String() + code[i]
+			l = m.th.line(r.w - left - codeW)
+			l.gap(4)
+		} else if codeW > 0 {
+			l.gap(codeW + 4)
+		}
+		if k := i - skip; k >= 0 && k < len(says) {
+			for _, p := range says[k] {
+				l.put(p.r, p.s)
+			}
+		}
+		rows = append(rows, s+l.String())
+	}
+	if u != nil {
+		rows = append(rows, "")
+		for i, s := range []string{
+			sprintf("%s %s is not answering: %s", m.th.g.warn, t.Local, u.Err),
+			"  Callers get a 502 page that says so; their requests are captured all the same.",
+		} {
+			l := m.th.line(r.w)
+			l.gap(left)
+			l.put([]role{bad, dim}[i], s)
+			rows = append(rows, l.String())
+		}
+	}
+	return rows
+}

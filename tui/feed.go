@@ -1,0 +1,271 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// heads is how many captures of a tunnel the screen keeps, without bodies.
+const heads = 10_000
+
+// A feed is where those who follow the tunnels leave the news and the screen's
+// loop picks them up. Leaving never waits: while the loop is away, in an editor
+// say, news of the same capture replace each other, and past the limit the
+// oldest are dropped and counted.
+type feed struct {
+	api   API
+	agent Agent
+	poke  chan struct{} // holds one: there are news
+	done  chan struct{} // closed when run has returned
+
+	mu      sync.Mutex
+	queues  map[string]*queue
+	status  Status
+	fresh   bool // status is news
+	tunnels []Tunnel
+	ended   map[string]string // why nothing more comes of a tunnel, by name
+	lost    map[string]string // why the stream of a tunnel is broken for now
+
+	more chan string // names of tunnels to follow as well
+}
+
+// A queue holds what is new of one tunnel, oldest first.
+type queue struct {
+	news    []inspector.Exchange
+	first   uint64            // the position of news[0], counted from the start of time
+	at      map[string]uint64 // position by exchange id
+	dropped int
+}
+
+// put adds x, or replaces what is waiting of the same exchange.
+func (q *queue) put(x inspector.Exchange, limit int) {
+	if p, ok := q.at[x.ID]; ok {
+		if old := &q.news[p-q.first]; old.Version <= x.Version {
+			*old = x
+		}
+		return
+	}
+	if len(q.news) >= limit {
+		delete(q.at, q.news[0].ID)
+		q.news[0] = inspector.Exchange{}
+		q.news = q.news[1:]
+		q.first++
+		q.dropped++
+	}
+	q.at[x.ID] = q.first + uint64(len(q.news))
+	q.news = append(q.news, x)
+}
+
+// News is what drain returns of one tunnel.
+type news struct {
+	tunnel  string
+	list    []inspector.Exchange
+	dropped int
+}
+
+func newFeed(api API, agent Agent) *feed {
+	return &feed{
+		api: api, agent: agent, poke: make(chan struct{}, 1), done: make(chan struct{}),
+		queues: map[string]*queue{}, ended: map[string]string{}, lost: map[string]string{},
+		more: make(chan string, 64),
+	}
+}
+
+// also follows another tunnel, from the list of tunnels.
+func (f *feed) also(name string) {
+	select {
+	case f.more <- name:
+	default: // so many were opened that one cannot be looked at in earnest
+	}
+}
+
+// put leaves x for the screen.
+func (f *feed) put(name string, x inspector.Exchange) {
+	f.mu.Lock()
+	q := f.queues[name]
+	if q == nil {
+		q = &queue{at: map[string]uint64{}}
+		f.queues[name] = q
+	}
+	q.put(x, heads)
+	f.mu.Unlock()
+	f.wake()
+}
+
+func (f *feed) wake() {
+	select {
+	case f.poke <- struct{}{}:
+	default:
+	}
+}
+
+// drain takes what has come in. A paused screen leaves the exchanges where they
+// are.
+func (f *feed) drain(paused bool) []news {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if paused {
+		return nil
+	}
+	var all []news
+	for name, q := range f.queues {
+		if len(q.news) > 0 || q.dropped > 0 {
+			all = append(all, news{name, q.news, q.dropped})
+			delete(f.queues, name)
+		}
+	}
+	return all
+}
+
+// waiting counts the exchanges that drain would take.
+func (f *feed) waiting(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if q := f.queues[name]; q != nil {
+		return len(q.news) + q.dropped
+	}
+	return 0
+}
+
+// state returns the agent's status, the tunnels and what is wrong with them.
+func (f *feed) state() (s Status, tunnels []Tunnel, ended, lost map[string]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ended, lost = map[string]string{}, map[string]string{}
+	for k, v := range f.ended {
+		ended[k] = v
+	}
+	for k, v := range f.lost {
+		lost[k] = v
+	}
+	return f.status, f.tunnels, ended, lost
+}
+
+// run follows the agent and every tunnel until ctx ends.
+func (f *feed) run(ctx context.Context, tunnels []Tunnel) {
+	defer close(f.done)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	followed := map[string]bool{}
+	follow := func(name string) {
+		if name == "" || followed[name] {
+			return
+		}
+		followed[name] = true
+		wg.Go(func() { f.follow(ctx, name) })
+	}
+	if f.agent == nil {
+		f.mu.Lock()
+		f.tunnels = tunnels
+		f.mu.Unlock()
+		for _, t := range tunnels {
+			follow(t.Name)
+		}
+		for {
+			select {
+			case name := <-f.more:
+				follow(name)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+	for {
+		s := f.agent.Status()
+		live := granted(tunnels, s.Welcome.Grants)
+		f.mu.Lock()
+		f.status, f.fresh, f.tunnels = s, true, live
+		f.mu.Unlock()
+		f.wake()
+		for _, t := range live {
+			if len(s.Welcome.Grants) > 0 && t.Kind == tunnel.HTTP {
+				follow(t.Name)
+			}
+		}
+		select {
+		case <-f.agent.Changed():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// granted is what was asked for with the names and addresses that the edge gave.
+func granted(asked []Tunnel, grants []tunnel.Grant) []Tunnel {
+	out := make([]Tunnel, len(asked))
+	copy(out, asked)
+	for i := range out {
+		if i < len(grants) {
+			g := grants[i]
+			out[i].Kind, out[i].Name, out[i].URL, out[i].Direct = g.Kind, g.Name, g.URL, g.Direct
+		}
+	}
+	return out
+}
+
+// follow leaves every change of one tunnel in the feed until ctx ends or the
+// tunnel is closed. The client resumes a broken stream by itself; what makes it
+// give up, such as a tunnel that the edge does not know yet, is tried again.
+func (f *feed) follow(ctx context.Context, name string) {
+	say := func(m map[string]string, why string) {
+		f.mu.Lock()
+		changed := m[name] != why
+		if why == "" {
+			delete(m, name)
+		} else {
+			m[name] = why
+		}
+		f.mu.Unlock()
+		if changed {
+			f.wake()
+		}
+	}
+	var since uint64
+	wait := 200 * time.Millisecond
+	for {
+		closed := false
+		err := f.api.Stream(ctx, name, client.StreamOptions{
+			Since: since,
+			Lost:  func(err error) { say(f.lost, err.Error()) },
+		}, func(e inspector.Event) error {
+			say(f.lost, "")
+			wait = 200 * time.Millisecond
+			since = max(since, e.ID)
+			if e.Exchange != nil {
+				f.put(name, *e.Exchange)
+			}
+			closed = closed || e.Type == "closed"
+			return nil
+		})
+		var refused *tunnel.Error
+		switch {
+		case ctx.Err() != nil:
+			return
+		case closed && f.agent == nil:
+			say(f.ended, "the tunnel was closed")
+			return
+		case errors.As(err, &refused) && refused.Code == tunnel.CodeTunnelNotFound && f.agent == nil:
+			say(f.ended, refused.Message)
+			return
+		case err != nil:
+			say(f.lost, err.Error())
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		wait = min(2*wait, 5*time.Second)
+		if closed {
+			since = 0 // a tunnel of that name, if it comes again, counts anew
+		}
+	}
+}

@@ -1,0 +1,282 @@
+package tui
+
+import (
+	"errors"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/filter"
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// A filterBar is the line where the filter is typed. The list shows the last
+// query that could be read while a new one is being written.
+type filterBar struct {
+	in       input
+	editing  bool
+	err      *filter.Error
+	offers   []filter.Completion
+	offer    int
+	before   string // the query when editing began
+	history  []string
+	at       int // in history
+	scanning bool
+	scan     int // generation of the scan of bodies
+}
+
+// set shows the query of another tab.
+func (b *filterBar) set(q string) { b.in.set(q) }
+
+func (m *model) startFilter() tea.Cmd {
+	t := m.tab()
+	if t == nil {
+		return nil
+	}
+	b := &m.bar
+	if m.focus == inDetail && m.lay.list.w == 0 {
+		m.focus = inList
+	}
+	b.editing, b.before, b.err = true, t.query, nil
+	b.in.set(t.query)
+	b.at = len(b.history)
+	b.complete(t)
+	return nil
+}
+
+func (b *filterBar) update(m *model, msg tea.Msg) tea.Cmd {
+	t := m.tab()
+	if k, ok := msg.(tea.KeyPressMsg); ok {
+		switch k.String() {
+		case "esc":
+			b.editing, b.err = false, nil
+			return m.setFilter(b.before)
+		case "enter":
+			b.editing = false
+			if b.err != nil {
+				m.say(warn, "filter: %s; the list shows the last one that could be read", b.err.Message)
+				b.err = nil
+				return nil
+			}
+			if q := strings.TrimSpace(b.in.text()); q != "" && (len(b.history) == 0 || b.history[len(b.history)-1] != q) {
+				b.history = append(b.history, q)
+			}
+			return nil
+		case "tab", "shift+tab":
+			b.accept(t)
+			return m.retype()
+		case "up", "down":
+			step := 1
+			if k.String() == "up" {
+				step = -1
+			}
+			b.at = max(min(b.at+step, len(b.history)), 0)
+			q := b.before
+			if b.at < len(b.history) {
+				q = b.history[b.at]
+			}
+			b.in.set(q)
+			return m.retype()
+		case "ctrl+n":
+			if len(b.offers) > 0 {
+				b.offer = (b.offer + 1) % len(b.offers)
+			}
+			return nil
+		}
+	}
+	if b.in.update(msg) {
+		return m.retype()
+	}
+	return nil
+}
+
+// cursor is the byte that the cursor stands before.
+func (b *filterBar) cursor() int {
+	return len(string(b.in.value[:b.in.pos]))
+}
+
+// complete looks up how the query could go on.
+func (b *filterBar) complete(t *tab) {
+	n := min(len(t.all), 200)
+	seen := make([]inspector.Exchange, 0, n)
+	for _, x := range t.all[len(t.all)-n:] {
+		seen = append(seen, x.Exchange)
+	}
+	b.offers, b.offer = filter.Complete(b.in.text(), b.cursor(), seen), 0
+}
+
+// accept puts the completion in front into the query.
+func (b *filterBar) accept(*tab) {
+	if b.offer >= len(b.offers) {
+		return
+	}
+	q, o := b.in.text(), b.offers[b.offer]
+	if o.From < 0 || o.To > len(q) || o.From > o.To {
+		return
+	}
+	q = q[:o.From] + o.Text + q[o.To:]
+	b.in.set(q)
+	b.in.pos = len([]rune(q[:o.From+len(o.Text)]))
+}
+
+// retype reads the query after it has changed.
+func (m *model) retype() tea.Cmd {
+	b, t := &m.bar, m.tab()
+	b.complete(t)
+	return m.setFilter(b.in.text())
+}
+
+// setFilter applies q to the list, or says why it cannot.
+func (m *model) setFilter(q string) tea.Cmd {
+	b, t := &m.bar, m.tab()
+	if t == nil {
+		return nil
+	}
+	b.err = nil
+	b.scan++
+	b.scanning = false
+	if strings.TrimSpace(q) == "" {
+		t.captures.filter("", nil, m.c.Now())
+		t.list.settle(t.captures)
+		return nil
+	}
+	f, err := filter.Parse(q)
+	if err != nil {
+		if !errors.As(err, &b.err) {
+			b.err = &filter.Error{Message: err.Error()}
+		}
+		return nil
+	}
+	t.captures.filter(q, f, m.c.Now())
+	t.list.settle(t.captures)
+	if !f.NeedsBody() || len(t.all) == 0 {
+		return nil
+	}
+	b.scanning = true
+	return m.scanNext(t.Name, f, b.scan, len(t.all)-1, 100)
+}
+
+// A scannedMsg says whether one capture's bodies match.
+type scannedMsg struct {
+	tunnel string
+	f      *filter.Filter
+	scan   int
+	id     string
+	ok     bool
+	left   int
+}
+
+// scanNext looks into the bodies of the capture at i of the newest hundred. One
+// at a time: the screen and the edge have other things to do.
+func (m *model) scanNext(name string, f *filter.Filter, scan, i, left int) tea.Cmd {
+	t := m.tab()
+	if i < 0 || left == 0 || t == nil || t.Name != name || i >= len(t.all) {
+		m.bar.scanning = false
+		return nil
+	}
+	id := t.all[i].ID
+	e := t.env(m.c.Now())
+	marked, unseen := e.Marked(id), e.Unseen(id)
+	var have *inspector.Exchange
+	if o := m.find(id); o != nil && o.x.Version == t.all[i].Version {
+		have = &o.x
+	}
+	return func() tea.Msg {
+		msg := scannedMsg{tunnel: name, f: f, scan: scan, id: id, left: left - 1}
+		x := inspector.Exchange{}
+		if have != nil {
+			x = *have
+		} else {
+			var err error
+			if x, err = fetch(m.ctx, m.c.API, id); err != nil {
+				return msg
+			}
+		}
+		msg.ok = f.Match(&x, filter.Env{
+			Now: e.Now, Marked: func(string) bool { return marked }, Unseen: func(string) bool { return unseen },
+			Body: func(x *inspector.Exchange) (req, resp []byte) {
+				return plainBody(&x.Request), plainBody(&x.Response)
+			},
+		})
+		return msg
+	}
+}
+
+// plainBody is a body with its content coding removed, as far as that goes.
+func plainBody(m *inspector.Message) []byte {
+	coding := m.Get("Content-Encoding")
+	if coding == "" || len(m.Body.Data) == 0 {
+		return m.Body.Data
+	}
+	if out, err := format.Decode(coding, m.Body.Data, 0); err == nil || len(out) > 0 {
+		return out
+	}
+	return m.Body.Data
+}
+
+func (m *model) scanned(msg scannedMsg) tea.Cmd {
+	t := m.tab()
+	if msg.scan != m.bar.scan || t == nil || t.Name != msg.tunnel {
+		return nil
+	}
+	x := t.byID[msg.id]
+	if x == nil {
+		m.bar.scanning = false
+		return nil
+	}
+	x.body = differs
+	if msg.ok {
+		x.body = matches
+	}
+	t.refilter(x, m.c.Now())
+	t.list.settle(t.captures)
+	i, _ := position(t.all, x.Number)
+	return m.scanNext(t.Name, msg.f, msg.scan, i-1, msg.left)
+}
+
+// draw is the status row while the filter is typed.
+func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
+	l.put(hotkey, "/ ")
+	x := l.w
+	width := max(l.max-x-right.w-2, 8)
+	value, pos := b.in.value, b.in.pos
+	// What does not fit goes out at the left, so that the cursor stays in view.
+	from := max(pos-width+2, 0)
+	l.max = x + width
+	if b.err != nil {
+		// The part that cannot be read is marked where it is.
+		bytes := min(max(b.err.Pos, 0), len(string(value)))
+		at := len([]rune(string(value)[:bytes]))
+		at = max(min(at, len(value)), from)
+		l.put(text, string(value[from:at]))
+		l.put(bad, string(value[at:]))
+	} else {
+		l.put(text, string(value[from:]))
+	}
+	cursor := tea.NewCursor(x+m.th.width(string(value[from:pos])), y)
+	switch {
+	case b.err != nil:
+		l.put(bad, "  "+m.th.g.no+" "+b.err.Message)
+		if b.err.Nearest != "" && !strings.Contains(b.err.Message, b.err.Nearest) {
+			l.put(text, "; did you mean "+b.err.Nearest+"?")
+		}
+	case len(b.offers) > 0 && pos == len(value):
+		o := b.offers[b.offer]
+		typed := b.in.text()[min(o.From, len(b.in.text())):]
+		if rest, ok := strings.CutPrefix(o.Text, typed); ok && rest != "" {
+			l.put(dim, rest)
+		} else if o.Text != typed {
+			l.put(dim, "  tab "+o.Text)
+		}
+		if o.Help != "" {
+			l.put(dim, "   "+o.Help)
+		}
+	}
+	l.max = m.w
+	if l.room() > right.w {
+		l.to(m.w - right.w - 1)
+		return l.String() + right.String(), cursor
+	}
+	return l.String(), cursor
+}

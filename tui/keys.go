@@ -1,0 +1,104 @@
+package tui
+
+import (
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+)
+
+// A place is where a key means something. Places are bits: an action may be at
+// home in several.
+type place uint8
+
+const (
+	inList place = 1 << iota
+	inDetail
+	inDiff
+	inEmpty // the list before the first request
+	inHome  // the list of tunnels
+
+	capturing  = inList | inDetail
+	everywhere = inList | inDetail | inDiff | inEmpty | inHome
+)
+
+// An action is one thing a person can do: its keys, its words and the code. The
+// table below is the only place where keys are named; help and hint bar are
+// made from it.
+type action struct {
+	name  string // for the palette and the tests
+	in    place
+	bind  key.Binding
+	group string
+	// hint is the word in the hint bar, "" for none; rank orders the hints, the
+	// lowest stay when there is little room.
+	hint string
+	rank int
+	run  func(*model) tea.Cmd
+}
+
+// Groups of the help, in its order.
+var groups = []string{"Move", "Requests", "Body", "Compare", "Screen"}
+
+func bind(help, what string, keys ...string) key.Binding {
+	return key.NewBinding(key.WithKeys(keys...), key.WithHelp(help, what))
+}
+
+// actions returns the table. It is a function because the actions refer to the
+// model, which refers to them.
+func actions() []action {
+	return []action{
+		{name: "down", in: everywhere, bind: bind("j ↓", "one row down", "j", "down"), group: "Move", run: func(m *model) tea.Cmd { return m.move(1) }},
+		{name: "up", in: everywhere, bind: bind("k ↑", "one row up", "k", "up"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-1) }},
+		{name: "half-down", in: everywhere, bind: bind("ctrl-d", "half a page down", "ctrl+d"), group: "Move", run: func(m *model) tea.Cmd { return m.move(m.page() / 2) }},
+		{name: "half-up", in: everywhere, bind: bind("ctrl-u", "half a page up", "ctrl+u"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-m.page() / 2) }},
+		{name: "page-down", in: everywhere, bind: bind("space PgDn", "a page down", "space", "pgdown", "ctrl+f"), group: "Move", run: func(m *model) tea.Cmd { return m.move(m.page()) }},
+		{name: "page-up", in: everywhere, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-m.page()) }},
+		{name: "first", in: everywhere, bind: bind("g Home", "to the first (the oldest request)", "g", "home"), group: "Move", run: (*model).first},
+		{name: "latest", in: everywhere, bind: bind("G End", "to the latest request, and follow", "G", "end"), group: "Move", run: (*model).latest},
+		{name: "open", in: inList, bind: bind("enter l →", "open the request", "enter", "l", "right"), group: "Move", hint: "open", rank: 1, run: (*model).open},
+		{name: "open-tunnel", in: inHome, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Move", hint: "open", rank: 1, run: (*model).openTunnel},
+		{name: "back", in: everywhere, bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back},
+		{name: "back-hint", in: inDiff, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back},
+		{name: "next-tab", in: capturing, bind: bind("] tab", "next tab", "]", "tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(1) }},
+		{name: "previous-tab", in: capturing, bind: bind("[ shift-tab", "previous tab", "[", "shift+tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(-1) }},
+		{name: "tabs-hint", in: inDetail, bind: bind("[ ]", "tabs", "]"), hint: "tabs", rank: 6, run: func(m *model) tea.Cmd { return m.turn(1) }},
+
+		{name: "replay", in: capturing, bind: bind("r", "replay now; 5r replays five times", "r"), group: "Requests", hint: "replay", rank: 2, run: (*model).replay},
+		{name: "edit", in: capturing, bind: bind("e", "edit in $EDITOR, compare, send", "e"), group: "Requests", hint: "edit", rank: 3, run: (*model).edit},
+		{name: "test", in: inEmpty | inList, bind: bind("t", "send a test request to yourself", "t"), group: "Requests", run: (*model).test},
+		{name: "test-hint", in: inEmpty, bind: bind("t", "test", "t"), hint: "test request", rank: 1, run: (*model).test},
+		{name: "copy", in: everywhere, bind: bind("y", "copy: then u url, c curl, r raw, h headers, b body", "y"), group: "Requests", hint: "copy", rank: 6, run: (*model).copy},
+		{name: "pause", in: inList | inDetail | inEmpty, bind: bind("p", "pause the view; capture goes on", "p"), group: "Requests", hint: "pause", rank: 8, run: (*model).pause},
+		{name: "clear", in: inList, bind: bind("c", "clear the list", "c"), group: "Requests", run: (*model).clear},
+		{name: "filter", in: inList | inDetail | inEmpty, bind: bind("/ f", "filter the list", "/", "f"), group: "Requests", hint: "filter", rank: 7, run: (*model).startFilter},
+		{name: "reverse", in: inList, bind: bind("v", "newest at the top or at the bottom", "v"), group: "Requests", run: (*model).reverse},
+
+		{name: "fold", in: inDetail, bind: bind("o enter", "open or close a fold", "o", "enter"), group: "Body", run: func(m *model) tea.Cmd { m.detail.pager().fold(); return nil }},
+		{name: "folds", in: inDetail, bind: bind("z", "folds: then a one, M close all, R open all", "z"), group: "Body", run: (*model).folds},
+		{name: "hex", in: inDetail, bind: bind("x", "bytes or text", "x"), group: "Body", hint: "hex", rank: 10, run: (*model).toggleHex},
+		{name: "side", in: inDetail | inDiff, bind: bind("s", "the other side: request or response", "s"), group: "Body", run: (*model).otherSide},
+		{name: "secrets", in: capturing, bind: bind("S", "show or hide secrets", "S"), group: "Body", run: (*model).secrets},
+
+		{name: "diff", in: capturing, bind: bind("d", "compare with the mark, the original, or the previous on the route", "d"), group: "Compare", hint: "diff", rank: 4, run: (*model).startDiff},
+		{name: "pick", in: capturing, bind: bind("D", "choose what to compare with", "D"), group: "Compare", run: (*model).startPick},
+		{name: "mark", in: capturing, bind: bind("m", "mark as A of the next comparison", "m"), group: "Compare", hint: "mark", rank: 5, run: (*model).mark},
+		{name: "to-mark", in: capturing, bind: bind("'", "go to the mark", "'"), group: "Compare", run: (*model).toMark},
+		{name: "next-change", in: inDiff, bind: bind("n", "next change", "n"), group: "Compare", hint: "next", rank: 1, run: func(m *model) tea.Cmd { m.diff.step(1); return nil }},
+		{name: "previous-change", in: inDiff, bind: bind("N", "previous change", "N"), group: "Compare", run: func(m *model) tea.Cmd { m.diff.step(-1); return nil }},
+		{name: "diff-side", in: inDiff, bind: bind("tab", "request or response", "tab", "shift+tab", "]", "["), group: "Compare", hint: "request/response", rank: 2, run: (*model).otherSide},
+		{name: "ignore", in: inDiff, bind: bind("i", "ignore this path, or look at it again", "i"), group: "Compare", hint: "ignore path", rank: 3, run: (*model).ignore},
+		{name: "swap", in: inDiff, bind: bind("w", "swap A and B", "w"), group: "Compare", hint: "swap", rank: 5, run: (*model).swap},
+		{name: "replay-b", in: inDiff, bind: bind("r", "replay B again", "r"), group: "Compare", hint: "replay B", rank: 4, run: (*model).replay},
+
+		{name: "help", in: everywhere, bind: bind("?", "help", "?"), group: "Screen", hint: "help", rank: 90, run: (*model).startHelp},
+		{name: "log", in: everywhere, bind: bind("L", "what happened to the connection", "L"), group: "Screen", run: (*model).startLog},
+		{name: "qr", in: everywhere, bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", run: (*model).startQR},
+		{name: "layout", in: capturing, bind: bind("+ _", "more or less room for the detail", "+", "_"), group: "Screen", run: (*model).zoom},
+		{name: "wider", in: capturing, bind: bind(">", "more room for the list", ">"), group: "Screen", run: func(m *model) tea.Cmd { m.share = min(m.share+4, 75); return nil }},
+		{name: "narrower", in: capturing, bind: bind("<", "less room for the list", "<"), group: "Screen", run: func(m *model) tea.Cmd { m.share = max(m.share-4, 30); return nil }},
+		{name: "mouse", in: everywhere, bind: bind("M", "release the mouse, to select text", "M"), group: "Screen", run: (*model).toggleMouse},
+		{name: "tunnels", in: everywhere, bind: bind("1-9", "tunnel tab"), group: "Screen"},
+		{name: "suspend", in: everywhere, bind: bind("ctrl-z", "suspend; the tunnel stays up", "ctrl+z"), group: "Screen", run: func(*model) tea.Cmd { return tea.Suspend }},
+		{name: "redraw", in: everywhere, bind: bind("ctrl-l", "draw the screen anew", "ctrl+l"), group: "Screen", run: func(*model) tea.Cmd { return tea.ClearScreen }},
+		{name: "quit", in: everywhere, bind: bind("q", "quit", "q"), group: "Screen", hint: "quit", rank: 91, run: (*model).quit},
+	}
+}

@@ -1,0 +1,350 @@
+package tui
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// A list is where a person is in a tunnel's captures. It remembers captures,
+// not rows, so that arrivals, filters and resizing move nothing under the eye.
+type list struct {
+	sel        uint64 // number of the selected capture
+	top        uint64 // number of the capture on the first row
+	follow     bool   // the latest is selected as it comes
+	newestLast bool
+	height     int
+	offset     int // row of the list that shows first; settle keeps it
+	cursor     int // row of the selection
+}
+
+// at is the capture on row i.
+func (l *list) at(c *captures, i int) *capture {
+	if i < 0 || i >= len(c.shown) {
+		return nil
+	}
+	if l.newestLast {
+		return c.shown[i]
+	}
+	return c.shown[len(c.shown)-1-i]
+}
+
+// row is where the capture with that number is, or would be.
+func (l *list) row(c *captures, number uint64) int {
+	i, found := position(c.shown, number)
+	if l.newestLast {
+		return i
+	}
+	if !found {
+		return len(c.shown) - i
+	}
+	return len(c.shown) - 1 - i
+}
+
+func (l *list) selected(c *captures) *capture { return l.at(c, l.cursor) }
+
+// settle brings rows in line with what the list remembers.
+func (l *list) settle(c *captures) {
+	n := len(c.shown)
+	if n == 0 {
+		l.cursor, l.offset = 0, 0
+		return
+	}
+	if l.follow {
+		newest := c.shown[n-1]
+		l.sel = newest.Number
+		newest.unseen = false
+	}
+	l.cursor = min(l.row(c, l.sel), n-1)
+	l.sel = l.at(c, l.cursor).Number
+	l.offset = min(l.row(c, l.top), n-1)
+	h := max(l.height, 1)
+	switch {
+	case l.follow && !l.newestLast:
+		l.offset = 0
+	case l.cursor < l.offset:
+		l.offset = l.cursor
+	case l.cursor >= l.offset+h:
+		l.offset = l.cursor - h + 1
+	}
+	l.offset = max(min(l.offset, n-h), 0)
+	l.top = l.at(c, l.offset).Number
+}
+
+func (l *list) choose(c *captures, x *capture) {
+	l.sel, l.follow = x.Number, false
+	x.unseen = false
+	l.settle(c)
+}
+
+func (l *list) move(c *captures, n int) {
+	if len(c.shown) == 0 {
+		return
+	}
+	to := max(min(l.cursor+n, len(c.shown)-1), 0)
+	x := l.at(c, to)
+	newest := c.shown[len(c.shown)-1]
+	pushing := to == l.cursor && x == newest // against the end where news come in
+	if l.follow && to == l.cursor {
+		return
+	}
+	l.choose(c, x)
+	l.follow = pushing
+}
+
+// scroll moves the view and, where it must, the selection.
+func (l *list) scroll(c *captures, n int) {
+	if len(c.shown) <= l.height {
+		l.move(c, n)
+		return
+	}
+	off := max(min(l.offset+n, len(c.shown)-l.height), 0)
+	l.offset, l.top = off, l.at(c, off).Number
+	if to := max(min(l.cursor, off+l.height-1), off); to != l.cursor {
+		l.choose(c, l.at(c, to))
+	}
+	l.follow = false
+}
+
+// newer counts the rows that came in out of sight.
+func (l *list) newer(c *captures) int {
+	if l.follow || len(c.shown) == 0 {
+		return 0
+	}
+	if l.newestLast {
+		return max(len(c.shown)-l.offset-l.height, 0)
+	}
+	return l.offset
+}
+
+// columns of the list, from the right: what there is room for.
+type columns struct {
+	time, dur, size bool
+	method          int
+}
+
+func (m *model) columns(width int) columns {
+	c := columns{method: 7}
+	switch {
+	case width >= 60:
+		c.time, c.dur, c.size = true, true, true
+	case width >= 52:
+		c.time, c.dur = true, true
+	case width >= 34:
+		c.dur = true
+	}
+	if width < 48 {
+		c.method = 5
+	}
+	return c
+}
+
+// listRows is how many captures the list shows at once.
+func (m *model) listRows() int {
+	n := m.lay.list.h
+	if m.lay.rules {
+		n-- // the names of the columns
+	}
+	return max(n, 1)
+}
+
+func (m *model) drawList(out []string) []string {
+	t := m.tab()
+	r := m.lay.list
+	now := m.c.Now()
+	focused := m.focus == inList
+	cols := m.columns(r.w)
+	if m.lay.rules {
+		out = append(out, m.listHead(t, cols, r.w))
+	}
+	for i := range m.listRows() {
+		x := t.list.at(t.captures, t.list.offset+i)
+		l := m.th.line(r.w)
+		if x == nil {
+			if i == 0 && t.query != "" {
+				l.put(dim, "  nothing matches the filter; esc clears it")
+			}
+			l.to(r.w)
+			out = append(out, l.String())
+			continue
+		}
+		if t.list.offset+i == t.list.cursor {
+			l.on(focused)
+			r := accent
+			if !focused {
+				r = dim
+			}
+			l.put(r, m.th.g.bar)
+		} else {
+			l.put(text, " ")
+		}
+		m.drawCapture(&l, t, x, cols, now)
+		out = append(out, l.String())
+	}
+	return out
+}
+
+func (m *model) listHead(t *tab, cols columns, width int) string {
+	l := m.th.line(width)
+	if n := t.list.newer(t.captures); n > 0 {
+		mark := m.th.g.up
+		if t.list.newestLast {
+			mark = m.th.g.down
+		}
+		l.put(accent, sprintf(" %s %s newer (G)", mark, format.Count(int64(n))))
+		l.to(width)
+		return l.String()
+	}
+	l.gap(3)
+	if cols.time {
+		l.cell(dim, "time", 9)
+	}
+	l.cell(dim, "method", cols.method)
+	l.cell(dim, "path", max(l.room()-tail(cols), 0))
+	l.right(dim, "status", 7)
+	if cols.dur {
+		l.right(dim, "took", 7)
+	}
+	if cols.size {
+		l.right(dim, "size", 7)
+	}
+	l.to(width)
+	return l.String()
+}
+
+// tail is the room right of the path.
+func tail(c columns) int {
+	n := 8 // "SSE ▶ 200 " less the blank before
+	if c.dur {
+		n += 7
+	}
+	if c.size {
+		n += 7
+	}
+	return n
+}
+
+func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.Time) {
+	g := &m.th.g
+	failed := x.Failed() || x.Status >= 500
+	switch {
+	case failed:
+		l.put(bad, g.fail)
+	case x.ID == t.marked:
+		l.put(accent, g.mark)
+	case x.ReplayOf != "":
+		l.put(accent, g.replay)
+	default:
+		l.put(text, " ")
+	}
+	l.gap(1)
+	if cols.time {
+		l.cell(dim, x.Timing.Accepted.In(now.Location()).Format("15:04:05"), 9)
+	}
+	l.cell(strong, method(x.Method, cols.method-1), cols.method)
+	end := l.max - tail(cols)
+	tag := tagOf(&x.Exchange, g)
+	room := end - l.w
+	if tag != "" {
+		room -= m.th.width(tag) + 1
+	}
+	if room > 0 {
+		s := m.th.shortPath(x.Path, room)
+		r := text
+		if x.unseen {
+			r = strong
+		}
+		l.put(r, s)
+	}
+	l.to(end - m.th.width(tag))
+	if tag != "" {
+		l.put(info, tag)
+	}
+	l.right(status(x.Status), statusText(&x.Exchange, g), 7)
+	l.gap(1)
+	if cols.dur {
+		r := text
+		if x.State == inspector.Open {
+			r = info
+		}
+		l.right(r, format.Duration(x.Duration(now)), 6)
+		l.gap(1)
+	}
+	if cols.size {
+		l.right(dim, sizeOf(&x.Exchange), 6)
+	}
+	l.to(l.max)
+}
+
+// method shortens the long ones.
+func method(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	switch s {
+	case "DELETE":
+		return "DEL"
+	case "OPTIONS":
+		return "OPT"
+	case "CONNECT":
+		return "CONN"
+	}
+	return s[:n]
+}
+
+func statusText(x *inspector.Exchange, g *glyphs) string {
+	switch {
+	case x.Status != 0:
+		return strconv.Itoa(x.Status)
+	case x.State == inspector.Open:
+		return g.ellipsis
+	case x.EndedBy != "":
+		return "cut"
+	}
+	return "err"
+}
+
+// tagOf is the badge of what is more than a request and an answer.
+func tagOf(x *inspector.Exchange, g *glyphs) string {
+	s := ""
+	switch x.Kind {
+	case inspector.SSE:
+		s = "SSE"
+	case inspector.WebSocket:
+		s = "WS"
+	case inspector.Upgraded:
+		s = "UPG"
+	case inspector.GRPC:
+		s = "gRPC"
+	default:
+		if x.EndedBy == "client" {
+			return "client left"
+		}
+		return ""
+	}
+	if x.State == inspector.Open {
+		s += " " + g.right
+	}
+	return s
+}
+
+func sizeOf(x *inspector.Exchange) string {
+	n := x.Response.Body.Size
+	if x.Kind == inspector.WebSocket {
+		n += x.Request.Body.Size
+	}
+	return format.Size(n)
+}
+
+func sprintf(f string, args ...any) string { return fmt.Sprintf(f, args...) }
+
+// span2 writes a stretch of time for a sentence.
+func span2(d time.Duration) string {
+	if d < time.Minute {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

@@ -1,0 +1,795 @@
+package tui
+
+import (
+	"context"
+	"image/color"
+	"strconv"
+	"strings"
+	"time"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/diff"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// A tab is one tunnel on the screen.
+type tab struct {
+	Tunnel
+	*captures
+	list    list
+	dropped int
+}
+
+// A question waits for one key: what destroys something asks first.
+type question struct {
+	text    string
+	pass    bool // keys that are no answer keep their meaning
+	choices []choice
+}
+
+type choice struct {
+	key, word string
+	run       func(*model) tea.Cmd
+}
+
+// A note is what the status line says for a while.
+type note struct {
+	text  string
+	role  role
+	until time.Time
+	// a and b are a pair to compare, offered with the note.
+	a, b string
+}
+
+type model struct {
+	ctx     context.Context
+	c       Config
+	feed    *feed
+	keys    []action
+	th      *theme
+	noColor bool
+	ground  color.Color
+
+	w, h   int
+	share  int
+	zoomed bool
+	lay    layout
+
+	tabs   []*tab
+	cur    int
+	home   *home // the list of tunnels, when the screen started there
+	status Status
+	ended  map[string]string
+	lost   map[string]string
+
+	focus   place // inHome, inList, inDetail or inDiff
+	from    place // where the diff was started
+	detail  detail
+	diff    diffPane
+	bar     filterBar
+	over    overlay
+	ask     *question
+	note    note
+	log     []logEntry
+	count   int
+	counted int    // generation of the count's timer
+	prefix  string // "y" or "z": the next key belongs to it
+	hits    []hit
+	opened  []*opened // most recent first
+
+	rules []diff.Rule // what comparisons ignore, from i
+
+	paused    bool
+	reveal    bool
+	mouseOff  bool
+	blurred   bool
+	quitting  bool
+	dropped   int
+	gaps      []offline
+	lastWake  time.Time
+	testing   bool
+	lastClick struct {
+		at   time.Time
+		x, y int
+	}
+}
+
+func newModel(ctx context.Context, c Config, f *feed) *model {
+	m := &model{ctx: ctx, c: c, feed: f, share: 54, focus: inList, keys: actions()}
+	m.noColor = env(c.Environ, "NO_COLOR") != "" || c.Theme == "mono"
+	m.w, m.h = c.Width, c.Height
+	if !m.c.ASCII {
+		for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+			if v := env(c.Environ, name); v != "" {
+				u := strings.ToLower(v)
+				m.c.ASCII = !strings.Contains(u, "utf-8") && !strings.Contains(u, "utf8")
+				break
+			}
+		}
+	}
+	m.paint()
+	for _, t := range c.Tunnels {
+		m.tabs = append(m.tabs, newTab(t))
+	}
+	if f.agent != nil {
+		m.status = f.agent.Status()
+		m.adopt(granted(c.Tunnels, m.status.Welcome.Grants))
+	}
+	if len(c.Tunnels) == 0 && f.agent == nil {
+		m.home, m.focus = &home{}, inHome
+	}
+	m.arrange()
+	return m
+}
+
+func newTab(t Tunnel) *tab {
+	return &tab{Tunnel: t, captures: newCaptures(), list: list{follow: true}}
+}
+
+// paint makes the theme anew.
+func (m *model) paint() {
+	m.th = newTheme(m.c.Theme, m.c.ASCII, m.noColor, m.ground)
+}
+
+func (m *model) arrange() {
+	m.lay = arrange(m.w, m.h, m.share, m.zoomed, m.focus == inDetail)
+}
+
+// tab is the tunnel in front, nil on the home screen.
+func (m *model) tab() *tab {
+	if m.home != nil && m.focus == inHome || m.cur >= len(m.tabs) {
+		return nil
+	}
+	return m.tabs[m.cur]
+}
+
+// selected is the capture at the cursor.
+func (m *model) selected() *capture {
+	if t := m.tab(); t != nil {
+		return t.list.selected(t.captures)
+	}
+	return nil
+}
+
+func (m *model) summary() Summary {
+	s := Summary{Dropped: m.dropped}
+	for _, t := range m.tabs {
+		s.Seen += t.seen
+		s.Tunnels = append(s.Tunnels, t.Tunnel)
+	}
+	return s
+}
+
+// The messages of the model.
+type (
+	wakeMsg  struct{}            // the feed has news
+	tickMsg  struct{}            // a second has passed
+	countMsg int                 // a digit stood alone
+	failMsg  struct{ err error } // what a command could not do
+)
+
+func (m *model) Init() tea.Cmd {
+	cmds := []tea.Cmd{m.await(), m.tick()}
+	if m.c.Theme == "" || m.c.Theme == "auto" {
+		cmds = append(cmds, tea.RequestBackgroundColor)
+	}
+	if m.home != nil {
+		cmds = append(cmds, m.loadTunnels())
+	}
+	return tea.Batch(cmds...)
+}
+
+// await is the one command that waits for the feed.
+func (m *model) await() tea.Cmd {
+	return func() tea.Msg {
+		select {
+		case <-m.feed.poke:
+		case <-m.ctx.Done():
+			return nil
+		}
+		// News come in bursts: one frame shows them all.
+		t := time.NewTimer(33 * time.Millisecond)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-m.ctx.Done():
+		}
+		return wakeMsg{}
+	}
+}
+
+func (m *model) tick() tea.Cmd {
+	d := time.Second
+	if t := m.tab(); t != nil && t.open > 0 && !m.blurred && !m.c.ReduceMotion {
+		d = 250 * time.Millisecond
+	} else if m.status.State == Connecting && m.feed.agent != nil && !m.blurred {
+		d = 250 * time.Millisecond
+	}
+	return tea.Tick(d, func(time.Time) tea.Msg { return tickMsg{} })
+}
+
+func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	cmd := m.update(msg)
+	m.arrange()
+	return m, tea.Batch(cmd, m.sync())
+}
+
+func (m *model) update(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.w, m.h = msg.Width, msg.Height
+	case tea.BackgroundColorMsg:
+		if m.c.Theme == "" || m.c.Theme == "auto" {
+			m.ground = msg.Color
+			m.paint()
+		}
+	case tea.FocusMsg:
+		m.blurred = false
+	case tea.BlurMsg:
+		m.blurred = true
+	case tea.InterruptMsg:
+		return tea.Quit
+	case tea.KeyPressMsg:
+		return m.press(msg)
+	case tea.PasteMsg:
+		if m.bar.editing {
+			return m.bar.update(m, msg)
+		}
+	case tea.MouseClickMsg:
+		return m.click(msg)
+	case tea.MouseWheelMsg:
+		return m.wheel(msg)
+	case wakeMsg:
+		m.drain()
+		return m.await()
+	case tickMsg:
+		m.expire()
+		cmds := []tea.Cmd{m.tick()}
+		if m.home != nil && m.focus == inHome {
+			cmds = append(cmds, m.refreshTunnels())
+		}
+		return tea.Batch(cmds...)
+	case countMsg:
+		if int(msg) == m.counted && m.count > 0 {
+			n := m.count
+			m.count = 0
+			m.toTab(n - 1)
+		}
+	case failMsg:
+		m.say(bad, "%s", message(msg.err))
+	case loadedMsg:
+		return m.loaded(msg)
+	case laidOutMsg:
+		return m.laidOut(msg)
+	case replayedMsg:
+		return m.replayed(msg)
+	case editingMsg:
+		return m.editing(msg)
+	case editedMsg:
+		return m.edited(msg)
+	case comparedMsg:
+		return m.compared(msg)
+	case scannedMsg:
+		return m.scanned(msg)
+	case copiedMsg:
+		m.say(msg.role, "%s", msg.text)
+		return msg.osc
+	case copyReadyMsg:
+		return m.putClipboard(msg.what, msg.text)
+	case testedMsg:
+		m.testing = false
+		if msg.err != nil {
+			m.say(bad, "test request: %s", message(msg.err))
+		} else {
+			m.say(good, "test request sent")
+		}
+	case tunnelsMsg:
+		m.home.update(m, msg)
+	}
+	return nil
+}
+
+// drain takes the news of the feed.
+func (m *model) drain() {
+	now := m.c.Now()
+	s, tunnels, ended, lost := m.feed.state()
+	if m.feed.agent != nil {
+		m.follow(s)
+		m.adopt(tunnels)
+	}
+	for name, why := range lost {
+		if m.lost[name] == "" {
+			m.record(warn, "%s: the event stream broke: %s", name, why)
+		}
+	}
+	for name := range m.lost {
+		if lost[name] == "" {
+			m.record(good, "%s: the event stream is back", name)
+		}
+	}
+	m.ended, m.lost = ended, lost
+	for _, n := range m.feed.drain(m.paused) {
+		for _, t := range m.tabs {
+			if t.Name != n.tunnel {
+				continue
+			}
+			for i := range n.list {
+				t.put(n.list[i], now)
+			}
+			t.summary()
+			t.list.settle(t.captures)
+			if n.dropped > 0 {
+				t.dropped += n.dropped
+				m.dropped += n.dropped
+				m.record(warn, "%s: %d requests came and went while the screen was away", t.Name, n.dropped)
+			}
+		}
+	}
+}
+
+// adopt brings the tabs in line with the tunnels that the edge granted.
+func (m *model) adopt(tunnels []Tunnel) {
+	for i, t := range tunnels {
+		if i < len(m.tabs) {
+			m.tabs[i].Tunnel = t
+		} else {
+			m.tabs = append(m.tabs, newTab(t))
+		}
+	}
+}
+
+// An offline is a stretch of time without a connection.
+type offline struct{ from, to time.Time }
+
+// follow notes what became of the connection.
+func (m *model) follow(s Status) {
+	was := m.status
+	m.status = s
+	if was.State == s.State && was.Attempt == s.Attempt {
+		m.upstreams(was.Upstreams, s.Upstreams)
+		return
+	}
+	switch s.State {
+	case Online:
+		if !was.OfflineSince.IsZero() && was.State == Reconnecting {
+			gap := offline{was.OfflineSince, m.c.Now()}
+			m.gaps = append(m.gaps, gap)
+			m.say(good, "online again after %s", span2(gap.to.Sub(gap.from)))
+			m.record(good, "online again after %s", span2(gap.to.Sub(gap.from)))
+		} else {
+			m.record(good, "online")
+		}
+	case Reconnecting:
+		m.record(warn, "reconnecting, attempt %d: %s", s.Attempt, message(s.Err))
+	case Closed:
+		m.record(bad, "closed: %s", message(s.Err))
+	}
+	m.upstreams(was.Upstreams, s.Upstreams)
+}
+
+func (m *model) upstreams(was, now []Upstream) {
+	for _, u := range now {
+		before := false
+		for _, w := range was {
+			before = before || w.Tunnel == u.Tunnel && w.Down
+		}
+		switch {
+		case u.Down && !before:
+			m.record(bad, "%s: the local service is down: %s", u.Local, u.Err)
+		case !u.Down && before:
+			m.record(good, "%s: the local service is back", u.Local)
+		}
+	}
+}
+
+// sync starts what the state of the screen calls for: the capture in the detail
+// has to be loaded, and once more when it has changed.
+func (m *model) sync() tea.Cmd {
+	if t := m.tab(); t != nil {
+		t.list.height = m.listRows()
+		t.list.settle(t.captures)
+	}
+	if m.lay.detail.w == 0 || m.focus == inHome || m.focus == inDiff && m.from == inList && m.lay.shape < stacked {
+		return nil
+	}
+	return m.detail.sync(m, m.selected())
+}
+
+func (m *model) say(r role, f string, args ...any) {
+	m.note = note{text: sprintf(f, args...), role: r, until: m.c.Now().Add(6 * time.Second)}
+}
+
+// expire lets old notes go.
+func (m *model) expire() {
+	if m.note.text != "" && m.c.Now().After(m.note.until) {
+		m.note = note{}
+	}
+}
+
+// place is where keys go now.
+func (m *model) place() place {
+	if m.focus == inList {
+		if t := m.tab(); t != nil && len(t.all) == 0 {
+			return inEmpty
+		}
+	}
+	return m.focus
+}
+
+func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
+	s := k.String()
+	if s == "ctrl+c" {
+		if m.quitting {
+			return tea.Quit
+		}
+		return m.quit()
+	}
+	switch {
+	case m.ask != nil:
+		q := m.ask
+		for _, c := range q.choices {
+			if c.key == s {
+				m.ask, m.quitting = nil, false
+				return c.run(m)
+			}
+		}
+		if !q.pass {
+			m.ask, m.quitting = nil, false
+			return nil
+		}
+		return m.browse(k)
+	case m.over != nil:
+		return m.over.press(m, k)
+	case m.bar.editing:
+		return m.bar.update(m, k)
+	case m.prefix != "":
+		p := m.prefix
+		m.prefix = ""
+		if p == "y" {
+			return m.copyWhat(s)
+		}
+		m.foldWhat(s)
+		return nil
+	}
+	if len(s) == 1 && (s[0] >= '1' && s[0] <= '9' || s[0] == '0' && m.count > 0) {
+		m.count = min(m.count*10+int(s[0]-'0'), 100)
+		m.counted++
+		gen := m.counted
+		if len(m.tabs) > 1 {
+			return tea.Tick(400*time.Millisecond, func(time.Time) tea.Msg { return countMsg(gen) })
+		}
+		return nil
+	}
+	at := m.place()
+	for i := range m.keys {
+		a := &m.keys[i]
+		if a.in&at != 0 && a.run != nil && key.Matches(k, a.bind) {
+			cmd := a.run(m)
+			m.count = 0
+			return cmd
+		}
+	}
+	m.count = 0
+	return nil
+}
+
+// browse lets a person look around while a question waits.
+func (m *model) browse(k tea.KeyPressMsg) tea.Cmd {
+	for i := range m.keys {
+		a := &m.keys[i]
+		if a.in&m.place() == 0 || a.run == nil || !key.Matches(k, a.bind) {
+			continue
+		}
+		switch a.name {
+		case "down", "up", "half-down", "half-up", "page-down", "page-up", "first", "latest", "next-change", "previous-change":
+			return a.run(m)
+		}
+		return nil
+	}
+	return nil
+}
+
+// page is how many rows the pane with the focus has.
+func (m *model) page() int {
+	switch m.focus {
+	case inDetail:
+		return max(m.detail.rows(), 2)
+	case inDiff:
+		return max(m.diff.height-1, 2)
+	}
+	return max(m.listRows(), 2)
+}
+
+func (m *model) move(n int) tea.Cmd {
+	if m.count > 0 && (n == 1 || n == -1) {
+		n *= m.count
+	}
+	switch m.focus {
+	case inHome:
+		m.home.move(n)
+	case inDetail:
+		m.detail.pager().move(n)
+	case inDiff:
+		m.diff.move(n)
+	default:
+		if t := m.tab(); t != nil {
+			t.list.move(t.captures, n)
+		}
+	}
+	return nil
+}
+
+func (m *model) first() tea.Cmd {
+	switch m.focus {
+	case inHome:
+		m.home.move(-1 << 20)
+	case inDetail:
+		m.detail.pager().home()
+	case inDiff:
+		m.diff.move(-1 << 20)
+	default:
+		if t := m.tab(); t != nil && len(t.shown) > 0 {
+			t.list.choose(t.captures, t.shown[0])
+		}
+	}
+	return nil
+}
+
+func (m *model) latest() tea.Cmd {
+	switch m.focus {
+	case inHome:
+		m.home.move(1 << 20)
+	case inDetail:
+		m.detail.pager().end()
+	case inDiff:
+		m.diff.move(1 << 20)
+	default:
+		if t := m.tab(); t != nil {
+			t.list.follow = true
+			t.list.settle(t.captures)
+		}
+	}
+	return nil
+}
+
+func (m *model) open() tea.Cmd {
+	t := m.tab()
+	if x := m.selected(); x != nil {
+		t.list.choose(t.captures, x) // what one reads stays, whatever comes in
+		m.focus = inDetail
+	}
+	return nil
+}
+
+func (m *model) back() tea.Cmd {
+	switch {
+	case m.focus == inDiff:
+		m.focus = m.from
+	case m.focus == inDetail:
+		m.focus = inList
+		m.zoomed = false
+	case m.focus == inList && m.tab() != nil && m.tab().query != "":
+		m.setFilter("")
+	case m.focus == inList && m.home != nil:
+		m.focus = inHome
+		return m.loadTunnels()
+	}
+	return nil
+}
+
+// turn goes to the next tab of the detail, from the list as well.
+func (m *model) turn(n int) tea.Cmd {
+	if m.selected() == nil {
+		return nil
+	}
+	if m.focus == inList && m.lay.detail.w == 0 {
+		return m.open()
+	}
+	m.detail.turn(n)
+	return nil
+}
+
+func (m *model) toTab(i int) {
+	if i >= 0 && i < len(m.tabs) && m.focus != inHome {
+		m.cur, m.focus = i, inList
+		m.bar.set(m.tabs[i].query)
+	}
+}
+
+func (m *model) mark() tea.Cmd {
+	t, x := m.tab(), m.selected()
+	switch {
+	case x == nil:
+	case t.marked == x.ID:
+		t.marked = ""
+		m.say(text, "mark removed")
+	default:
+		t.marked = x.ID
+		m.say(accent, "#%d is A; go to another request and press d", x.Number)
+	}
+	return nil
+}
+
+func (m *model) toMark() tea.Cmd {
+	t := m.tab()
+	if x := t.byID[t.marked]; x != nil && x.shown {
+		t.list.choose(t.captures, x)
+	} else {
+		m.say(warn, "nothing is marked; m marks a request")
+	}
+	return nil
+}
+
+func (m *model) pause() tea.Cmd {
+	m.paused = !m.paused
+	if !m.paused {
+		m.drain()
+	}
+	return nil
+}
+
+func (m *model) clear() tea.Cmd {
+	t := m.tab()
+	if t == nil || len(t.all) == 0 {
+		return nil
+	}
+	m.ask = &question{
+		text: sprintf("clear %s from this screen?", plural(len(t.all), "request")),
+		choices: []choice{
+			{"y", "clear", func(m *model) tea.Cmd {
+				t.clear()
+				t.list.follow = true
+				m.say(text, "cleared; the edge still has its captures")
+				return nil
+			}},
+			{"f", "forget at the edge too", func(m *model) tea.Cmd {
+				t.clear()
+				t.list.follow = true
+				name := t.Name
+				return func() tea.Msg {
+					if err := m.c.API.Forget(m.ctx, name); err != nil {
+						return failMsg{err}
+					}
+					return copiedMsg{role: text, text: "cleared, here and at the edge"}
+				}
+			}},
+			{"esc", "cancel", func(*model) tea.Cmd { return nil }},
+		},
+	}
+	return nil
+}
+
+func (m *model) reverse() tea.Cmd {
+	for _, t := range m.tabs {
+		t.list.newestLast = !t.list.newestLast
+	}
+	return nil
+}
+
+func (m *model) secrets() tea.Cmd {
+	m.reveal = !m.reveal
+	m.detail.stale = true
+	if m.reveal {
+		m.say(warn, "secrets are shown, and copied; S hides them")
+	} else {
+		m.say(text, "secrets are hidden")
+	}
+	return nil
+}
+
+func (m *model) zoom() tea.Cmd {
+	m.zoomed = !m.zoomed
+	return nil
+}
+
+func (m *model) toggleMouse() tea.Cmd {
+	m.mouseOff = !m.mouseOff
+	if m.mouseOff {
+		m.say(text, "mouse released: drag selects text; M takes it back")
+	} else {
+		m.say(text, "mouse captured: click and wheel work")
+	}
+	return nil
+}
+
+func (m *model) folds() tea.Cmd {
+	m.prefix = "z"
+	return nil
+}
+
+func (m *model) foldWhat(s string) {
+	switch s {
+	case "a":
+		m.detail.pager().fold()
+	case "M":
+		m.detail.pager().foldAll(true)
+	case "R":
+		m.detail.pager().foldAll(false)
+	}
+}
+
+func (m *model) toggleHex() tea.Cmd {
+	m.detail.toggleHex()
+	return nil
+}
+
+func (m *model) otherSide() tea.Cmd {
+	if m.focus == inDiff {
+		m.diff.otherSide()
+	} else {
+		m.detail.otherSide()
+	}
+	return nil
+}
+
+func (m *model) quit() tea.Cmd {
+	open := 0
+	for _, t := range m.tabs {
+		open += t.open
+	}
+	if open == 0 || m.feed.agent == nil {
+		return tea.Quit
+	}
+	m.quitting = true
+	is := "are"
+	if open == 1 {
+		is = "is"
+	}
+	m.ask = &question{
+		text: sprintf("%s %s in flight and would be cut. Quit?", plural(open, "request"), is),
+		choices: []choice{
+			{"y", "quit", func(*model) tea.Cmd { return tea.Quit }},
+			{"n", "stay", func(*model) tea.Cmd { return nil }},
+		},
+	}
+	return nil
+}
+
+type testedMsg struct{ err error }
+
+func (m *model) test() tea.Cmd {
+	t := m.tab()
+	if m.c.SendTest == nil || t == nil {
+		m.say(warn, "no test request from here: call %s", urlOf(t))
+		return nil
+	}
+	if m.testing {
+		return nil
+	}
+	m.testing = true
+	m.say(text, "sending a test request to %s", t.URL)
+	target := t.Tunnel
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(m.ctx, 30*time.Second)
+		defer cancel()
+		return testedMsg{m.c.SendTest(ctx, target)}
+	}
+}
+
+func urlOf(t *tab) string {
+	if t == nil {
+		return ""
+	}
+	return t.URL
+}
+
+// down is the local service of the tunnel in front, if it is known to be down.
+func (m *model) down() *Upstream {
+	t := m.tab()
+	if t == nil || m.status.State != Online {
+		return nil
+	}
+	for i := range m.status.Upstreams {
+		if u := &m.status.Upstreams[i]; u.Down && (u.Tunnel == t.Name || u.Tunnel == "" && len(m.tabs) == 1) {
+			return u
+		}
+	}
+	return nil
+}
+
+func isHTTP(t *tab) bool { return t.Kind == "" || t.Kind == tunnel.HTTP }
+
+func number(x *inspector.Exchange) string { return "#" + strconv.FormatUint(x.Number, 10) }

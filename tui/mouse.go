@@ -1,0 +1,109 @@
+package tui
+
+import (
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
+	if msg.Button != tea.MouseLeft {
+		return nil
+	}
+	now := m.c.Now()
+	last := m.lastClick
+	m.lastClick.at, m.lastClick.x, m.lastClick.y = now, msg.X, msg.Y
+	twice := last.x == msg.X && last.y == msg.Y && now.Sub(last.at) < 400*time.Millisecond && !last.at.IsZero()
+	if m.over != nil {
+		m.over = nil
+		return nil
+	}
+	for _, h := range m.hits {
+		if h.has(msg.X, msg.Y) && h.run != nil {
+			return h.run(m)
+		}
+	}
+	if m.ask != nil {
+		return nil
+	}
+	t := m.tab()
+	switch {
+	case m.focus == inHome:
+		if i := msg.Y - m.lay.panes.y - 1; i >= 0 && i < len(m.home.list) {
+			m.home.cur = i
+			if twice {
+				return m.openTunnel()
+			}
+		}
+	case m.focus == inDiff:
+		if i := m.diff.top + msg.Y - m.lay.panes.y - 3; i >= m.diff.top && i < len(m.diff.rows) {
+			m.diff.cur = i
+			m.diff.settle()
+		}
+	case t == nil || m.blank():
+	case m.lay.list.has(msg.X, msg.Y):
+		y := msg.Y - m.lay.list.y
+		if m.lay.rules {
+			y--
+		}
+		if y < 0 {
+			if t.list.newer(t.captures) > 0 {
+				return m.latest()
+			}
+			return nil
+		}
+		if x := t.list.at(t.captures, t.list.offset+y); x != nil {
+			m.focus = inList
+			t.list.choose(t.captures, x)
+			if twice || m.lay.detail.w == 0 && t.list.sel == x.Number && twice {
+				return m.open()
+			}
+		}
+	case m.lay.detail.has(msg.X, msg.Y):
+		m.open()
+		p := m.detail.pager()
+		row := msg.Y - (m.lay.detail.y + m.lay.detail.h - p.height)
+		if row < 0 || p.c == nil || m.detail.tab == tabDiff {
+			return nil
+		}
+		at := p.top
+		for range row {
+			at, _ = p.down(at)
+		}
+		p.cur = at
+		if twice {
+			p.fold()
+		}
+	}
+	return nil
+}
+
+// wheel scrolls what is under the pointer.
+func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
+	n := 3
+	switch msg.Button {
+	case tea.MouseWheelUp:
+		n = -3
+	case tea.MouseWheelDown:
+	default:
+		return nil
+	}
+	t := m.tab()
+	switch {
+	case m.over != nil:
+	case m.focus == inHome:
+		m.home.move(n / 3)
+	case m.focus == inDiff:
+		m.diff.move(n)
+	case t == nil || m.blank():
+	case m.lay.list.has(msg.X, msg.Y):
+		t.list.scroll(t.captures, n)
+	case m.lay.detail.has(msg.X, msg.Y):
+		if m.detail.tab == tabDiff {
+			m.detail.diff.move(n)
+		} else {
+			m.detail.pager().scroll(n)
+		}
+	}
+	return nil
+}

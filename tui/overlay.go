@@ -1,0 +1,408 @@
+package tui
+
+import (
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+	"rsc.io/qr"
+
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// An overlay lies over the screen and takes all keys.
+type overlay interface {
+	press(m *model, k tea.KeyPressMsg) tea.Cmd
+	// draw returns the box's rows, all of the same width, at most w x h.
+	draw(m *model, w, h int) []string
+	cursor(m *model) *tea.Cursor
+}
+
+// overlay lays the box in front over the middle of the screen.
+func (m *model) overlay(rows []string) []string {
+	box := m.over.draw(m, m.w, m.h)
+	if len(box) == 0 {
+		return rows
+	}
+	bw := ansi.StringWidth(box[0])
+	x, y := max((m.w-bw)/2, 0), max((m.h-len(box))/2, 0)
+	for i, b := range box {
+		if y+i >= len(rows) {
+			break
+		}
+		under := rows[y+i]
+		left := ansi.Truncate(under, x, "")
+		left += blanks[:min(max(x-ansi.StringWidth(left), 0), len(blanks))]
+		rows[y+i] = left + "\x1b[m" + b + "\x1b[m" + ansi.TruncateLeft(under, x+bw, "")
+	}
+	return rows
+}
+
+// box frames rows of a given width.
+func (m *model) box(title string, rows []string, width int) []string {
+	g := &m.th.g
+	top := m.th.line(width + 4)
+	top.put(accent, g.corner[0]+g.rule+" ")
+	top.put(strong, title)
+	top.put(accent, " ")
+	top.fill(accent, g.rule, width+3)
+	top.put(accent, g.corner[1])
+	out := []string{top.String()}
+	wall := m.th.line(1)
+	wall.put(accent, g.wall)
+	w := wall.String()
+	for _, r := range rows {
+		n := max(width-ansi.StringWidth(r), 0)
+		out = append(out, w+" "+r+strings.Repeat(" ", n)+" "+w)
+	}
+	end := m.th.line(width + 4)
+	end.put(accent, g.corner[2])
+	end.fill(accent, g.rule, width+3)
+	end.put(accent, g.corner[3])
+	return append(out, end.String())
+}
+
+// help lists what the keys do, where the person is and everywhere.
+type help struct {
+	at    place
+	query string
+	top   int
+	rows  int
+}
+
+func (m *model) startHelp() tea.Cmd {
+	m.over = &help{at: m.place()}
+	return nil
+}
+
+func (h *help) press(m *model, k tea.KeyPressMsg) tea.Cmd {
+	switch s := k.String(); s {
+	case "esc":
+		if h.query != "" {
+			h.query, h.top = "", 0
+			return nil
+		}
+		m.over = nil
+	case "enter":
+		m.over = nil
+	case "?":
+		m.over = nil
+	case "down", "ctrl+d", "pgdown":
+		h.top += 1 + 9*b2i(s != "down")
+	case "up", "ctrl+u", "pgup":
+		h.top = max(h.top-1-9*b2i(s != "up"), 0)
+	case "backspace":
+		if r := []rune(h.query); len(r) > 0 {
+			h.query = string(r[:len(r)-1])
+		}
+	default:
+		if k.Text != "" {
+			h.query, h.top = h.query+k.Text, 0
+		}
+	}
+	return nil
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (h *help) cursor(*model) *tea.Cursor { return nil }
+
+func (h *help) draw(m *model, w, height int) []string {
+	width := min(66, w-6)
+	var rows []string
+	q := strings.ToLower(h.query)
+	for _, g := range groups {
+		var list []string
+		for i := range m.keys {
+			a := &m.keys[i]
+			if a.group != g {
+				continue
+			}
+			help := a.bind.Help()
+			if q != "" && !strings.Contains(strings.ToLower(help.Desc+" "+help.Key+" "+a.name), q) {
+				continue
+			}
+			l := m.th.line(width)
+			l.gap(1)
+			r, s := hotkey, text
+			if a.in&h.at == 0 {
+				r, s = dim, dim // not here
+			}
+			l.cell(r, help.Key, 12)
+			l.put(s, help.Desc)
+			list = append(list, l.String())
+		}
+		if len(list) == 0 {
+			continue
+		}
+		if len(rows) > 0 {
+			rows = append(rows, "")
+		}
+		l := m.th.line(width)
+		l.put(strong, g)
+		rows = append(append(rows, l.String()), list...)
+	}
+	if len(rows) == 0 {
+		l := m.th.line(width)
+		l.put(dim, " no key does that")
+		rows = append(rows, l.String())
+	}
+	room := max(height-5, 1)
+	h.top = max(min(h.top, len(rows)-room), 0)
+	more := len(rows) - h.top - room
+	rows = rows[h.top:min(h.top+room, len(rows))]
+	l := m.th.line(width)
+	if h.query != "" {
+		l.put(dim, "search ")
+		l.put(strong, h.query)
+	} else {
+		l.put(dim, "type to search  esc closes")
+	}
+	if more > 0 {
+		s := sprintf("%s %d more", m.th.g.down, more)
+		l.to(width - m.th.width(s))
+		l.put(dim, s)
+	}
+	rows = append(rows, l.String())
+	return m.box("Keys", rows, width)
+}
+
+// A logEntry is one thing that happened to the connection.
+type logEntry struct {
+	at   time.Time
+	role role
+	text string
+}
+
+// record writes to the log; it keeps the last five hundred entries.
+func (m *model) record(r role, f string, args ...any) {
+	m.log = append(m.log, logEntry{m.c.Now(), r, sprintf(f, args...)})
+	if len(m.log) > 500 {
+		m.log = m.log[len(m.log)-500:]
+	}
+}
+
+// logView shows the log, newest last.
+type logView struct{ up int }
+
+func (m *model) startLog() tea.Cmd {
+	m.over = &logView{}
+	return nil
+}
+
+func (v *logView) press(m *model, k tea.KeyPressMsg) tea.Cmd {
+	switch k.String() {
+	case "j", "down":
+		v.up = max(v.up-1, 0)
+	case "k", "up":
+		v.up++
+	default:
+		m.over = nil
+	}
+	return nil
+}
+
+func (v *logView) cursor(*model) *tea.Cursor { return nil }
+
+func (v *logView) draw(m *model, w, height int) []string {
+	width := min(90, w-6)
+	room := max(min(height-4, 20), 1)
+	v.up = max(min(v.up, len(m.log)-room), 0)
+	end := len(m.log) - v.up
+	var rows []string
+	for _, e := range m.log[max(end-room, 0):end] {
+		l := m.th.line(width)
+		l.put(dim, e.at.Format("15:04:05 "))
+		l.put(e.role, e.text)
+		rows = append(rows, l.String())
+	}
+	if len(rows) == 0 {
+		l := m.th.line(width)
+		l.put(dim, "nothing has happened yet")
+		rows = append(rows, l.String())
+	}
+	return m.box("Log", rows, width)
+}
+
+// qrView shows the QR code of the URL.
+type qrView struct{}
+
+func (m *model) startQR() tea.Cmd {
+	if m.tab() != nil {
+		m.over = qrView{}
+	}
+	return nil
+}
+
+func (qrView) press(m *model, _ tea.KeyPressMsg) tea.Cmd { m.over = nil; return nil }
+func (qrView) cursor(*model) *tea.Cursor                 { return nil }
+
+func (qrView) draw(m *model, w, height int) []string {
+	t := m.tab()
+	rows := m.qr(t.URL)
+	if len(rows) == 0 || len(rows)+3 > height || ansi.StringWidth(rows[0])+4 > w {
+		l := m.th.line(min(w-4, 60))
+		l.put(warn, "the window is too small for the QR code")
+		return m.box("QR", []string{l.String()}, min(w-4, 60))
+	}
+	return m.box("QR", append(rows, m.textRow(dim, bare(t.URL), ansi.StringWidth(rows[0]))), ansi.StringWidth(rows[0]))
+}
+
+func (m *model) textRow(r role, s string, width int) string {
+	l := m.th.line(width)
+	l.put(r, s)
+	return l.String()
+}
+
+// qr draws a code with half blocks, dark on light as scanners want it. ASCII
+// has no half blocks: then there is none.
+func (m *model) qr(url string) []string {
+	if m.th.ascii || url == "" {
+		return nil
+	}
+	code, err := qr.Encode(url, qr.L)
+	if err != nil {
+		return nil
+	}
+	dark := func(x, y int) bool { return x >= 0 && y >= 0 && x < code.Size && y < code.Size && code.Black(x, y) }
+	var rows []string
+	for y := -1; y < code.Size+1; y += 2 {
+		l := m.th.line(code.Size + 4)
+		var b strings.Builder
+		for x := -2; x < code.Size+2; x++ {
+			up, down := dark(x, y), dark(x, y+1)
+			switch {
+			case up && down:
+				b.WriteString("█")
+			case up:
+				b.WriteString("▀")
+			case down:
+				b.WriteString("▄")
+			default:
+				b.WriteByte(' ')
+			}
+		}
+		l.put(paper, b.String())
+		rows = append(rows, l.String())
+	}
+	return rows
+}
+
+// picker chooses what to compare with.
+type picker struct {
+	x    *capture
+	list []candidate
+	cur  int
+	top  int
+}
+
+type candidate struct {
+	*capture
+	why string
+}
+
+func (m *model) startPick() tea.Cmd {
+	x, t := m.selected(), m.tab()
+	if x == nil {
+		return nil
+	}
+	p := &picker{x: x}
+	had := map[string]bool{x.ID: true}
+	add := func(c *capture, why string) {
+		if c != nil && !had[c.ID] && len(p.list) < 200 {
+			had[c.ID] = true
+			p.list = append(p.list, candidate{c, why})
+		}
+	}
+	add(t.byID[t.marked], "marked")
+	add(t.byID[x.ReplayOf], "original")
+	for i := len(t.all) - 1; i >= 0; i-- {
+		if t.all[i].ReplayOf == x.ID {
+			add(t.all[i], "replay")
+		}
+	}
+	for i := len(t.all) - 1; i >= 0; i-- {
+		if c := t.all[i]; c.Method == x.Method && route(c.Path) == route(x.Path) {
+			add(c, "same route")
+		}
+	}
+	for i := len(t.all) - 1; i >= 0; i-- {
+		add(t.all[i], "")
+	}
+	if len(p.list) == 0 {
+		m.say(warn, "there is nothing to compare with yet")
+		return nil
+	}
+	m.over = p
+	return nil
+}
+
+func (p *picker) press(m *model, k tea.KeyPressMsg) tea.Cmd {
+	switch k.String() {
+	case "j", "down":
+		p.cur = min(p.cur+1, len(p.list)-1)
+	case "k", "up":
+		p.cur = max(p.cur-1, 0)
+	case "enter", "d", "l", "right":
+		m.over = nil
+		return m.openDiff(p.list[p.cur].ID, p.x.ID)
+	case "esc", "q", "h", "left":
+		m.over = nil
+	}
+	return nil
+}
+
+func (p *picker) cursor(*model) *tea.Cursor { return nil }
+
+func (p *picker) draw(m *model, w, height int) []string {
+	width := min(78, w-6)
+	room := max(min(height-6, 14), 1)
+	if p.cur < p.top {
+		p.top = p.cur
+	}
+	if p.cur >= p.top+room {
+		p.top = p.cur - room + 1
+	}
+	var rows []string
+	for i := p.top; i < min(p.top+room, len(p.list)); i++ {
+		c := p.list[i]
+		l := m.th.line(width)
+		if i == p.cur {
+			l.on(true)
+			l.put(accent, m.th.g.bar)
+		} else {
+			l.gap(1)
+		}
+		l.cell(dim, number(&c.Exchange), 7)
+		l.cell(strong, method(c.Method, 6), 7)
+		l.cell(text, m.th.shortPath(c.Path, max(l.room()-27, 4)), max(l.room()-26, 0))
+		l.right(status(c.Status), statusText(&c.Exchange, &m.th.g), 4)
+		l.right(text, format.Duration(c.Duration(m.c.Now())), 7)
+		l.put(dim, "  "+c.why)
+		l.to(width)
+		rows = append(rows, l.String())
+	}
+	l := m.th.line(width)
+	l.put(dim, "enter compares  esc cancels")
+	rows = append(rows, "", l.String())
+	return m.box(sprintf("Compare %s with", number(&p.x.Exchange)), rows, width)
+}
+
+// counterpart is what x is compared with unless a person says otherwise: the
+// mark, the original of a replay, the previous on the route.
+func (m *model) counterpart(x *capture) *capture {
+	t := m.tab()
+	if a := t.byID[t.marked]; a != nil && a != x {
+		return a
+	}
+	if o := t.byID[x.ReplayOf]; o != nil {
+		return o
+	}
+	return t.previous(&x.Exchange)
+}

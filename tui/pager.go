@@ -1,0 +1,426 @@
+package tui
+
+import (
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// A span is a stretch of a row's text in one role.
+type span struct {
+	start, end int
+	role       role
+}
+
+// A content is text of many lines that a pager shows. Lines come one by one,
+// sanitized, when they are about to be drawn.
+type content interface {
+	count() int
+	// line appends the text of line i to dst and its spans to spans. The
+	// offsets of the spans count from the start of dst.
+	line(dst []byte, spans []span, i int) ([]byte, []span)
+}
+
+// A folder is a content with lines that open and close.
+type folder interface {
+	content
+	// fold says whether line i opens a fold, and whether that is closed.
+	fold(i int) (ok, closed bool)
+	toggle(i int) int
+	foldAll(closed bool)
+}
+
+// A fitter is a content that is laid out for a width.
+type fitter interface{ fit(width int) }
+
+// A pager shows a stretch of a content. Positions are a line and, where a line
+// is wrapped, a row of it; nothing of a content is looked at but what shows.
+type pager struct {
+	c             content
+	cur, top      spot
+	width, height int
+
+	buf   []byte
+	spans []span
+	ends  []int
+}
+
+type spot struct{ line, row int }
+
+func (s spot) before(o spot) bool {
+	return s.line < o.line || s.line == o.line && s.row < o.row
+}
+
+const foldColumn = 2
+
+// gutter is the room left of the text for the marks of folds.
+func (p *pager) gutter() int {
+	if _, ok := p.c.(folder); ok {
+		return foldColumn
+	}
+	return 0
+}
+
+// resize lays the pager out anew and keeps what is on its first row there.
+func (p *pager) resize(width, height int) {
+	if p.width == width && p.height == height {
+		return
+	}
+	if p.width != width {
+		p.cur.row, p.top.row = 0, 0
+	}
+	p.width, p.height = width, height
+	if f, ok := p.c.(fitter); ok {
+		f.fit(width)
+	}
+	p.settle()
+}
+
+// show puts c in the pager. The position stays where it was as far as c goes.
+func (p *pager) show(c content) {
+	atEnd := p.c != nil && p.c.count() > 1 && p.cur.line == p.c.count()-1
+	p.c = c
+	if f, ok := c.(fitter); ok && p.width > 0 {
+		f.fit(p.width)
+	}
+	if t, ok := c.(interface{ tail() bool }); ok && t.tail() && atEnd {
+		p.cur.line = c.count() - 1
+	}
+	p.settle()
+}
+
+// text lays line i out.
+func (p *pager) text(t *theme, i int) (rows []int) {
+	p.buf, p.spans = p.c.line(p.buf[:0], p.spans[:0], i)
+	if t != nil && t.ascii {
+		if s := string(p.buf); !ascii(s) {
+			p.buf, p.spans = append(p.buf[:0], format.ASCII(s)...), p.spans[:0]
+		}
+	}
+	w := max(p.width-p.gutter(), 1)
+	p.ends = format.Wrap(p.ends[:0], p.buf, w)
+	if len(p.ends) == 0 {
+		p.ends = append(p.ends, len(p.buf))
+	}
+	return p.ends
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *pager) down(s spot) (spot, bool) {
+	if s.row+1 < len(p.text(nil, s.line)) {
+		return spot{s.line, s.row + 1}, true
+	}
+	if s.line+1 < p.c.count() {
+		return spot{s.line + 1, 0}, true
+	}
+	return s, false
+}
+
+func (p *pager) up(s spot) (spot, bool) {
+	if s.row > 0 {
+		return spot{s.line, s.row - 1}, true
+	}
+	if s.line > 0 {
+		return spot{s.line - 1, len(p.text(nil, s.line-1)) - 1}, true
+	}
+	return s, false
+}
+
+// move moves the cursor by n rows.
+func (p *pager) move(n int) {
+	if p.c == nil {
+		return
+	}
+	for ; n > 0; n-- {
+		p.cur, _ = p.down(p.cur)
+	}
+	for ; n < 0; n++ {
+		p.cur, _ = p.up(p.cur)
+	}
+	p.settle()
+}
+
+// scroll moves what shows by n rows and the cursor only where it must.
+func (p *pager) scroll(n int) {
+	if p.c == nil || p.height == 0 {
+		return
+	}
+	for ; n > 0; n-- {
+		end, ok := p.top, true
+		for k := 0; k < p.height && ok; k++ {
+			end, ok = p.down(end)
+		}
+		if !ok {
+			break
+		}
+		p.top, _ = p.down(p.top)
+	}
+	for ; n < 0; n++ {
+		p.top, _ = p.up(p.top)
+	}
+	if p.cur.before(p.top) {
+		p.cur = p.top
+	}
+	last := p.top
+	for k := 1; k < p.height; k++ {
+		last, _ = p.down(last)
+	}
+	if last.before(p.cur) {
+		p.cur = last
+	}
+}
+
+func (p *pager) home() { p.cur = spot{}; p.settle() }
+
+func (p *pager) end() {
+	if p.c != nil && p.c.count() > 0 {
+		p.cur = spot{line: p.c.count() - 1}
+		p.settle()
+	}
+}
+
+// settle keeps the cursor within the content and the screen around the cursor.
+func (p *pager) settle() {
+	if p.c == nil {
+		return
+	}
+	n := p.c.count()
+	if n == 0 {
+		p.cur, p.top = spot{}, spot{}
+		return
+	}
+	if p.cur.line >= n {
+		p.cur = spot{line: n - 1}
+	}
+	if p.top.line >= n {
+		p.top = spot{line: n - 1}
+	}
+	if p.cur.before(p.top) {
+		p.top = p.cur
+	}
+	first := p.cur
+	for k := 1; k < p.height; k++ {
+		f, ok := p.up(first)
+		if !ok {
+			break
+		}
+		first = f
+		if !p.top.before(first) {
+			break // the top shows already
+		}
+	}
+	if p.top.before(first) {
+		p.top = first
+	}
+}
+
+// fold opens or closes the fold at the cursor.
+func (p *pager) fold() {
+	if f, ok := p.c.(folder); ok && p.c.count() > 0 {
+		p.cur = spot{line: f.toggle(p.cur.line)}
+		p.settle()
+	}
+}
+
+func (p *pager) foldAll(closed bool) {
+	if f, ok := p.c.(folder); ok {
+		f.foldAll(closed)
+		p.cur.row = 0
+		p.settle()
+	}
+}
+
+// draw appends height rows to out.
+func (p *pager) draw(t *theme, out []string, focused bool) []string {
+	if p.c == nil || p.c.count() == 0 {
+		for range p.height {
+			out = append(out, "")
+		}
+		return out
+	}
+	at := p.top
+	rows := p.text(t, at.line)
+	f, _ := p.c.(folder)
+	for range p.height {
+		if at.line >= p.c.count() {
+			out = append(out, "")
+			continue
+		}
+		l := t.line(p.width)
+		if focused && at.line == p.cur.line {
+			l.on(true)
+		}
+		if f != nil {
+			mark := "  "
+			if ok, closed := f.fold(at.line); ok && at.row == 0 {
+				mark = t.g.open + " "
+				if closed {
+					mark = t.g.closed + " "
+				}
+			}
+			l.cell(dim, mark, foldColumn)
+		}
+		from := 0
+		if at.row > 0 {
+			from = rows[min(at.row, len(rows))-1]
+		}
+		to := rows[min(at.row, len(rows)-1)]
+		p.paint(&l, from, to)
+		if focused && at.line == p.cur.line {
+			l.to(p.width)
+		}
+		out = append(out, l.String())
+		if at.row+1 < len(rows) {
+			at.row++
+			continue
+		}
+		at = spot{line: at.line + 1}
+		if at.line < p.c.count() {
+			rows = p.text(t, at.line)
+		}
+	}
+	return out
+}
+
+// paint puts the bytes [from, to) of the line at hand in their roles.
+func (p *pager) paint(l *line, from, to int) {
+	for _, s := range p.spans {
+		a, b := max(s.start, from), min(s.end, to)
+		if a >= b {
+			continue
+		}
+		if from < a {
+			l.put(text, string(p.buf[from:a]))
+		}
+		l.put(s.role, string(p.buf[a:b]))
+		from = b
+	}
+	if from < to {
+		l.put(text, string(p.buf[from:to]))
+	}
+}
+
+// A table is a content of lines that were made beforehand: for what is small.
+type table struct {
+	rows []tableRow
+	live bool // more may come: stay at the end
+}
+
+type tableRow struct {
+	text  string
+	spans []span
+}
+
+func (t *table) tail() bool { return t.live }
+
+func (t *table) count() int { return len(t.rows) }
+
+func (t *table) line(dst []byte, spans []span, i int) ([]byte, []span) {
+	r := &t.rows[i]
+	return append(dst, r.text...), append(spans, r.spans...)
+}
+
+// add appends a row of pieces, each a role and a text.
+func (t *table) add(pieces ...any) {
+	var r tableRow
+	for i := 0; i+1 < len(pieces); i += 2 {
+		s := format.Sanitize(pieces[i+1].(string))
+		r.spans = append(r.spans, span{len(r.text), len(r.text) + len(s), pieces[i].(role)})
+		r.text += s
+	}
+	t.rows = append(t.rows, r)
+}
+
+// A jsonDoc is formatted JSON with folds.
+type jsonDoc struct {
+	doc   *format.Document
+	folds *format.Folds
+	spans []format.Span
+}
+
+func newJSONDoc(d *format.Document) *jsonDoc { return &jsonDoc{doc: d, folds: format.NewFolds(d)} }
+
+func (j *jsonDoc) count() int { return j.folds.Rows() }
+
+var jsonRoles = [...]role{
+	format.Space: text, format.Key: jsonKey, format.String: jsonString, format.Number: jsonNumber,
+	format.Literal: jsonWord, format.Punct: dim, format.Note: dim,
+}
+
+func (j *jsonDoc) line(dst []byte, spans []span, i int) ([]byte, []span) {
+	n := j.folds.Line(i)
+	if j.folds.Closed(n) {
+		dst, j.spans = j.doc.AppendFolded(dst, j.spans[:0], n)
+	} else {
+		dst, j.spans = j.doc.AppendLine(dst, j.spans[:0], n)
+	}
+	for _, s := range j.spans {
+		spans = append(spans, span{s.Start, s.End, jsonRoles[s.Role]})
+	}
+	return dst, spans
+}
+
+func (j *jsonDoc) fold(i int) (ok, closed bool) {
+	n := j.folds.Line(i)
+	_, ok = j.doc.Fold(n)
+	return ok, ok && j.folds.Closed(n)
+}
+
+func (j *jsonDoc) toggle(i int) int {
+	return j.folds.Row(j.folds.Toggle(j.folds.Line(i)))
+}
+
+func (j *jsonDoc) foldAll(closed bool) {
+	if closed {
+		j.folds.CloseAll()
+	} else {
+		j.folds.OpenAll()
+	}
+}
+
+// A textDoc is text by line.
+type textDoc struct{ lines *format.Lines }
+
+func (t *textDoc) count() int { return t.lines.Count() }
+
+func (t *textDoc) line(dst []byte, spans []span, i int) ([]byte, []span) {
+	return t.lines.AppendLine(dst, i), spans
+}
+
+// A hexDoc is bytes as they are.
+type hexDoc struct {
+	data []byte
+	per  int
+}
+
+func (h *hexDoc) fit(width int) {
+	switch {
+	case width >= 79:
+		h.per = 16
+	case width >= 45:
+		h.per = 8
+	default:
+		h.per = 4
+	}
+}
+
+func (h *hexDoc) count() int {
+	per := max(h.per, 4)
+	return (len(h.data) + per - 1) / per
+}
+
+func (h *hexDoc) line(dst []byte, spans []span, i int) ([]byte, []span) {
+	per := max(h.per, 4)
+	start := len(dst)
+	dst = format.AppendHexRow(dst, h.data, int64(i*per), per)
+	if n := len(dst) - start; n > 8 {
+		spans = append(spans, span{start, start + 8, dim})
+	}
+	return dst, spans
+}

@@ -1,0 +1,137 @@
+package tui
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+func nanoseconds(n int64) time.Duration { return time.Duration(n) }
+
+// A replayedMsg is one finished replay of possibly several.
+type replayedMsg struct {
+	tunnel   string
+	id       string // the original
+	x        inspector.Exchange
+	changes  inspector.Changes
+	of, left int
+	statuses []int
+	err      error
+}
+
+// replay sends the selected request again, as often as the count says. It goes
+// to one's own local service only, so nothing is asked.
+func (m *model) replay() tea.Cmd {
+	t := m.tab()
+	x := m.selected()
+	if m.focus == inDiff && t != nil {
+		x = t.byID[m.diff.want.b]
+	}
+	if x == nil {
+		return nil
+	}
+	n := max(m.count, 1)
+	if n == 1 {
+		m.say(accent, "%s replaying %s%s", m.th.g.replay, number(&x.Exchange), m.th.g.ellipsis)
+	} else {
+		m.say(accent, "%s replaying %s, %d times%s", m.th.g.replay, number(&x.Exchange), n, m.th.g.ellipsis)
+	}
+	m.note.until = m.c.Now().Add(time.Minute)
+	return m.send(replayedMsg{tunnel: t.Name, id: x.ID, of: n, left: n})
+}
+
+// send does the next replay of a run.
+func (m *model) send(run replayedMsg) tea.Cmd {
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(m.ctx, 2*time.Minute)
+		defer cancel()
+		run.left--
+		run.x, run.err = m.c.API.Replay(ctx, run.id, run.changes)
+		run.statuses = append(run.statuses, run.x.Status)
+		return run
+	}
+}
+
+func (m *model) replayed(r replayedMsg) tea.Cmd {
+	if r.err != nil {
+		m.say(bad, "replay: %s", message(r.err))
+		return nil
+	}
+	var t *tab
+	for _, o := range m.tabs {
+		if o.Name == r.tunnel {
+			t = o
+		}
+	}
+	if t == nil {
+		return nil
+	}
+	watching := false
+	if s := t.list.selected(t.captures); s != nil {
+		watching = s.ID == r.id || s.ReplayOf == r.id
+	}
+	t.put(r.x, m.c.Now())
+	t.list.settle(t.captures)
+	if x := t.byID[r.x.ID]; x != nil && watching && x.shown && m.focus != inDiff {
+		t.list.choose(t.captures, x) // d then compares it with the original
+	}
+	if r.left > 0 {
+		m.note.text = sprintf("%s %d of %d: %s", m.th.g.replay, r.of-r.left, r.of, tally(r.statuses))
+		return m.send(r)
+	}
+	was := t.byID[r.id]
+	ok := good
+	if r.x.Status >= 500 || r.x.Failed() {
+		ok = bad
+	} else if r.x.Status >= 400 {
+		ok = warn
+	}
+	switch {
+	case r.of > 1:
+		m.say(ok, "%s replayed %d times: %s", m.th.g.replay, r.of, tally(r.statuses))
+	case was != nil:
+		m.say(ok, "%s %s answered %s in %s, was %s", m.th.g.replay, number(&r.x), statusText(&r.x, &m.th.g),
+			format.Duration(r.x.Duration(m.c.Now())), statusText(&was.Exchange, &m.th.g))
+	default:
+		m.say(ok, "%s %s answered %s", m.th.g.replay, number(&r.x), statusText(&r.x, &m.th.g))
+	}
+	m.note.until = m.c.Now().Add(20 * time.Second)
+	if was == nil {
+		return nil
+	}
+	m.note.a, m.note.b = r.id, r.x.ID
+	if m.focus == inDiff {
+		return m.openDiff(r.id, r.x.ID)
+	}
+	x := t.byID[r.x.ID]
+	if x == nil {
+		return nil
+	}
+	return m.compare(pair{r.id, r.x.ID, was.Version, x.Version, len(m.rules)})
+}
+
+// tally counts statuses: "4 x 200, 1 x 500".
+func tally(list []int) string {
+	var order []int
+	n := map[int]int{}
+	for _, s := range list {
+		if n[s] == 0 {
+			order = append(order, s)
+		}
+		n[s]++
+	}
+	var out []string
+	for _, s := range order {
+		name := sprintf("%d", s)
+		if s == 0 {
+			name = "no answer"
+		}
+		out = append(out, sprintf("%d x %s", n[s], name))
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,362 @@
+package tui
+
+import (
+	"image/color"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// A role is what a piece of text is on the screen. Panes name roles, never
+// colours.
+type role uint8
+
+const (
+	text   role = iota
+	dim         // secondary: labels, units, what a rule ignores
+	strong      // what the eye should find first
+	accent      // lrok itself, the selection, links
+	good        // 2xx, online
+	info        // 3xx, streams
+	warn        // 4xx, reconnecting
+	bad         // 5xx, failed
+	border
+	hotkey // a key in the hint bar
+	jsonKey
+	jsonString
+	jsonNumber
+	jsonWord // true, false, null
+	added
+	removed
+	changed
+	badge // a word on a coloured ground
+	alert // the same, amber
+	paper // a QR code's ground
+	roles
+)
+
+// A theme turns roles into what the terminal understands. All colours are the
+// terminal's own sixteen, so that a person's palette rules; the one exception
+// is the ground of the selected row, made from the terminal's background when
+// it tells.
+type theme struct {
+	plain    [roles]string // SGR that begins a role
+	selected [roles]string // the same on the selected row
+	current  [roles]string // the same on the selected row of the pane without focus
+	ascii    bool
+	g        glyphs
+}
+
+// glyphs is all there is besides letters.
+type glyphs struct {
+	bar, mark, replay, fail                    string
+	online, offline, paused                    string
+	up, down, right, left, both, arrow         string
+	open, closed, ellipsis, rule, wall         string
+	teeDown, teeUp, corner                     [4]string // unused corners are ""
+	ok, no, warn, dot, live, none, full, empty string
+	spark                                      []string
+}
+
+var unicodeGlyphs = glyphs{
+	bar: "▌", mark: "*", replay: "↻", fail: "!",
+	online: "●", offline: "○", paused: "‖",
+	up: "▲", down: "▼", right: "▶", left: "←", both: "⇄", arrow: "→",
+	open: "▾", closed: "▸", ellipsis: "…", rule: "─", wall: "│",
+	teeDown: [4]string{"┬"}, teeUp: [4]string{"┴"}, corner: [4]string{"╭", "╮", "╰", "╯"},
+	ok: "✓", no: "✗", warn: "▲", dot: "·", live: "●", none: "–", full: "█", empty: "·",
+	spark: []string{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
+}
+
+var asciiGlyphs = glyphs{
+	bar: ">", mark: "*", replay: "~", fail: "!",
+	online: "*", offline: "o", paused: "=",
+	up: "^", down: "v", right: ">", left: "<-", both: "<->", arrow: "->",
+	open: "-", closed: "+", ellipsis: "~", rule: "-", wall: "|",
+	teeDown: [4]string{"+"}, teeUp: [4]string{"+"}, corner: [4]string{"+", "+", "+", "+"},
+	ok: "ok", no: "x", warn: "!", dot: "-", live: "*", none: "-", full: "#", empty: ".",
+	spark: []string{"_", "_", ".", ".", "-", "-", "=", "#"},
+}
+
+// newTheme makes a theme. Ground is the terminal's background when it is known.
+func newTheme(name string, ascii, noColor bool, ground color.Color) *theme {
+	t := &theme{ascii: ascii, g: unicodeGlyphs}
+	if ascii {
+		t.g = asciiGlyphs
+	}
+	s := lipgloss.NewStyle
+	styles := [roles]lipgloss.Style{
+		text:       s(),
+		dim:        s().Faint(true),
+		strong:     s().Bold(true),
+		accent:     s().Foreground(lipgloss.Cyan),
+		good:       s().Foreground(lipgloss.Green),
+		info:       s().Foreground(lipgloss.Blue),
+		warn:       s().Foreground(lipgloss.Yellow),
+		bad:        s().Foreground(lipgloss.Red).Bold(true),
+		border:     s().Faint(true),
+		hotkey:     s().Foreground(lipgloss.Cyan).Bold(true),
+		jsonKey:    s().Foreground(lipgloss.Blue),
+		jsonString: s().Foreground(lipgloss.Green),
+		jsonNumber: s().Foreground(lipgloss.Magenta),
+		jsonWord:   s().Foreground(lipgloss.Yellow),
+		added:      s().Foreground(lipgloss.Green),
+		removed:    s().Foreground(lipgloss.Red),
+		changed:    s().Foreground(lipgloss.Yellow),
+		badge:      s().Foreground(lipgloss.Black).Background(lipgloss.Cyan).Bold(true),
+		alert:      s().Foreground(lipgloss.Black).Background(lipgloss.Yellow).Bold(true),
+		paper:      s().Foreground(lipgloss.Black).Background(lipgloss.BrightWhite),
+	}
+	switch {
+	case noColor || name == "mono":
+		noColor = true
+		for r := range styles {
+			styles[r] = styles[r].UnsetForeground().UnsetBackground()
+		}
+		styles[accent], styles[hotkey] = s().Bold(true), s().Bold(true)
+		styles[badge], styles[alert] = s().Reverse(true).Bold(true), s().Reverse(true).Bold(true)
+		styles[paper] = s().Reverse(true)
+	case name == "contrast":
+		styles[dim], styles[border] = s(), s()
+		for _, r := range []role{accent, good, info, warn, jsonKey, jsonString, jsonNumber, jsonWord, added, removed, changed} {
+			styles[r] = styles[r].Bold(true)
+		}
+	}
+	var tint color.Color
+	switch {
+	case noColor || name == "contrast":
+	case ground != nil:
+		tint = nudge(ground)
+	case name == "dark":
+		tint = lipgloss.ANSIColor(236)
+	case name == "light":
+		tint = lipgloss.ANSIColor(254)
+	}
+	for r, st := range styles {
+		t.plain[r] = opening(st)
+		if tint == nil {
+			// Reverse is the one ground that is readable on every palette; the
+			// colours of the text would turn into patches of ground with it.
+			t.selected[r] = opening(s().Reverse(true))
+			t.current[r] = opening(s().Bold(true))
+			continue
+		}
+		if r := role(r); r != badge && r != alert && r != paper {
+			st = st.Background(tint)
+		}
+		t.selected[r], t.current[r] = opening(st), opening(st)
+	}
+	return t
+}
+
+// opening returns the SGR sequence that st begins with.
+func opening(st lipgloss.Style) string {
+	before, _, _ := strings.Cut(st.Render("x"), "x")
+	return before
+}
+
+// nudge moves a background a little towards its opposite.
+func nudge(ground color.Color) color.Color {
+	r, g, b, _ := ground.RGBA()
+	light := (299*r+587*g+114*b)/1000 > 0x7fff
+	mix := func(c uint32) uint8 {
+		v := int(c >> 8)
+		if light {
+			return uint8(v - v*9/100)
+		}
+		return uint8(v + (255-v)*13/100)
+	}
+	return color.RGBA{R: mix(r), G: mix(g), B: mix(b), A: 255}
+}
+
+// status is the role of an HTTP status.
+func status(code int) role {
+	switch {
+	case code >= 500:
+		return bad
+	case code >= 400:
+		return warn
+	case code >= 300:
+		return info
+	case code >= 200:
+		return good
+	case code >= 100:
+		return info
+	}
+	return dim
+}
+
+// A line is one row of the screen in the making. Text that does not fit is cut,
+// and nothing but what put lets through gets in.
+type line struct {
+	th   *theme
+	sgr  *[roles]string
+	b    []byte
+	w    int // columns so far
+	max  int
+	last int // role of the last text, -1 when none is open
+}
+
+func (t *theme) line(width int) line {
+	return line{th: t, sgr: &t.plain, max: max(width, 0), last: -1, b: make([]byte, 0, width+64)}
+}
+
+// on gives the rest of the line the ground of a selected row.
+func (l *line) on(focused bool) {
+	l.sgr = &l.th.current
+	if focused {
+		l.sgr = &l.th.selected
+	}
+}
+
+// put appends s in role r. What might steer a terminal is made visible.
+func (l *line) put(r role, s string) {
+	room := l.max - l.w
+	if room <= 0 || s == "" {
+		return
+	}
+	// What is far longer than the row is cut first, so that a header of a
+	// megabyte costs no more than one of a hundred bytes.
+	if len(s) > 16*room+64 {
+		s = s[:16*room+64]
+	}
+	s, w := l.th.clean(s)
+	if w > room {
+		s = ansi.Truncate(s, room, l.th.g.ellipsis)
+		w = ansi.StringWidth(s)
+	}
+	if l.last != int(r) {
+		if l.last >= 0 {
+			l.b = append(l.b, "\x1b[m"...)
+		}
+		l.b = append(l.b, l.sgr[r]...)
+		l.last = int(r)
+	}
+	l.b = append(l.b, s...)
+	l.w += w
+}
+
+// clean makes s harmless and measures it.
+func (t *theme) clean(s string) (string, int) {
+	plain := true
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return s, len(s)
+	}
+	s = format.Sanitize(s)
+	if t.ascii {
+		s = format.ASCII(s)
+	}
+	return s, ansi.StringWidth(s)
+}
+
+// cell appends s in a column of n, cut or filled up.
+func (l *line) cell(r role, s string, n int) {
+	end := min(l.w+n, l.max)
+	keep := l.max
+	l.max = end
+	l.put(r, s)
+	l.max = keep
+	l.to(end)
+}
+
+// right appends s at the right of a column of n.
+func (l *line) right(r role, s string, n int) {
+	s, w := l.th.clean(s)
+	if w < n {
+		l.gap(n - w)
+		n = w
+	}
+	l.cell(r, s, n)
+}
+
+const blanks = "                                                                                                                                "
+
+// gap appends n blanks.
+func (l *line) gap(n int) {
+	for n = min(n, l.max-l.w); n > 0; {
+		k := min(n, len(blanks))
+		r := text
+		if l.last >= 0 && l.sgr == &l.th.plain && role(l.last) != badge && role(l.last) != alert && role(l.last) != paper {
+			r = role(l.last) // a blank looks the same in every role without a ground
+		}
+		l.put(r, blanks[:k])
+		n -= k
+	}
+}
+
+// to appends blanks up to column x.
+func (l *line) to(x int) { l.gap(x - l.w) }
+
+// fill repeats s up to column x.
+func (l *line) fill(r role, s string, x int) {
+	x = min(x, l.max)
+	n := x - l.w
+	if n <= 0 {
+		return
+	}
+	w := max(ansi.StringWidth(s), 1)
+	l.put(r, strings.Repeat(s, n/w))
+}
+
+// room is how many columns are left.
+func (l *line) room() int { return l.max - l.w }
+
+// String ends the line.
+func (l *line) String() string {
+	if l.last >= 0 {
+		l.b = append(l.b, "\x1b[m"...)
+		l.last = -1
+	}
+	return string(l.b)
+}
+
+// width measures s as clean would leave it.
+func (t *theme) width(s string) int {
+	_, w := t.clean(s)
+	return w
+}
+
+// shortPath fits a request target into n columns. It gives up the middle of the
+// query first and keeps the last segment of the path to the end.
+func (t *theme) shortPath(target string, n int) string {
+	if len(target) > 4096 {
+		target = target[:4096]
+	}
+	s, w := t.clean(target)
+	if w <= n {
+		return s
+	}
+	more := t.g.ellipsis
+	path, query, found := strings.Cut(s, "?")
+	pw := ansi.StringWidth(path)
+	if found && pw+2 <= n {
+		room := n - pw - 2 // for "?" and the ellipsis
+		if room < 8 {
+			return path + "?" + ansi.Truncate(query, room, "") + more
+		}
+		tail := room / 3
+		qw := ansi.StringWidth(query)
+		return path + "?" + ansi.Truncate(query, room-tail, "") + more + ansi.TruncateLeft(query, qw-tail, "")
+	}
+	if n < 6 {
+		return ansi.Truncate(path, n, more)
+	}
+	last := path
+	if i := strings.LastIndexByte(path[:max(len(path)-1, 0)], '/'); i > 0 {
+		last = path[i:]
+	}
+	lw := ansi.StringWidth(last)
+	if lw > n-2 {
+		return more + ansi.TruncateLeft(path, pw-(n-1), "")
+	}
+	return ansi.Truncate(path, n-lw-1, "") + more + last
+}

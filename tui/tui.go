@@ -1,0 +1,135 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
+
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// An API is what the screen asks the edge for. [client.Client] is one.
+type API interface {
+	Tunnels(ctx context.Context) ([]client.Tunnel, error)
+	Exchange(ctx context.Context, id string) (inspector.Exchange, error)
+	Body(ctx context.Context, id, side string) (io.ReadCloser, error)
+	Replay(ctx context.Context, id string, changes inspector.Changes) (inspector.Exchange, error)
+	Forget(ctx context.Context, tunnel string) error
+	Stream(ctx context.Context, tunnel string, o client.StreamOptions, fn func(inspector.Event) error) error
+}
+
+// A Tunnel is one that the screen shows.
+type Tunnel struct {
+	Kind   tunnel.Kind
+	Name   string
+	URL    string // what the public side calls
+	Direct string // a second address that needs no DNS, or ""
+	Local  string // the local service
+}
+
+// Config says what Run shows and how.
+type Config struct {
+	API API
+	// Agent is the agent of this process. It is nil when the screen looks at a
+	// tunnel that runs elsewhere.
+	Agent Agent
+	// Tunnels are those to show. With an Agent they hold what was asked for, and
+	// names and URLs come from the edge. Without either the screen starts with
+	// the list of the key's live tunnels.
+	Tunnels []Tunnel
+	// LocalOnly says that the edge is on loopback and nobody else can call.
+	LocalOnly bool
+	// SendTest sends a request to the tunnel's public side. Nil means that
+	// there is none.
+	SendTest func(ctx context.Context, t Tunnel) error
+
+	Version string
+	Input   io.Reader // nil: the terminal
+	Output  io.Writer // nil: the terminal
+	Environ []string  // nil: os.Environ()
+	Now     func() time.Time
+
+	Theme        string // "auto" (or ""), "dark", "light", "mono", "contrast"
+	ASCII        bool   // draw with ASCII only; implied by a locale that is not UTF-8
+	ReduceMotion bool
+	NoMouse      bool
+
+	// Width and Height fix the screen's size when Output is no terminal.
+	Width, Height int
+	// Profile fixes the colours that Output can show; 0 finds it out.
+	Profile colorprofile.Profile
+}
+
+// A Summary is what there is to say once the screen is gone.
+type Summary struct {
+	Seen    int // requests that arrived while the screen was open
+	Dropped int // of them, never shown because the screen was away
+	Tunnels []Tunnel
+}
+
+// Run shows the screen until the person quits or ctx ends, and leaves the
+// terminal as it was. It returns nil in both cases. The first frame does not
+// wait for the network.
+func Run(ctx context.Context, c Config) (Summary, error) {
+	if c.API == nil {
+		return Summary{}, errors.New("tui: no API")
+	}
+	if c.Environ == nil {
+		c.Environ = os.Environ()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	f := newFeed(c.API, c.Agent)
+	m := newModel(ctx, c, f)
+
+	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithEnvironment(c.Environ), tea.WithoutSignalHandler()}
+	if c.Input != nil {
+		options = append(options, tea.WithInput(c.Input))
+	}
+	if c.Output != nil {
+		options = append(options, tea.WithOutput(c.Output))
+	}
+	if c.Width > 0 && c.Height > 0 {
+		options = append(options, tea.WithWindowSize(c.Width, c.Height))
+	}
+	if c.Profile != 0 {
+		options = append(options, tea.WithColorProfile(c.Profile))
+	}
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		f.run(ctx, c.Tunnels)
+	}()
+	_, err := tea.NewProgram(m, options...).Run()
+	outside := ctx.Err() != nil
+	cancel()
+	<-following
+	if outside && errors.Is(err, tea.ErrProgramKilled) {
+		err = nil // ctx ended: that is how the caller stops the screen
+	}
+	if err != nil {
+		err = fmt.Errorf("screen: %w", err)
+	}
+	return m.summary(), err
+}
+
+// env looks a variable up in an environment; the last one counts.
+func env(environ []string, name string) string {
+	for i := len(environ) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(environ[i], "="); ok && k == name {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,571 @@
+package tui
+
+import (
+	"sort"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// A hit is a part of the screen that does something when it is clicked.
+type hit struct {
+	rect
+	run func(*model) tea.Cmd
+}
+
+func (m *model) View() tea.View {
+	v := tea.View{AltScreen: true, ReportFocus: true, WindowTitle: m.title()}
+	if !m.mouseOff && !m.c.NoMouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
+	if m.w <= 0 || m.h <= 0 {
+		return v
+	}
+	rows, cursor := m.draw()
+	v.Content = strings.Join(rows, "\n")
+	v.Cursor = cursor
+	return v
+}
+
+// title is the window's. The name in it comes from the edge and is cleaned like
+// everything else.
+func (m *model) title() string {
+	if t := m.tab(); t != nil && t.Name != "" {
+		return "lrok " + format.Sanitize(t.Name)
+	}
+	return "lrok"
+}
+
+// draw makes the rows of the screen.
+func (m *model) draw() ([]string, *tea.Cursor) {
+	m.hits = m.hits[:0]
+	if m.lay.shape == tiny {
+		return m.drawTiny(), nil
+	}
+	out := make([]string, 0, m.h)
+	out = m.drawHeader(out)
+	wall := -1
+	if m.lay.shape == split && m.focus != inDiff && m.focus != inHome && !m.blank() {
+		wall = m.lay.list.w
+	}
+	if m.lay.rules {
+		out = append(out, m.rule(wall, m.th.g.teeDown[0]))
+	}
+	out = m.drawPanes(out)
+	if m.lay.rules {
+		out = append(out, m.rule(wall, m.th.g.teeUp[0]))
+	}
+	foot, cursor := m.drawStatus(len(out))
+	out = append(out, foot, m.drawHints(len(out)+1))
+	if m.over != nil {
+		out = m.overlay(out)
+		cursor = m.over.cursor(m)
+	}
+	return out, cursor
+}
+
+// blank reports whether there is no list to show yet.
+func (m *model) blank() bool {
+	t := m.tab()
+	return t == nil || len(t.all) == 0
+}
+
+func (m *model) rule(wall int, tee string) string {
+	l := m.th.line(m.w)
+	if wall >= 0 {
+		l.fill(border, m.th.g.rule, wall)
+		l.put(border, tee)
+	}
+	l.fill(border, m.th.g.rule, m.w)
+	return l.String()
+}
+
+func (m *model) drawPanes(out []string) []string {
+	h := m.lay.panes.h
+	start := len(out)
+	switch {
+	case m.focus == inHome:
+		out = m.home.draw(m, out, m.lay.panes)
+	case m.focus == inDiff:
+		m.diff.resize(m.w-2, h)
+		for _, s := range m.diff.draw(m, nil, true) {
+			out = append(out, " "+s)
+		}
+	case m.blank():
+		out = m.drawEmpty(out, m.lay.panes)
+	case m.lay.shape == split:
+		left := m.drawList(nil)
+		right := m.drawDetail(nil)
+		wall := m.th.line(1)
+		wall.put(border, m.th.g.wall)
+		w := wall.String()
+		for i := range h {
+			out = append(out, left[i]+w+right[i])
+		}
+	case m.lay.shape == stacked:
+		out = m.drawList(out)
+		out = append(out, m.rule(-1, ""))
+		out = m.drawDetail(out)
+	case m.lay.detail.w > 0:
+		out = m.drawDetail(out)
+	default:
+		out = m.drawList(out)
+	}
+	for len(out)-start < h {
+		out = append(out, "")
+	}
+	return out[:start+h]
+}
+
+// drawTiny is all that fits on next to nothing: state, address, counters.
+func (m *model) drawTiny() []string {
+	out := make([]string, m.h)
+	l := m.th.line(m.w)
+	t := m.tab()
+	m.putState(&l, true)
+	right := ""
+	if t != nil {
+		s := t.summary()
+		right = sprintf(" %d", t.seen)
+		if s.failed > 0 {
+			right += sprintf(" %s%.0f%%", m.th.g.fail, s.failed*100)
+		}
+		l.put(text, " ")
+		l.put(strong, m.th.shortPath(bare(t.URL), max(l.room()-len(right), 1)))
+	}
+	l.to(m.w - len(right))
+	l.put(dim, right)
+	if m.h > 0 {
+		out[0] = l.String()
+	}
+	return out
+}
+
+// bare is a URL without what everybody knows.
+func bare(url string) string {
+	url = strings.TrimPrefix(url, "https://")
+	return strings.TrimPrefix(url, "http://")
+}
+
+// short is a local service without what everybody knows.
+func short(local string) string {
+	s := bare(local)
+	if port, ok := strings.CutPrefix(s, "localhost"); ok && strings.HasPrefix(port, ":") {
+		return port
+	}
+	return s
+}
+
+// putState puts the state of the connection: a mark and a word.
+func (m *model) putState(l *line, brief bool) {
+	g := &m.th.g
+	word := func(r role, mark, s string) {
+		l.put(r, mark)
+		if !brief {
+			l.put(r, " "+s)
+		}
+	}
+	if m.paused {
+		word(warn, g.paused, "paused")
+		return
+	}
+	t := m.tab()
+	if m.feed.agent == nil {
+		switch {
+		case t == nil:
+			word(good, g.online, "home")
+		case m.ended[t.Name] != "":
+			word(bad, g.offline, "closed")
+		case m.lost[t.Name] != "":
+			word(warn, g.offline, "reconnecting")
+		default:
+			word(good, g.online, "attached")
+		}
+		return
+	}
+	switch m.status.State {
+	case Online:
+		word(good, g.online, "online")
+		if !brief && m.status.RTT > 0 {
+			l.put(dim, " "+format.Duration(m.status.RTT))
+		}
+	case Connecting:
+		word(warn, g.offline, "connecting")
+	case Reconnecting:
+		word(warn, g.offline, "reconnecting")
+	default:
+		word(bad, g.offline, "closed")
+	}
+}
+
+func (m *model) drawHeader(out []string) []string {
+	if m.status.State == Reconnecting && m.feed.agent != nil {
+		out = append(out, m.reconnecting())
+	} else {
+		out = append(out, m.headline())
+	}
+	if m.lay.header > 1 {
+		out = append(out, m.subline())
+	}
+	return out
+}
+
+// headline is state, address and how the service answers.
+func (m *model) headline() string {
+	g := &m.th.g
+	l := m.th.line(m.w)
+	t := m.tab()
+	wide := m.w >= 100
+	if wide {
+		l.put(accent, " lrok")
+		l.gap(2)
+	} else {
+		l.gap(1)
+	}
+	m.putState(&l, m.lay.shape == compact)
+	if t == nil {
+		l.gap(2)
+		l.put(strong, "your tunnels")
+		return l.String()
+	}
+	s := t.summary()
+	right := m.th.line(60)
+	if len(s.recent) > 0 {
+		if m.lay.shape != compact {
+			right.put(accent, spark(s.recent, g.spark, map[bool]int{true: 14, false: 8}[wide]))
+			right.gap(2)
+		}
+		if wide {
+			right.put(dim, "p50 ")
+			right.put(text, format.Duration(s.p50))
+			right.gap(1)
+		}
+		right.put(dim, "p95 ")
+		right.put(text, format.Duration(s.p95))
+	}
+	local := t.Local
+	url := t.URL
+	switch {
+	case m.lay.shape == compact:
+		url, local = bare(url), ""
+	case !wide:
+		local = short(local)
+	}
+	// The address gives way last: first the figures go, then the local side.
+	gap := 2
+	if m.lay.shape == compact {
+		gap = 1
+	}
+	need := gap + m.th.width(url)
+	if local != "" {
+		need += 1 + m.th.width(g.both) + 1 + m.th.width(local)
+	}
+	if l.room() < need+right.w+3 {
+		right = m.th.line(0)
+	}
+	if l.room() < need+1 {
+		local = short(t.Local)
+		if m.lay.shape == compact {
+			local = ""
+		}
+		need = gap + m.th.width(url) + 3 + m.th.width(local)
+		if l.room() < need+1 {
+			local = ""
+		}
+	}
+	if wide {
+		gap = max(2, (m.w-need)/2-l.w)
+		if l.w+gap+need+right.w+3 > m.w {
+			gap = 2
+		}
+	}
+	l.gap(gap)
+	if url == "" {
+		url = "waiting for an address"
+	}
+	l.put(strong, m.th.shortPath(url, max(l.room()-1, 1)))
+	if local != "" {
+		r, mark := dim, g.both
+		if m.down() != nil {
+			r = bad
+		}
+		l.put(r, " "+mark+" ")
+		l.put(r, local)
+	}
+	if right.w > 0 {
+		l.to(m.w - right.w - 1)
+		l.gap(1)
+		return l.String() + right.String()
+	}
+	if m.lay.shape != compact && len(t.all) == 0 {
+		l.to(m.w - 6)
+		l.put(dim, "0 req")
+	}
+	return l.String()
+}
+
+// reconnecting is the first row while there is no connection.
+func (m *model) reconnecting() string {
+	l := m.th.line(m.w)
+	s := &m.status
+	l.put(alert, " "+m.th.g.offline+" reconnecting ")
+	l.put(warn, sprintf(" attempt %d", max(s.Attempt, 1)))
+	if wait := s.Next.Sub(m.c.Now()); wait > 0 {
+		l.put(warn, ", next in "+wait.Round(time.Second).String())
+	}
+	if s.Err != nil {
+		l.put(text, ": "+message(s.Err))
+	}
+	if kept := "URL kept, the list is live"; l.room() > len(kept)+2 {
+		l.to(m.w - len(kept) - 1)
+		l.put(dim, kept)
+	}
+	return l.String()
+}
+
+// subline is the tunnels and the counters.
+func (m *model) subline() string {
+	l := m.th.line(m.w)
+	t := m.tab()
+	l.gap(1)
+	if t == nil {
+		l.put(dim, m.home.counters())
+		return l.String()
+	}
+	wide := m.w >= 100
+	if len(m.tabs) > 1 {
+		for i, o := range m.tabs {
+			name := o.Name
+			if wide {
+				name = string(o.Kind) + " " + o.Name
+			}
+			s := sprintf("[%d] %s", i+1, strings.TrimSpace(name))
+			x := l.w
+			if i == m.cur {
+				l.put(strong, s)
+			} else {
+				l.put(dim, s)
+			}
+			m.hits = append(m.hits, hit{rect{x, 1, l.w - x, 1}, func(m *model) tea.Cmd { m.toTab(i); return nil }})
+			l.gap(2)
+		}
+	} else if m.c.LocalOnly {
+		l.put(warn, "local only")
+		l.put(dim, ": this machine can call it. lrok login gives a public URL")
+	} else if u := m.down(); u != nil && len(t.all) > 0 {
+		l.put(bad, m.th.g.warn+" UPSTREAM DOWN ")
+		l.put(text, u.Err)
+	} else if t.Direct != "" {
+		l.put(dim, "also "+t.Direct)
+	}
+	now := m.c.Now()
+	s := t.summary()
+	r := m.th.line(m.w)
+	sep := " " + m.th.g.dot + " "
+	if m.th.ascii {
+		sep = "  "
+	}
+	r.put(text, sprintf("%.1f", t.rate.perSecond(now)))
+	r.put(dim, " req/s"+sep)
+	fail := dim
+	if s.failed > 0 {
+		fail = bad
+	}
+	r.put(fail, sprintf("err %.1f%%", s.failed*100))
+	if wide {
+		r.put(dim, sep+format.Count(int64(t.seen))+" seen")
+	}
+	r.put(dim, sep+format.Count(int64(len(t.all)))+" kept")
+	if t.open > 0 {
+		r.put(dim, sep)
+		r.put(info, sprintf("%d open", t.open))
+	}
+	if l.room() < r.w+2 {
+		return l.String()
+	}
+	l.to(m.w - r.w - 1)
+	return l.String() + r.String()
+}
+
+// spark draws the last n durations as blocks, on a scale of their own.
+func spark(list []time.Duration, blocks []string, n int) string {
+	if len(list) > n {
+		list = list[len(list)-n:]
+	}
+	top := time.Duration(1)
+	for _, d := range list {
+		top = max(top, d)
+	}
+	var b strings.Builder
+	for _, d := range list {
+		b.WriteString(blocks[min(int(int64(d)*int64(len(blocks))/int64(top)), len(blocks)-1)])
+	}
+	return b.String()
+}
+
+// drawStatus is the row above the hints: a question, a note, the filter.
+func (m *model) drawStatus(y int) (string, *tea.Cursor) {
+	l := m.th.line(m.w)
+	l.gap(1)
+	t := m.tab()
+	right := m.th.line(m.w)
+	if t != nil {
+		m.counters(&right, t)
+	}
+	switch {
+	case m.ask != nil:
+		l.put(alert, " ? ")
+		l.put(strong, " "+m.ask.text+"  ")
+		for _, c := range m.ask.choices {
+			x := l.w
+			l.put(hotkey, c.key)
+			l.put(text, " "+c.word+"   ")
+			m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, func(m *model) tea.Cmd {
+				m.ask, m.quitting = nil, false
+				return c.run(m)
+			}})
+		}
+		return l.String(), nil
+	case m.prefix == "y":
+		l.put(strong, "copy  ")
+		for _, c := range copies {
+			if c.key == "" {
+				continue
+			}
+			l.put(hotkey, c.key)
+			l.put(text, " "+c.word+"  ")
+		}
+		l.put(dim, "esc")
+		return l.String(), nil
+	case m.prefix == "z":
+		l.put(strong, "folds  ")
+		l.put(hotkey, "a")
+		l.put(text, " this one  ")
+		l.put(hotkey, "M")
+		l.put(text, " close all  ")
+		l.put(hotkey, "R")
+		l.put(text, " open all")
+		return l.String(), nil
+	case m.bar.editing:
+		return m.bar.draw(m, l, right, y)
+	case m.count > 0:
+		l.put(strong, sprintf("%d", m.count))
+		l.put(dim, " then r replays that often, j or k moves")
+	case m.note.text != "":
+		l.max -= min(right.w+2, l.max/3)
+		l.put(m.note.role, m.note.text)
+		if m.note.a != "" {
+			l.put(hotkey, "   d")
+			l.put(text, " compare")
+		}
+		l.max = m.w
+	case t != nil && m.lost[t.Name] != "" && m.feed.agent == nil:
+		l.put(warn, m.th.g.warn+" reconnecting: "+m.lost[t.Name])
+	case t != nil && m.ended[t.Name] != "":
+		l.put(bad, m.th.g.warn+" "+m.ended[t.Name])
+	case t != nil && t.query != "":
+		l.put(hotkey, "/ ")
+		l.max -= min(right.w+1, l.max/2)
+		l.put(text, t.query)
+		l.max = m.w
+	case t != nil && m.lay.shape == compact && t.list.newer(t.captures) > 0:
+		l.put(accent, sprintf("%s %d newer (G)", m.th.g.up, t.list.newer(t.captures)))
+	}
+	if l.room() > right.w {
+		l.to(m.w - right.w - 1)
+		return l.String() + right.String(), nil
+	}
+	return l.String(), nil
+}
+
+// counters is the right side of the status row.
+func (m *model) counters(l *line, t *tab) {
+	g := &m.th.g
+	if t.query != "" {
+		of := " of %s shown"
+		if m.w < 80 {
+			of = "/%s"
+		}
+		l.put(text, format.Count(int64(len(t.shown))))
+		l.put(dim, sprintf(of, format.Count(int64(len(t.all))))+" ")
+		if m.bar.scanning {
+			l.put(warn, g.ellipsis+" ")
+		}
+		l.gap(1)
+	}
+	switch {
+	case m.paused:
+		l.put(warn, sprintf("%s %d waiting", g.paused, m.feed.waiting(t.Name)))
+		if m.w >= 60 {
+			l.put(dim, " (p resumes)")
+		}
+	case len(t.all) == 0:
+	case t.list.follow:
+		l.put(good, g.live)
+		if m.w >= 60 {
+			l.put(dim, " live")
+		}
+	default:
+		l.put(dim, g.offline)
+		if m.w >= 60 {
+			l.put(dim, " G follows")
+		}
+	}
+	if t.dropped > 0 && m.w >= 80 {
+		l.put(warn, sprintf("  %d not shown", t.dropped))
+	}
+}
+
+// drawHints is the last row: the keys that matter here, as many as fit, help
+// and quit always at the right.
+func (m *model) drawHints(y int) string {
+	at := m.place()
+	var list []*action
+	for i := range m.keys {
+		if a := &m.keys[i]; a.in&at != 0 && a.hint != "" && !(a.name == "copy" && at == inHome) {
+			list = append(list, a)
+		}
+	}
+	sort.SliceStable(list, func(i, j int) bool { return list[i].rank < list[j].rank })
+	width := func(a *action) int { return m.th.width(first(a)) + 1 + len(a.hint) + 2 }
+	l := m.th.line(m.w)
+	l.gap(1)
+	var right []*action
+	rightW := 0
+	for _, a := range list {
+		if a.rank >= 90 {
+			right = append(right, a)
+			rightW += width(a)
+		}
+	}
+	put := func(a *action) {
+		x := l.w
+		l.put(hotkey, first(a))
+		l.put(dim, " "+a.hint)
+		m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, a.run})
+		l.gap(2)
+	}
+	for _, a := range list {
+		if a.rank >= 90 || l.w+width(a) > m.w-rightW {
+			continue
+		}
+		put(a)
+	}
+	l.to(m.w - rightW + 1)
+	for _, a := range right {
+		put(a)
+	}
+	return l.String()
+}
+
+// first is the key of a that the hint bar names.
+func first(a *action) string {
+	s, _, _ := strings.Cut(a.bind.Help().Key, " ")
+	if a.name == "tabs-hint" {
+		return "[ ]"
+	}
+	return s
+}
