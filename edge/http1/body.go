@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"math"
-	"strconv"
 )
 
 // A Body follows the bytes of one body while they are passed on as they came,
@@ -228,24 +227,11 @@ func (b *Body) trailerText(p []byte) (n int, err error) {
 	if x.parse() != nil {
 		return 0, ErrTrailer
 	}
-	if !mayTrail(x.Kind) {
+	if !x.Kind.Trails() {
 		return 0, ErrTrailerName
 	}
 	b.state = trailerLine
 	return n, nil
-}
-
-// mayTrail reports whether a field may stand in a trailer (RFC 9110, 6.5.1):
-// not if it frames, routes, authenticates or describes the client, since there
-// are servers that merge trailers into the header.
-func mayTrail(k FieldKind) bool {
-	switch k {
-	case KindHost, KindConnection, KindContentLength, KindTransferEncoding, KindUpgrade, KindTE, KindTrailer,
-		KindKeepAlive, KindProxyConnection, KindExpect, KindContentType, KindContentEncoding,
-		KindAuthorization, KindWWWAuthenticate, KindCookie, KindSetCookie:
-		return false
-	}
-	return !k.Forwarding()
 }
 
 // EOF tells b that the connection ended. It returns io.ErrUnexpectedEOF when
@@ -283,27 +269,6 @@ func (b *Body) Left() int64 {
 // Trailer returns the trailer lines read so far as they came, each with its
 // CR LF, without the blank line. It is valid until the next Reset.
 func (b *Body) Trailer() []byte { return b.trailer }
-
-// LastChunk ends a chunked body that has no trailers.
-const LastChunk = "0\r\n\r\n"
-
-// AppendChunkHeader appends what stands before n bytes of chunk data; CR LF
-// follows them. An n of 0 would end the body and appends nothing.
-func AppendChunkHeader(dst []byte, n int) []byte {
-	if n <= 0 {
-		return dst
-	}
-	dst = strconv.AppendInt(dst, int64(n), 16)
-	return append(dst, '\r', '\n')
-}
-
-// AppendLastChunk appends the end of a chunked body with its trailer lines,
-// each of which ends in CR LF.
-func AppendLastChunk(dst, trailer []byte) []byte {
-	dst = append(dst, "0\r\n"...)
-	dst = append(dst, trailer...)
-	return append(dst, '\r', '\n')
-}
 
 func unhex(c byte) byte {
 	if c <= '9' {

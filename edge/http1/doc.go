@@ -15,8 +15,8 @@
 // form, a missing, repeated or malformed Host (also beside an absolute target),
 // a repeated Content-Length, even with the same number, or one that is not
 // plain digits below 2^63, Content-Length together with Transfer-Encoding,
-// Transfer-Encoding in HTTP/1.0 or twice, and more than one empty line before
-// the request. A transfer coding other than chunked gets 501, a version other
+// Transfer-Encoding in HTTP/1.0 or twice, two Upgrade lines, of which the second
+// could go unseen, and more than one empty line before the request. A transfer coding other than chunked gets 501, a version other
 // than 1.x gets 505, a request line over the limit 414 and a head over it 431.
 //
 // Taken as they come are: bytes from 0x80 on in values and targets, raw

@@ -41,6 +41,7 @@ var (
 	ErrFieldName       = &Error{400, codeSyntax, "a header name is empty or not a token"}
 	ErrFieldValue      = &Error{400, codeSyntax, "a header value holds a control character"}
 	ErrConnection      = &Error{400, codeSyntax, "the Connection field lists too many names"}
+	ErrUpgrades        = &Error{400, codeSyntax, "the Upgrade field is there more than once"}
 	ErrNoHost          = &Error{400, codeHost, "the Host field is missing"}
 	ErrHosts           = &Error{400, codeHost, "the Host field is there more than once"}
 	ErrHost            = &Error{400, codeHost, "the host is malformed"}

@@ -71,6 +71,39 @@ const (
 // peer may send, and their underscore twins, which nobody may.
 func (k FieldKind) Forwarding() bool { return k >= KindXForwardedFor }
 
+// Trails reports whether a field of kind k may stand in a trailer (RFC 9110,
+// 6.5.1): not if it frames, routes, authenticates or describes the client,
+// since there are servers that merge trailers into the header.
+func (k FieldKind) Trails() bool {
+	switch k {
+	case KindHost, KindConnection, KindContentLength, KindTransferEncoding, KindUpgrade, KindTE, KindTrailer,
+		KindKeepAlive, KindProxyConnection, KindExpect, KindContentType, KindContentEncoding,
+		KindAuthorization, KindWWWAuthenticate, KindCookie, KindSetCookie:
+		return false
+	}
+	return !k.Forwarding()
+}
+
+// KindOf returns the kind of a field that did not come through this package,
+// such as one of HTTP/2. A name that is not a token is KindOther.
+func KindOf[S []byte | string](name S) FieldKind {
+	b := []byte(name)
+	under := false
+	for _, c := range b {
+		if class[c]&isToken == 0 {
+			return KindOther
+		}
+		under = under || c == '_'
+	}
+	switch {
+	case len(b) == 0:
+		return KindOther
+	case under:
+		return twin(b)
+	}
+	return kind(b)
+}
+
 // A Framing says how the end of a body is found.
 type Framing uint8
 
@@ -115,8 +148,9 @@ type facts struct {
 	listed                    int  // names that Connection lists beside these and TE
 
 	protocols   []byte // Upgrade
-	timeout     int    // Keep-Alive
-	ends        bool   // Keep-Alive says that nothing is kept
+	upgrades    int
+	timeout     int  // Keep-Alive
+	ends        bool // Keep-Alive says that nothing is kept
 	expect      bool
 	trailers    bool
 	smuggles    bool // Trailer announces framing
@@ -218,7 +252,10 @@ func (f *facts) note(x *Field, response bool) error {
 		x.Hop = true
 	case KindUpgrade:
 		x.Hop = true
-		if f.protocols == nil {
+		if f.upgrades++; f.upgrades > 1 && !response {
+			return ErrUpgrades
+		}
+		if f.upgrades == 1 {
 			f.protocols = x.Value
 		}
 	case KindTE:

@@ -270,6 +270,7 @@ func TestParseRequestRefuses(t *testing.T) {
 		{"CONNECT without port", "CONNECT a HTTP/1.1\r\n" + h + "\r\n", http1.ErrTarget, 400},
 		{"CONNECT to a path", "CONNECT /a HTTP/1.1\r\n" + h + "\r\n", http1.ErrTarget, 400},
 		{"authority without CONNECT", "GET a:80 HTTP/1.1\r\n" + h + "\r\n", http1.ErrTarget, 400},
+		{"two Upgrades", get + h + "Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n", http1.ErrUpgrades, 400},
 		{"many names in Connection", get + h + "Connection: " + strings.Repeat("a,", 65) + "\r\n\r\n", http1.ErrConnection, 400},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -429,6 +430,9 @@ func TestFieldKinds(t *testing.T) {
 		if _, err := http1.ParseRequest(&r, []byte(head), http1.Limits{}); err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
+		}
+		if got := http1.KindOf(test.name); got != test.want {
+			t.Errorf("KindOf(%q) = %d, want %d", test.name, got, test.want)
 		}
 		if f := r.Fields[0]; f.Kind != test.want || f.Kind.Forwarding() != test.forwarding {
 			t.Errorf("%s: kind = %d (forwarding %t), want %d (%t)", test.name, f.Kind, f.Kind.Forwarding(), test.want, test.forwarding)
