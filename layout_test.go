@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	// of the edge, the screen or the ring it came from.
 	"inspector":           {},
 	"inspector/diff":      {"inspector", "inspector/format"},
-	"inspector/export":    {"inspector"},
+	"inspector/export":    {"inspector", "inspector/format"},
 	"inspector/filter":    {"inspector"},
 	"inspector/format":    {"inspector"},
 	"inspector/signature": {"inspector"},
