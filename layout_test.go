@@ -44,9 +44,10 @@ var mayImport = map[string][]string{
 	"edge/domains":  {"tunnel", "inspector"},
 	// forward sends what the inspector recorded; the inspector never sends. The
 	// stream pool lies beside the tunnel in the registry.
-	"edge/forward":   {"edge/http1", "edge/registry", "tunnel", "inspector"},
-	"edge/control":   {"edge/registry", "edge/store", "edge/certs", "edge/domains", "tunnel", "inspector"},
-	"edge/api":       {"edge/registry", "edge/store", "edge/certs", "edge/domains", "edge/forward", "tunnel", "inspector", "inspector/filter"},
+	"edge/forward": {"edge/http1", "edge/registry", "tunnel", "inspector"},
+	"edge/control": {"edge/registry", "edge/store", "edge/certs", "edge/domains", "tunnel", "inspector"},
+	// The client declares the shapes of the API's JSON, the server speaks them.
+	"edge/api":       {"edge/client", "edge/registry", "edge/store", "edge/certs", "edge/domains", "edge/forward", "tunnel", "inspector", "inspector/filter", "inspector/format"},
 	"edge/dashboard": {"edge/registry", "edge/store", "edge/certs", "edge/domains", "edge/forward", "tunnel", "inspector", "inspector/filter"},
 	"edge/client":    {"tunnel", "inspector"},
 	"edge":           {"edge/...", "tunnel", "inspector"},
