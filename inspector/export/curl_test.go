@@ -381,6 +381,7 @@ func FuzzCurl(f *testing.F) {
 			f.Add("POST", s, "X-A", s, []byte(s))
 		}
 	}
+	f.Add("0", "|", "0", "|", []byte("|"))
 	f.Fuzz(func(t *testing.T, method, path, name, value string, body []byte) {
 		x := inspector.Exchange{Method: method, Path: path, Scheme: "http", Host: value, Proto: "HTTP/1.1", Request: inspector.Message{
 			Header: []inspector.Field{{Name: name, Value: value}}, Body: inspector.Body{Data: body, Size: int64(len(body)), Captured: int64(len(body))},
@@ -396,7 +397,7 @@ func FuzzCurl(f *testing.F) {
 			t.Fatalf("%v in %q", err, command)
 		}
 		var sent []byte
-		if i := slices.Index(words, "|"); i >= 0 {
+		if i := slices.Index(words, pipe); i >= 0 {
 			switch {
 			case i == 3 && words[0] == "printf" && words[1] == "%s":
 				sent = []byte(words[2])
@@ -431,6 +432,9 @@ func FuzzCurl(f *testing.F) {
 		}
 	})
 }
+
+// pipe is the operator among words, which hold no NUL.
+const pipe = "\x00|"
 
 // shellWords splits a command as a shell would that knows bare words of
 // harmless characters, single quotes, \', "$(printf '...')", escaped line ends
@@ -468,7 +472,7 @@ func shellWords(s string) ([]string, error) {
 			i += 2
 		case c == '|':
 			end()
-			words = append(words, "|")
+			words = append(words, pipe)
 			i++
 		case c == '\'':
 			text, next, err := single(i + 1)

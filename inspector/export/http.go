@@ -118,6 +118,8 @@ func ParseHTTP(data []byte) (Request, error) {
 			return Request{}, p.errorf("the target is missing: write %s /path", method)
 		case strings.ContainsAny(url, " \t"):
 			return Request{}, p.errorf("the target has a space in it: write %%20")
+		case cleanTarget(url) != url:
+			return Request{}, p.errorf("the target has a control character in it")
 		}
 		r.Method, r.URL = method, url
 	}

@@ -101,6 +101,7 @@ func TestParseHTTPErrors(t *testing.T) {
 		{"GET\n", 1, "the target is missing: write GET /path"},
 		{"# c\nG(T /\n", 2, `"G(T" is not a method`},
 		{"GET /a b\n", 1, "the target has a space in it: write %20"},
+		{"GET /\x10\n", 1, "the target has a control character in it"},
 		{"GET /\nA: b\nno colon\n", 3, "a header line needs a colon, and an empty line goes before the body"},
 		{"GET /\n folded: x\n", 2, `" folded" is not a header name`},
 		{"GET /\nA: b\x00\n", 2, "the value of A has a control character in it"},

@@ -43,11 +43,11 @@ const (
 // Content-Encoding header, several codings separated by commas in the order they
 // were applied: gzip, x-gzip, deflate (zlib or raw), br, zstd, identity.
 //
-// It gives out at most max bytes; 0 means [DefaultLimit], and [MaxLimit] is the
-// most. When it cannot decode everything it returns the bytes up to there and
+// It gives out no more bytes than most; 0 means [DefaultLimit], and [MaxLimit] is
+// the utmost. When it cannot decode everything it returns the bytes up to there and
 // one of this package's errors, so that a body captured in part still shows.
 // Without a coding the result is data itself, whatever its size.
-func Decode(encoding string, data []byte, max int64) (out []byte, err error) {
+func Decode(encoding string, data []byte, most int64) (out []byte, err error) {
 	codings, err := parseCodings(encoding)
 	if err != nil {
 		return nil, err
@@ -55,16 +55,12 @@ func Decode(encoding string, data []byte, max int64) (out []byte, err error) {
 	if len(codings) == 0 || len(data) == 0 {
 		return data, nil
 	}
-	if max <= 0 {
-		max = DefaultLimit
+	if most <= 0 {
+		most = DefaultLimit
 	}
-	max = min(max, MaxLimit)
-	limit, over := max, ErrTooLarge
-	if most := int64(len(data)) * maxRatio; most < limit && limit > ratioFloor {
-		limit, over = most, ErrBomb
-		if limit < ratioFloor {
-			limit = ratioFloor
-		}
+	limit, over := min(most, MaxLimit), ErrTooLarge
+	if ratio := max(int64(len(data))*maxRatio, ratioFloor); ratio < limit {
+		limit, over = ratio, ErrBomb
 	}
 	out, err = decodeChain(codings, data, limit, over, zlibOrRaw(data))
 	if len(out) == 0 && errors.Is(err, ErrCorrupt) && codings[len(codings)-1] == "deflate" {

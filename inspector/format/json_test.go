@@ -409,7 +409,7 @@ func BenchmarkPretty(b *testing.B) {
 		{"5MiB/indented", bigJSON(size*3/5, true)},
 		{"5MiB/one line", bigJSON(size, false)},
 		{"5MiB/one string", []byte(`{"a":"` + strings.Repeat("x", size) + `"}`)},
-		{"5MiB/small numbers", []byte("[" + strings.Repeat("1,10,", size/5) + "1]")},
+		{"5MiB/small numbers", []byte("[" + strings.Repeat("1234,", size/5) + "1]")},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			b.SetBytes(int64(len(bb.data)))
@@ -417,9 +417,6 @@ func BenchmarkPretty(b *testing.B) {
 			var d *Document
 			for b.Loop() {
 				d, _ = Pretty(context.Background(), bb.data, nil)
-			}
-			if d == nil {
-				b.Skip("refused")
 			}
 			b.ReportMetric(float64(d.Count()), "lines")
 		})
