@@ -233,6 +233,7 @@ func (s *Session) Drain(reason string) error {
 // the session. The agent does not come back. Edge only.
 func (s *Session) Supersede(sentence string) error {
 	// An agent whose link is dead must not delay its successor.
+	s.leaving.Store(true)
 	told := make(chan struct{})
 	started := s.group.Go(func() {
 		defer close(told)

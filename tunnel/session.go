@@ -78,6 +78,8 @@ type Session struct {
 
 	group group // what Run waits for
 
+	leaving atomic.Bool // we said so; that the peer then leaves is no error
+
 	end  sync.Once
 	done chan struct{} // closed when the session has ended
 	err  error         // why, set before done is closed; nil after Close
@@ -134,7 +136,7 @@ func (s *Session) Run(ctx context.Context) error {
 	for {
 		st, err := s.accept()
 		if err != nil {
-			if s.control != nil {
+			if s.control != nil && s.mux.IsClosed() {
 				// The last message may say more than the end of the connection.
 				<-listened
 			}
@@ -525,7 +527,7 @@ func (s *Session) stop(err error, linger time.Duration) {
 
 func (s *Session) reason(err error) error {
 	switch {
-	case err == nil:
+	case err == nil, s.leaving.Load():
 		return nil
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: the other side closed the connection", ErrEnded)
@@ -545,6 +547,9 @@ func (s *Session) Close() error {
 	s.stop(nil, lingering)
 	return nil
 }
+
+// Abort ends the session at once, without a word to the peer. Err returns err.
+func (s *Session) Abort(err error) { s.stop(err, 0) }
 
 // Done is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }

@@ -1,0 +1,487 @@
+// Package agent is the laptop's side of a tunnel: it connects to an edge,
+// claims names, pipes what the edge opens to local services, and comes back
+// after whatever happens to the link. It moves bytes and knows no HTTP.
+//
+// It dials the services it was configured with and nothing else, whatever the
+// edge sends.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// Config is what an agent needs to know. New checks it.
+type Config struct {
+	// Edge is the control plane's address; the port is 7000 unless given.
+	Edge string
+	// TLS may hold roots and a server name, nil trusts the system's.
+	TLS *tls.Config
+	Key string
+	// Instance identifies this process to the edge; empty makes one.
+	Instance string
+	Software string // "lrok 0.1.0"
+	Host     string // this machine, named to its owner on a conflict
+	// Claims are the wished tunnels and Targets their local services, in the
+	// same order.
+	Claims  []tunnel.Claim
+	Targets []Target
+	// FirstTries is how many connections may fail before the agent was ever
+	// online; then Run ends with the error. 0 tries for ever.
+	FirstTries int
+	Logger     *slog.Logger // nil discards
+
+	ping, dead time.Duration    // 0: the protocol's
+	clock      func() reading   // nil: the machine's
+	tick       <-chan time.Time // nil: every second
+	backoff    func(int) time.Duration
+	recheck    time.Duration // of a local service that is down
+}
+
+// A State is where an agent is in its life.
+type State int
+
+// The states: Connecting until first online, then Online and Reconnecting in
+// turns, Closed when Run has ended.
+const (
+	Connecting State = iota
+	Online
+	Reconnecting
+	Closed
+)
+
+func (s State) String() string {
+	return [...]string{"connecting", "online", "reconnecting", "closed"}[s]
+}
+
+// A Step is one step of the connection that is being made.
+type Step struct {
+	Name string        // resolve, tcp, tls, auth, probe
+	Took time.Duration // until now when it is not done
+	Done bool
+}
+
+// An Upstream is the state of one local service.
+type Upstream struct {
+	Tunnel string // empty until granted
+	Local  string
+	Down   bool
+	Err    string // of the last dial, verbatim
+	Since  time.Time
+}
+
+// Status is what a screen shows of an agent.
+type Status struct {
+	State        State
+	Steps        []Step
+	Attempt      int       // of the connection that is made or waited for, from 1
+	Next         time.Time // when the next attempt starts, zero unless waiting
+	Err          error     // why the last attempt or session ended
+	RTT          time.Duration
+	Since        time.Time // of State
+	OfflineSince time.Time // zero while online
+	Welcome      tunnel.Welcome
+	Upstreams    []Upstream
+}
+
+// An Agent serves tunnels for as long as Run runs.
+type Agent struct {
+	config  Config
+	address string
+	changed chan struct{}
+
+	mu      sync.Mutex
+	status  Status
+	claims  []tunnel.Claim // with the names that were granted
+	targets []Target
+	session *tunnel.Session
+	online  chan struct{} // closed while session is online
+	step    time.Time     // when the last step began
+	drained bool
+}
+
+const (
+	defaultPort    = "7000"
+	connectTimeout = 10 * time.Second
+	dialTimeout    = 5 * time.Second // of a local service
+)
+
+// New checks the configuration. It opens nothing.
+func New(config Config) (*Agent, error) {
+	if len(config.Claims) != len(config.Targets) {
+		return nil, fmt.Errorf("%d claims for %d targets", len(config.Claims), len(config.Targets))
+	}
+	host, port, err := net.SplitHostPort(config.Edge)
+	if err != nil {
+		host, port = config.Edge, defaultPort
+	}
+	if host == "" {
+		return nil, errors.New("no edge to connect to")
+	}
+	if config.TLS == nil {
+		config.TLS = new(tls.Config)
+	}
+	if config.TLS.ServerName == "" {
+		config.TLS = config.TLS.Clone()
+		config.TLS.ServerName = host
+	}
+	if config.Instance == "" {
+		var id [16]byte
+		rand.Read(id[:])
+		config.Instance = hex.EncodeToString(id[:])
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.clock == nil {
+		config.clock = machineClock()
+	}
+	if config.backoff == nil {
+		config.backoff = backoff
+	}
+	if config.recheck == 0 {
+		config.recheck = time.Second
+	}
+	a := &Agent{
+		config:  config,
+		address: net.JoinHostPort(host, port),
+		changed: make(chan struct{}, 1),
+		claims:  append([]tunnel.Claim(nil), config.Claims...),
+		targets: append([]Target(nil), config.Targets...),
+		online:  make(chan struct{}),
+	}
+	now := time.Now()
+	a.status = Status{Since: now, OfflineSince: now, Attempt: 1}
+	for i, t := range a.targets {
+		a.targets[i].proto = a.claims[i].UpstreamProto
+		a.status.Upstreams = append(a.status.Upstreams, Upstream{Local: t.String(), Since: now})
+	}
+	return a, nil
+}
+
+// Run connects, serves and comes back until ctx is done, then returns nil. It
+// returns a *tunnel.Error when the edge refuses the key, a name, a limit or the
+// version, or when another agent takes the names over: trying again would not
+// help. It is called once and waits for everything it started.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	woken := make(chan struct{}, 1)
+	group.Go(func() { a.watchSleep(ctx, woken) })
+	group.Go(func() { a.watchUpstreams(ctx) })
+
+	err := a.stay(ctx, woken)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	a.update(func(s *Status) {
+		s.State, s.Since, s.Next, s.Err = Closed, time.Now(), time.Time{}, err
+	})
+	return err
+}
+
+func (a *Agent) stay(ctx context.Context, woken <-chan struct{}) error {
+	failed := 0 // attempts in a row
+	for {
+		began := time.Now()
+		wasOnline, err := a.connect(ctx, woken)
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.config.Logger.Debug("session", "edge", a.address, "err", err)
+		ever := a.everOnline()
+		if final(err, ever) {
+			return err
+		}
+		if wasOnline && time.Since(began) > connectTimeout {
+			failed = 0
+		}
+		failed++
+		if n := a.config.FirstTries; !ever && n > 0 && failed >= n {
+			return err
+		}
+		wait := a.config.backoff(failed)
+		if a.takeDrained() {
+			// Every agent of that edge comes at the same time.
+			wait = time.Duration(mathrand.Int64N(int64(time.Second)))
+		}
+		next := time.Now().Add(wait)
+		a.update(func(s *Status) {
+			s.Err, s.Attempt, s.Next = err, failed, next
+			if wasOnline {
+				s.Attempt = 1
+			}
+		})
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-woken:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// final reports whether another attempt could not end better.
+func final(err error, everOnline bool) bool {
+	if e := (*tunnel.Error)(nil); errors.As(err, &e) {
+		switch e.Code {
+		case tunnel.CodeInternal, tunnel.CodeDraining, tunnel.CodeAgentOffline:
+			return false
+		}
+		return true
+	}
+	// A certificate that never was right does not become so; one that was
+	// right may be in the middle of a renewal.
+	var cert *tls.CertificateVerificationError
+	return !everOnline && errors.As(err, &cert)
+}
+
+// backoff grows from 0.1 to 5 seconds; a random half keeps agents apart.
+func backoff(failed int) time.Duration {
+	d := min(100*time.Millisecond<<min(failed-1, 10), 5*time.Second)
+	return d/2 + time.Duration(mathrand.Int64N(int64(d/2)))
+}
+
+// connect makes one connection and serves it to its end.
+func (a *Agent) connect(ctx context.Context, woken <-chan struct{}) (wasOnline bool, err error) {
+	a.update(func(s *Status) {
+		s.Steps, s.Next = nil, time.Time{}
+		a.begin("resolve")
+	})
+	s, err := a.open(ctx)
+	if err != nil {
+		return false, err
+	}
+	a.granted(s.Welcome())
+	a.mu.Lock()
+	a.session = s
+	a.mu.Unlock()
+
+	alive := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() { a.watchLink(ctx, s, woken, alive) })
+	err = s.Run(ctx)
+	close(alive)
+	group.Wait()
+
+	a.mu.Lock()
+	a.session = nil
+	a.mu.Unlock()
+	a.update(func(st *Status) {
+		if wasOnline = st.State == Online; wasOnline {
+			now := time.Now()
+			st.State, st.Since, st.OfflineSince = Reconnecting, now, now
+			a.online = make(chan struct{})
+		}
+	})
+	return wasOnline, err
+}
+
+// open takes the steps of a connection up to the welcome.
+func (a *Agent) open(ctx context.Context) (*tunnel.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var resolved sync.Once
+	d := net.Dialer{
+		ControlContext: func(context.Context, string, string, syscallConn) error {
+			resolved.Do(func() { a.update(func(*Status) { a.begin("tcp") }) })
+			return nil
+		},
+	}
+	conn, err := d.DialContext(ctx, "tcp", a.address)
+	if err != nil {
+		return nil, err
+	}
+	a.update(func(*Status) { a.begin("tls") })
+	var s *tunnel.Session
+	config := &tunnel.AgentConfig{
+		TLS:    a.config.TLS,
+		Ping:   a.config.ping,
+		Dead:   a.config.dead,
+		Logger: a.config.Logger,
+		Serve:  a.serve,
+		Secure: func() { a.update(func(*Status) { a.begin("auth") }) },
+		Live:   a.live,
+		Drain: func(string) {
+			a.mu.Lock()
+			a.drained = true
+			a.mu.Unlock()
+		},
+	}
+	a.mu.Lock()
+	hello := tunnel.Hello{
+		Software: a.config.Software,
+		Instance: a.config.Instance,
+		Key:      a.config.Key,
+		Host:     a.config.Host,
+		Claims:   append([]tunnel.Claim(nil), a.claims...),
+	}
+	a.mu.Unlock()
+	s, err = tunnel.Connect(ctx, conn, config, hello)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(s.Welcome().Grants); n != len(hello.Claims) {
+		err := &tunnel.Error{Code: tunnel.CodeUnsupported, Message: fmt.Sprintf("the edge granted %d tunnels for %d claims", n, len(hello.Claims))}
+		s.Abort(err)
+		return nil, err
+	}
+	return s, nil
+}
+
+// granted notes the names, to ask for the same ones next time. A takeover is
+// not repeated, or two agents would take the name from each other for ever.
+func (a *Agent) granted(w tunnel.Welcome) {
+	a.update(func(s *Status) {
+		s.Welcome = w
+		for i, g := range w.Grants {
+			a.claims[i].Name, a.claims[i].Takeover = g.Name, false
+			s.Upstreams[i].Tunnel = g.Name
+		}
+		a.begin("probe")
+	})
+}
+
+// live is called when the edge has seen a stream come back through the agent.
+func (a *Agent) live() {
+	a.update(func(s *Status) {
+		if s.State == Online {
+			return
+		}
+		a.begin("")
+		s.State, s.Since, s.OfflineSince = Online, time.Now(), time.Time{}
+		s.Err, s.Attempt, s.Next = nil, 0, time.Time{}
+		close(a.online)
+	})
+}
+
+// begin ends the running step and starts another. It is called in update.
+func (a *Agent) begin(name string) {
+	now := time.Now()
+	if n := len(a.status.Steps); n > 0 && !a.status.Steps[n-1].Done {
+		last := &a.status.Steps[n-1]
+		last.Took, last.Done = now.Sub(a.step), true
+	}
+	if name != "" {
+		a.status.Steps = append(a.status.Steps, Step{Name: name})
+		a.step = now
+	}
+}
+
+func (a *Agent) everOnline() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.status.State != Connecting
+}
+
+func (a *Agent) takeDrained() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	d := a.drained
+	a.drained = false
+	return d
+}
+
+func (a *Agent) update(f func(*Status)) {
+	a.mu.Lock()
+	f(&a.status)
+	a.mu.Unlock()
+	select {
+	case a.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Status returns a copy of the state.
+func (a *Agent) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.status
+	s.Steps = append([]Step(nil), s.Steps...)
+	if n := len(s.Steps); n > 0 && !s.Steps[n-1].Done {
+		s.Steps[n-1].Took = time.Since(a.step)
+	}
+	s.Upstreams = append([]Upstream(nil), s.Upstreams...)
+	if a.session != nil {
+		s.RTT = a.session.RTT()
+	}
+	return s
+}
+
+// Changed yields a value after the status has changed, at most one for any
+// number of changes. It has one reader.
+func (a *Agent) Changed() <-chan struct{} { return a.changed }
+
+// DialAPI opens a stream to the edge's API over the agent's connection. It
+// waits until the agent is online.
+func (a *Agent) DialAPI(ctx context.Context) (net.Conn, error) {
+	for {
+		a.mu.Lock()
+		online, s := a.online, a.session
+		a.mu.Unlock()
+		select {
+		case <-online:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if s != nil {
+			c, err := s.OpenAPI()
+			if e := (*tunnel.Error)(nil); err == nil || errors.As(err, &e) && e.Code == tunnel.CodeTooManyStreams {
+				return c, err
+			}
+			select {
+			case <-s.Done():
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		// The session ended a moment ago; connect is about to say so.
+		t := time.NewTimer(10 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// SetTarget makes the tunnel of that name lead to another local service. Open
+// streams stay with the old one.
+func (a *Agent) SetTarget(name string, t Target) {
+	a.update(func(s *Status) {
+		for i := range s.Upstreams {
+			if s.Upstreams[i].Tunnel == name {
+				t.proto = a.claims[i].UpstreamProto
+				a.targets[i] = t
+				a.claims[i].Local = t.String()
+				s.Upstreams[i] = Upstream{Tunnel: name, Local: t.String(), Since: time.Now()}
+			}
+		}
+	})
+}
+
+// target is called for every stream.
+func (a *Agent) target(name string) (Target, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.status.Upstreams {
+		if a.status.Upstreams[i].Tunnel == name && name != "" {
+			return a.targets[i], true
+		}
+	}
+	return Target{}, false
+}
