@@ -52,6 +52,7 @@ type Config struct {
 	MaxStreams     int           // open at once in one agent's session; 0 means 2,048
 	MaxAgents      int           // connected at once; 0 means 10,000
 	MaxHeader      int           // bytes of a request head; 0 means 64 KiB
+	BodyTimeout    time.Duration // without a byte in either direction; 0 means 5 min
 
 	// Lone makes the edge's only tunnel answer on its loopback address as well.
 	Lone bool
@@ -181,7 +182,7 @@ func (e *Edge) Listen() error {
 	e.forward = forward.New(forward.Config{
 		Registry: e.registry, Domain: e.cfg.Domain, API: e.api, Lone: e.cfg.Lone,
 		Scheme: e.publicScheme(scheme), TrustedProxies: e.cfg.TrustedProxies,
-		Limits: http1.Limits{Head: e.cfg.MaxHeader}, Logger: e.log,
+		Limits: http1.Limits{Head: e.cfg.MaxHeader}, BodyTimeout: e.cfg.BodyTimeout, Logger: e.log,
 	})
 	late.Replayer = e.forward
 	e.control = control.New(control.Config{

@@ -1,0 +1,228 @@
+// Command lrok gives a local port a public URL and shows every request that
+// comes in; as `lrok serve` it is the edge that such tunnels end at.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/charmbracelet/x/term"
+	"github.com/spf13/cobra"
+
+	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// version is set by the linker for releases.
+var version = ""
+
+// software is what lrok calls itself towards the other side.
+func software() string { return "lrok " + versionName() }
+
+func versionName() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return strings.TrimPrefix(info.Main.Version, "v")
+	}
+	return "dev"
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is lrok without the process around it; it returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	// A second signal ends lrok at once.
+	context.AfterFunc(ctx, stop)
+
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if errors.Is(err, syscall.EPIPE) {
+		return 0 // who reads has had enough, as in lrok http 3000 | head -1
+	}
+	if err != nil && err.Error() != "" && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
+		printError(stderr, err)
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return 0
+	}
+	return exitCode(err)
+}
+
+// printError says what happened and what to do.
+func printError(w io.Writer, err error) {
+	text := format.SanitizeLines(err.Error())
+	_, _ = fmt.Fprintf(w, "lrok: %s\n", text)
+	var e *tunnel.Error
+	if errors.As(err, &e) && e.Hint != "" {
+		_, _ = fmt.Fprintf(w, "hint: %s\n", format.SanitizeLines(e.Hint))
+	}
+}
+
+// options are the flags that every command has.
+type options struct {
+	edge       string
+	edgeCA     string
+	apiKeyFile string
+	config     string
+	json       bool
+	plain      bool
+	color      string
+	verbose    bool
+
+	origins map[string]origin
+	// started is an edge of this process's own; for tests too.
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+func newRoot() *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:   "lrok",
+		Short: "Give a local port a public URL and see every request",
+		Long: `lrok gives a local port a public URL and shows every request in the terminal,
+with replay, editing and a diff that knows what matters.
+
+Without an edge of your own (lrok serve on a server, then --edge HOST) an edge
+is started on this machine: the inspector works, the URL is local only.`,
+		Example: `  lrok http 3000
+  lrok demo
+  lrok serve --domain lrok.example.com`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			o.stdin, o.stdout, o.stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+			switch cmd.Name() {
+			case "completion", "bash", "zsh", "fish", "powershell", "help", "version", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+				return nil
+			}
+			var err error
+			o.origins, err = applySettings(cmd)
+			if err == nil && o.color != "auto" && o.color != "always" && o.color != "never" {
+				err = usage("--color is auto, always or never, not %q", o.color)
+			}
+			return err
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.home(cmd.Context()) },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%w\nsee %s --help", err, cmd.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&o.edge, "edge", "", "the edge's control address, HOST[:PORT]")
+	f.StringVar(&o.edgeCA, "edge-ca", "", "a file with the certificate authority of the edge, when it is a private one")
+	f.StringVar(&o.apiKeyFile, "api-key-file", "", "a file with the API key (or set LROK_API_KEY)")
+	f.StringVar(&o.config, "config", "", "the configuration file")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.BoolVar(&o.plain, "plain", false, "no screen: one line per event, also for screen readers")
+	f.StringVar(&o.color, "color", "auto", "colours in lines: auto, always or never")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more to standard error")
+	root.AddCommand(
+		newHTTP(o), newServe(o), newDemo(o), newInspect(o), newLogs(o), newReplay(o),
+		newDiff(o), newExport(o), newVersion(o),
+	)
+	for _, c := range root.Commands() {
+		wrapArgs(c)
+	}
+	wrapArgs(root)
+	root.CompletionOptions.HiddenDefaultCmd = false
+	return root
+}
+
+// wrapArgs makes a wrong number of arguments wrong usage.
+func wrapArgs(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		return
+	}
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			if cmd == cmd.Root() && len(args) > 0 {
+				var known []string
+				for _, c := range cmd.Commands() {
+					known = append(known, c.Name())
+				}
+				return usage("lrok has no command %q%s", args[0], didYouMean(args[0], known))
+			}
+			return usage("%w\nsee %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+func newVersion(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  lrok version --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), map[string]any{"version": versionName(), "protocol": tunnel.Version})
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "lrok %s (protocol %d)\n", versionName(), tunnel.Version)
+			return err
+		},
+	}
+}
+
+// interactive reports whether the screen can be shown.
+func (o *options) interactive() bool {
+	if o.plain || o.json || os.Getenv("CI") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	out, ok := o.stdout.(*os.File)
+	return ok && term.IsTerminal(out.Fd()) && hasTerminal(o.stdin)
+}
+
+// hasTerminal reports whether keys can be read: from stdin, or, when that is a
+// pipe, from the terminal itself.
+func hasTerminal(stdin io.Reader) bool {
+	if in, ok := stdin.(*os.File); ok && term.IsTerminal(in.Fd()) {
+		return true
+	}
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	_ = tty.Close()
+	return true
+}
+
+// colors reports whether lines may be coloured.
+func (o *options) colors() bool {
+	switch o.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	if os.Getenv("CLICOLOR_FORCE") != "" && os.Getenv("CLICOLOR_FORCE") != "0" {
+		return true
+	}
+	if os.Getenv("NO_COLOR") != "" || o.plain {
+		return false
+	}
+	out, ok := o.stdout.(*os.File)
+	return ok && term.IsTerminal(out.Fd())
+}
+
+func (o *options) lines(w io.Writer) *lines {
+	return &lines{w: w, json: o.json, color: o.colors(), done: map[string]bool{}}
+}

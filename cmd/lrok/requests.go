@@ -1,0 +1,613 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/diff"
+	"github.com/lrok-dev/lrok/inspector/export"
+	"github.com/lrok-dev/lrok/inspector/filter"
+	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// errDiffers makes `lrok diff` end with 1 and says nothing.
+var errDiffers = errors.New("")
+
+// pickTunnel returns the tunnel called name, or the only one.
+func pickTunnel(ctx context.Context, api *client.Client, name string) (client.Tunnel, error) {
+	ts, err := api.Tunnels(ctx)
+	if err != nil {
+		return client.Tunnel{}, err
+	}
+	if name == "" {
+		live := slices.DeleteFunc(slices.Clone(ts), func(t client.Tunnel) bool { return !t.Online })
+		if len(live) == 0 {
+			live = ts
+		}
+		switch len(live) {
+		case 0:
+			return client.Tunnel{}, &tunnel.Error{Code: tunnel.CodeTunnelNotFound, Message: "no tunnel of yours is live", Hint: "start one: lrok http 3000"}
+		case 1:
+			return live[0], nil
+		}
+		return client.Tunnel{}, usage("several tunnels are live, name one: %s", names(live))
+	}
+	for _, t := range ts {
+		if t.Subdomain == name {
+			return t, nil
+		}
+	}
+	e := &tunnel.Error{Code: tunnel.CodeTunnelNotFound, Message: fmt.Sprintf("no tunnel of yours is called %q", name)}
+	if len(ts) > 0 {
+		e.Hint = "yours: " + names(ts)
+	}
+	return client.Tunnel{}, e
+}
+
+func names(ts []client.Tunnel) string {
+	var out []string
+	for _, t := range ts {
+		out = append(out, t.Subdomain)
+	}
+	return strings.Join(out, ", ")
+}
+
+// findExchange resolves what a person calls a capture: an id, a number as the
+// screen shows it (#1279), or "last".
+func findExchange(ctx context.Context, api *client.Client, tunnelName, ref string) (inspector.Exchange, error) {
+	if strings.HasPrefix(ref, "req_") {
+		return api.Exchange(ctx, ref)
+	}
+	number, err := strconv.ParseUint(strings.TrimPrefix(ref, "#"), 10, 64)
+	if ref != "last" && err != nil {
+		return inspector.Exchange{}, usage("%q is no capture: say an id (req_…), a number (#1279) or last", ref)
+	}
+	t, err := pickTunnel(ctx, api, tunnelName)
+	if err != nil {
+		return inspector.Exchange{}, err
+	}
+	q := client.Query{Limit: 1}
+	if ref != "last" {
+		q.Before = number + 1
+	}
+	xs, err := api.Requests(ctx, t.Subdomain, q)
+	if err != nil {
+		return inspector.Exchange{}, err
+	}
+	if len(xs) == 0 || ref != "last" && xs[0].Number != number {
+		return inspector.Exchange{}, &tunnel.Error{Code: tunnel.CodeNotFound, Message: fmt.Sprintf("tunnel %s keeps no capture %s", t.Subdomain, ref), Hint: "see what it keeps: lrok logs " + t.Subdomain}
+	}
+	return api.Exchange(ctx, xs[0].ID)
+}
+
+func newLogs(o *options) *cobra.Command {
+	var follow bool
+	var query string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "logs [name]",
+		Short: "Print captured requests as lines, or NDJSON with --json",
+		Example: `  lrok logs
+  lrok logs shop -f --filter 'status>=500 or path:/webhooks'
+  lrok logs --json | jq .path`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: o.completeTunnels,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := filter.Parse(query)
+			if err != nil {
+				return usage("--filter: %w", err)
+			}
+			api, done, err := o.api(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			t, err := pickTunnel(cmd.Context(), api, arg(args, 0))
+			if err != nil {
+				return err
+			}
+			page, err := api.Page(cmd.Context(), t.Subdomain, client.Query{Limit: limit, Filter: f.String()})
+			if err != nil {
+				return err
+			}
+			out := o.lines(cmd.OutOrStdout())
+			for _, x := range slices.Backward(page.Requests) {
+				if err := out.request(&x); err != nil {
+					return err
+				}
+			}
+			if !follow {
+				return nil
+			}
+			return api.Stream(cmd.Context(), t.Subdomain, client.StreamOptions{Filter: f.String(), Since: page.Version}, out.event)
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with requests as they end")
+	cmd.Flags().StringVar(&query, "filter", "", "show only what matches, as status>=500 or path:/webhooks")
+	cmd.Flags().IntVarP(&limit, "lines", "n", 0, "at most so many of those that are kept")
+	return cmd
+}
+
+func newReplay(o *options) *cobra.Command {
+	var tunnelName, body string
+	var set []string
+	var edit, compare bool
+	var times int
+	cmd := &cobra.Command{
+		Use:   "replay <id>...",
+		Short: "Send captured requests again, through the tunnel to the local service",
+		Long: `Send captured requests again, through the tunnel to the local service.
+
+A capture is named by its id, by its number (#1279) or as last. What is printed
+is the new answer and what changed against the first one. The exit code is 1
+when an answer is an error.`,
+		Example: `  lrok replay last
+  lrok replay '#1279' --set-header 'X-Debug: 1' --diff
+  lrok replay req_01JD… --edit
+  lrok replay last --body @payload.json --times 5`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			changes, err := parseChanges(set, body, cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			if times < 1 || times > 1000 {
+				return usage("--times %d is not between 1 and 1000", times)
+			}
+			api, done, err := o.api(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			failed := false
+			out := o.lines(cmd.OutOrStdout())
+			for _, ref := range args {
+				x, err := findExchange(cmd.Context(), api, tunnelName, ref)
+				if err != nil {
+					return err
+				}
+				ch := changes
+				if edit {
+					edited, ok, err := editRequest(cmd.Context(), &x)
+					if err != nil {
+						return err
+					}
+					if !ok {
+						_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "nothing was changed, nothing was sent")
+						return nil
+					}
+					ch = edited
+				}
+				for range times {
+					y, err := api.Replay(cmd.Context(), x.ID, ch)
+					if err != nil {
+						return err
+					}
+					y, err = api.Exchange(cmd.Context(), y.ID)
+					if err != nil {
+						return err
+					}
+					failed = failed || y.Status >= 400 || y.Failed()
+					r := diff.Exchanges(&x, &y, diff.Response, diff.Options{})
+					if err := out.replayed(&y, r, compare); err != nil {
+						return err
+					}
+				}
+			}
+			if failed {
+				return errDiffers
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&tunnelName, "tunnel", "", "the tunnel that last and numbers mean")
+	f.StringArrayVar(&set, "set-header", nil, "replace or add a header, as 'Name: value'; 'Name:' removes it")
+	f.StringVar(&body, "body", "", "another body: text, @file, or @- for standard input")
+	f.BoolVar(&edit, "edit", false, "change the request in $EDITOR first")
+	f.BoolVar(&compare, "diff", false, "show in full how the answer differs from the first one")
+	f.IntVar(&times, "times", 1, "send it so many times, one after the other")
+	return cmd
+}
+
+// maxBodyFile bounds what --body reads.
+const maxBodyFile = 64 << 20
+
+func parseChanges(set []string, body string, stdin io.Reader) (inspector.Changes, error) {
+	var ch inspector.Changes
+	for _, s := range set {
+		name, value, ok := strings.Cut(s, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		switch {
+		case !ok || name == "":
+			return ch, usage("--set-header %q is not 'Name: value'", s)
+		case value == "":
+			ch.Remove = append(ch.Remove, name)
+		default:
+			ch.Set = append(ch.Set, inspector.Field{Name: name, Value: value})
+		}
+	}
+	if body == "" {
+		return ch, nil
+	}
+	data := []byte(body)
+	if path, ok := strings.CutPrefix(body, "@"); ok {
+		r := stdin
+		if path != "-" {
+			f, err := os.Open(path)
+			if err != nil {
+				return ch, usage("--body: %w", err)
+			}
+			defer func() { _ = f.Close() }()
+			r = f
+		}
+		var err error
+		if data, err = io.ReadAll(io.LimitReader(r, maxBodyFile+1)); err != nil {
+			return ch, fmt.Errorf("read --body: %w", err)
+		}
+		if len(data) > maxBodyFile {
+			return ch, usage("--body: more than %s", format.Bytes(maxBodyFile))
+		}
+	}
+	ch.Body = &data
+	return ch, nil
+}
+
+// editRequest lets a person change x in their editor. It returns false when
+// nothing was changed.
+func editRequest(ctx context.Context, x *inspector.Exchange) (inspector.Changes, bool, error) {
+	var none inspector.Changes
+	dir, err := os.MkdirTemp("", "lrok-")
+	if err != nil {
+		return none, false, fmt.Errorf("make a place for the editor: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path := filepath.Join(dir, "lrok-"+x.ID+".http")
+	before := export.HTTP(x)
+	content := before
+	for {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return none, false, fmt.Errorf("write for the editor: %w", err)
+		}
+		if err := runEditor(ctx, path); err != nil {
+			return none, false, err
+		}
+		after, err := os.ReadFile(path)
+		if err != nil {
+			return none, false, fmt.Errorf("read from the editor: %w", err)
+		}
+		if len(bytes.TrimSpace(after)) == 0 || bytes.Equal(after, before) {
+			return none, false, nil
+		}
+		req, err := export.ParseHTTP(after)
+		if err == nil {
+			return req.Changes(x), true, nil
+		}
+		content = append(fmt.Appendf(nil, "# %v\n", err), after...)
+	}
+}
+
+func newDiff(o *options) *cobra.Command {
+	var tunnelName, side string
+	var ignore []string
+	var strict bool
+	cmd := &cobra.Command{
+		Use:   "diff <id> <id>",
+		Short: "Compare two captures; exit 0 when they are equal, 1 when they differ",
+		Long: `Compare two captures: what changed in the start line, the headers, and the
+body by its structure. Timestamps and ids that change every time are ignored, and
+shown as ignored. A side may be a file: capture.har or capture.har#3.`,
+		Example: `  lrok diff '#1265' '#1279'
+  lrok diff req_01JD… last --side response --json
+  lrok diff before.har#1 last --ignore .data.updated_at`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts := diff.Options{Strict: strict, Done: cmd.Context().Done()}
+			for _, s := range ignore {
+				rule, err := diff.ParseRule(s)
+				if err != nil {
+					return usage("--ignore %q: %w", s, err)
+				}
+				opts.Ignore = append(opts.Ignore, rule)
+			}
+			if !slices.Contains([]string{"request", "response", "both"}, side) {
+				return usage("--side is request, response or both, not %q", side)
+			}
+			var xs [2]inspector.Exchange
+			var api *client.Client
+			for i, ref := range args {
+				var err error
+				if xs[i], err = fileExchange(ref); err == nil {
+					continue
+				} else if !errors.Is(err, errNotAFile) {
+					return err
+				}
+				if api == nil {
+					var done func()
+					if api, done, err = o.api(cmd.Context()); err != nil {
+						return err
+					}
+					defer done()
+				}
+				if xs[i], err = findExchange(cmd.Context(), api, tunnelName, ref); err != nil {
+					return err
+				}
+			}
+			r := diff.Exchanges(&xs[0], &xs[1], diff.Side(side), opts)
+			if o.json {
+				if err := printJSON(cmd.OutOrStdout(), r); err != nil {
+					return err
+				}
+			} else if err := diff.WriteText(cmd.OutOrStdout(), r); err != nil {
+				return err
+			}
+			if !r.Equal() {
+				return errDiffers
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&tunnelName, "tunnel", "", "the tunnel that last and numbers mean")
+	f.StringVar(&side, "side", "both", "request, response or both")
+	f.StringArrayVar(&ignore, "ignore", nil, "ignore a path, as .data.id or .items[*].updated_at")
+	f.BoolVar(&strict, "strict", false, "ignore nothing: timestamps and ids count too")
+	return cmd
+}
+
+var errNotAFile = errors.New("not a file")
+
+const maxHAR = 256 << 20
+
+// fileExchange reads an exchange from a HAR file: file.har or file.har#3.
+func fileExchange(ref string) (inspector.Exchange, error) {
+	path, number, _ := strings.Cut(ref, "#")
+	if !strings.HasSuffix(path, ".har") {
+		return inspector.Exchange{}, errNotAFile
+	}
+	n := 1
+	if number != "" {
+		var err error
+		if n, err = strconv.Atoi(number); err != nil || n < 1 {
+			return inspector.Exchange{}, usage("%q: the part after # counts entries from 1", ref)
+		}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return inspector.Exchange{}, usage("%w", err)
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, maxHAR))
+	if err != nil {
+		return inspector.Exchange{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	xs, err := export.ParseHAR(data)
+	if err != nil {
+		return inspector.Exchange{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if n > len(xs) {
+		return inspector.Exchange{}, usage("%s has %d entries", path, len(xs))
+	}
+	return xs[n-1], nil
+}
+
+func newExport(o *options) *cobra.Command {
+	var tunnelName, as, url string
+	var redact bool
+	cmd := &cobra.Command{
+		Use:   "export <id>...",
+		Short: "Print captures as curl commands, a HAR file, .http files or Go programs",
+		Example: `  lrok export last --as curl
+  lrok export '#12' '#13' --as har > webhooks.har
+  lrok export last --as go --url http://localhost:3000`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains([]string{"curl", "har", "http", "go"}, as) {
+				return usage("--as is curl, har, http or go, not %q", as)
+			}
+			api, done, err := o.api(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			opts := export.Options{Redact: redact, URL: url}
+			var xs []inspector.Exchange
+			for _, ref := range args {
+				x, err := findExchange(cmd.Context(), api, tunnelName, ref)
+				if err != nil {
+					return err
+				}
+				xs = append(xs, x)
+			}
+			var out []byte
+			switch as {
+			case "har":
+				if out, err = export.HAR(xs, opts); err != nil {
+					return fmt.Errorf("write HAR: %w", err)
+				}
+			default:
+				for i := range xs {
+					switch as {
+					case "curl":
+						out = append(out, export.Curl(&xs[i], opts)...)
+					case "http":
+						out = append(out, export.HTTP(&xs[i])...)
+					case "go":
+						out = append(out, export.Go(&xs[i], opts)...)
+					}
+					if len(out) > 0 && out[len(out)-1] != '\n' && as != "http" {
+						out = append(out, '\n')
+					}
+				}
+			}
+			_, err = cmd.OutOrStdout().Write(out)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&tunnelName, "tunnel", "", "the tunnel that last and numbers mean")
+	f.StringVar(&as, "as", "curl", "curl, har, http or go")
+	f.StringVar(&url, "url", "", "send to this address instead, as http://localhost:3000")
+	f.BoolVar(&redact, "redact", false, "leave credentials, cookies and signatures out")
+	_ = cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{"curl", "har", "http", "go"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func arg(args []string, i int) string {
+	if i < len(args) {
+		return args[i]
+	}
+	return ""
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// lines prints requests, one line each.
+type lines struct {
+	w     io.Writer
+	json  bool
+	color bool
+	done  map[string]bool
+	mu    *sync.Mutex // nil when one goroutine prints
+}
+
+func (l *lines) lock() func() {
+	if l.mu == nil {
+		return func() {}
+	}
+	l.mu.Lock()
+	return l.mu.Unlock
+}
+
+// ready prints the URL, the first line of a tunnel.
+func (l *lines) ready(g tunnel.Grant, local string) error {
+	if l.json {
+		return l.encode(map[string]any{"v": 1, "type": "ready", "name": g.Name, "url": g.URL, "direct": g.Direct, "local": local})
+	}
+	defer l.lock()()
+	_, err := fmt.Fprintf(l.w, "%s -> %s\n", format.Sanitize(g.URL), local)
+	return err
+}
+
+func (l *lines) encode(v any) error {
+	defer l.lock()()
+	enc := json.NewEncoder(l.w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// event prints what an event stream tells, each request once, when it ends.
+func (l *lines) event(ev inspector.Event) error {
+	switch {
+	case ev.Type == "gap" && !l.json:
+		_, err := fmt.Fprintln(l.w, "-- some requests were not shown: there were more than the edge keeps --")
+		return err
+	case ev.Exchange == nil || ev.Exchange.State != inspector.Done || l.done[ev.Exchange.ID]:
+		return nil
+	}
+	if len(l.done) > 1000 {
+		clear(l.done)
+	}
+	l.done[ev.Exchange.ID] = true
+	return l.request(ev.Exchange)
+}
+
+func (l *lines) request(x *inspector.Exchange) error {
+	if l.json {
+		light := x.Light()
+		return l.encode(struct {
+			V    int    `json:"v"`
+			Type string `json:"type"`
+			inspector.Exchange
+		}{1, "request", light})
+	}
+	defer l.lock()()
+	_, err := fmt.Fprintln(l.w, l.text(x))
+	return err
+}
+
+// text is the line of one request: time, number, method, status, duration, size
+// and path, and in words what went wrong.
+func (l *lines) text(x *inspector.Exchange) string {
+	status := "..."
+	if x.Status > 0 {
+		status = strconv.Itoa(x.Status)
+	}
+	mark := ""
+	if x.ReplayOf != "" {
+		mark = "  replay"
+	}
+	if x.Failed() {
+		why := strings.ReplaceAll(x.Error, "_", " ")
+		if why == "" {
+			why = "ended by " + x.EndedBy
+		}
+		mark += "  failed: " + format.Sanitize(why)
+		if x.Detail != "" {
+			mark += ": " + format.Sanitize(x.Detail)
+		}
+	}
+	took := format.Duration(x.Duration(time.Now()))
+	s := fmt.Sprintf("%s  #%-5d %-7s %3s %7s %7s  %s%s",
+		x.Timing.Accepted.Local().Format("15:04:05"), x.Number, format.Sanitize(x.Method), status,
+		took, format.Size(x.Response.Body.Size), format.Sanitize(x.Path), mark)
+	if !l.color {
+		return s
+	}
+	switch {
+	case x.Status >= 500 || x.Failed():
+		return "\x1b[31m" + s + "\x1b[0m"
+	case x.Status >= 400:
+		return "\x1b[33m" + s + "\x1b[0m"
+	}
+	return s
+}
+
+// replayed prints the outcome of a replay.
+func (l *lines) replayed(x *inspector.Exchange, r diff.Report, full bool) error {
+	if l.json {
+		return l.encode(struct {
+			V        int                `json:"v"`
+			Type     string             `json:"type"`
+			Equal    bool               `json:"equal"`
+			Summary  string             `json:"summary"`
+			Exchange inspector.Exchange `json:"exchange"`
+			Diff     *diff.Report       `json:"diff,omitempty"`
+		}{1, "replay", r.Equal(), r.Summary(), x.Light(), ifTrue(full, &r)})
+	}
+	if _, err := fmt.Fprintf(l.w, "%s\n          %s\n", l.text(x), r.Summary()); err != nil {
+		return err
+	}
+	if full {
+		return diff.WriteText(l.w, r)
+	}
+	return nil
+}
+
+func ifTrue[T any](ok bool, v *T) *T {
+	if ok {
+		return v
+	}
+	return nil
+}

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// Settings come from flags, then from LROK_* variables, then from the
+// configuration file, then from defaults. Every flag is a setting: --edge-ca is
+// LROK_EDGE_CA in the environment and edge_ca in the file. A name that is no
+// setting is an error: a typing mistake must not open what was to be closed.
+
+// variables that are settings without being flags.
+var ownVariables = []string{
+	"LROK_API_KEY", "LROK_API_KEY_FILE", "LROK_BASIC_AUTH", "LROK_BASIC_AUTH_FILE",
+	"LROK_THEME", "LROK_REDUCE_MOTION",
+}
+
+// A setting's origin, for error messages and `lrok config show`.
+type origin struct {
+	value string
+	from  string
+}
+
+// tunnelsKey is the part of the agent's file that holds tunnels by name.
+const tunnelsKey = "tunnels"
+
+// usageError is a mistake in how lrok was called: exit code 2.
+type usageError struct{ error }
+
+func usage(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
+
+// configPath is where the configuration file is looked for; the second value is
+// false when the user named it, so that it must exist.
+func configPath(cmd *cobra.Command) (path string, optional bool) {
+	if f := cmd.Flags().Lookup("config"); f != nil && f.Changed {
+		return f.Value.String(), false
+	}
+	if p := os.Getenv("LROK_CONFIG"); p != "" {
+		return p, false
+	}
+	if cmd.Name() == "serve" {
+		return "/etc/lrok/edge.yaml", true
+	}
+	dir, err := configDir()
+	if err != nil {
+		return "", true
+	}
+	return filepath.Join(dir, "config.yaml"), true
+}
+
+// configDir is the user's configuration directory of lrok.
+func configDir() (string, error) {
+	if d := os.Getenv("XDG_CONFIG_HOME"); d != "" {
+		return filepath.Join(d, "lrok"), nil
+	}
+	if d, err := os.UserConfigDir(); err == nil && os.PathSeparator == '\\' {
+		return filepath.Join(d, "lrok"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the configuration directory: %w", err)
+	}
+	return filepath.Join(home, ".config", "lrok"), nil
+}
+
+// dataDir is where an edge keeps its state unless --data-dir says otherwise.
+func dataDir() (string, error) {
+	if d := os.Getenv("STATE_DIRECTORY"); d != "" { // systemd
+		return d, nil
+	}
+	if d := os.Getenv("XDG_DATA_HOME"); d != "" {
+		return filepath.Join(d, "lrok"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the data directory: %w (say --data-dir)", err)
+	}
+	return filepath.Join(home, ".local", "share", "lrok"), nil
+}
+
+// applySettings fills the flags of cmd that were not given from the environment
+// and the configuration file. It returns where each value came from.
+func applySettings(cmd *cobra.Command) (map[string]origin, error) {
+	origins := map[string]origin{}
+	flags := cmd.Flags()
+	flags.VisitAll(func(f *pflag.Flag) {
+		origins[f.Name] = origin{f.Value.String(), "default"}
+		if f.Changed {
+			origins[f.Name] = origin{f.Value.String(), "--" + f.Name}
+		}
+	})
+	if err := checkEnvironment(cmd.Root()); err != nil {
+		return nil, err
+	}
+	var failed error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed || !isSetting(f) || failed != nil {
+			return
+		}
+		name := variable(f.Name)
+		if v, ok := os.LookupEnv(name); ok {
+			if err := flags.Set(f.Name, v); err != nil {
+				failed = usage("%s: %w", name, err)
+			}
+			origins[f.Name] = origin{f.Value.String(), name}
+		}
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	path, optional := configPath(cmd)
+	if path == "" {
+		return origins, nil
+	}
+	file, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) && optional {
+		return origins, nil
+	}
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	known := fileKeys(cmd)
+	for _, s := range file {
+		if s.key == tunnelsKey && cmd.Name() != "serve" {
+			continue
+		}
+		if !slices.Contains(known, s.key) {
+			return nil, usage("%s:%d: unknown setting %q%s", path, s.line, s.key, didYouMean(s.key, known))
+		}
+		f := flags.Lookup(strings.ReplaceAll(s.key, "_", "-"))
+		if f == nil || origins[f.Name].from != "default" {
+			continue // another command's, or said more strongly
+		}
+		for _, v := range s.values {
+			if err := flags.Set(f.Name, v); err != nil {
+				return nil, usage("%s:%d: %s: %w", path, s.line, s.key, err)
+			}
+		}
+		origins[f.Name] = origin{f.Value.String(), fmt.Sprintf("%s:%d", path, s.line)}
+	}
+	return origins, nil
+}
+
+// isSetting reports whether a flag may also come from environment and file.
+func isSetting(f *pflag.Flag) bool {
+	switch f.Name {
+	case "help", "config", "json", "version":
+		return false
+	}
+	return true
+}
+
+func variable(flag string) string {
+	return "LROK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fileKeys are the settings a file may hold: the edge's for serve, all the
+// others' for everything else.
+func fileKeys(cmd *cobra.Command) []string {
+	var keys []string
+	add := func(f *pflag.Flag) {
+		if key := strings.ReplaceAll(f.Name, "-", "_"); isSetting(f) && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	if cmd.Name() == "serve" {
+		cmd.Flags().VisitAll(add)
+		return keys
+	}
+	keys = append(keys, tunnelsKey)
+	for _, c := range append(cmd.Root().Commands(), cmd.Root()) {
+		if c.Name() != "serve" {
+			c.Flags().VisitAll(add)
+			c.PersistentFlags().VisitAll(add)
+		}
+	}
+	return keys
+}
+
+// checkEnvironment refuses LROK_* variables that mean nothing.
+func checkEnvironment(root *cobra.Command) error {
+	known := append([]string{"LROK_CONFIG"}, ownVariables...)
+	for _, c := range append(root.Commands(), root) {
+		add := func(f *pflag.Flag) {
+			if isSetting(f) {
+				known = append(known, variable(f.Name))
+			}
+		}
+		c.Flags().VisitAll(add)
+		c.PersistentFlags().VisitAll(add)
+	}
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "LROK_") && !slices.Contains(known, name) {
+			return usage("unknown setting %s in the environment%s", name, didYouMean(name, known))
+		}
+	}
+	return nil
+}
+
+// didYouMean names the known word nearest to word, if one is near.
+func didYouMean(word string, known []string) string {
+	best, distance := "", 4
+	for _, k := range known {
+		if d := editDistance(word, k); d < distance || d == distance && best != "" && k < best {
+			best, distance = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", best)
+}
+
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// A fileSetting is one top-level line of a configuration file.
+type fileSetting struct {
+	key    string
+	line   int
+	values []string
+	node   *yaml.Node
+}
+
+const maxConfig = 1 << 20
+
+func readFile(path string) ([]fileSetting, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	if st, err := f.Stat(); err == nil && st.Size() > maxConfig {
+		return nil, fmt.Errorf("%s: %d bytes are no configuration", path, st.Size())
+	}
+	var doc yaml.Node
+	if err := yaml.NewDecoder(f).Decode(&doc); err != nil {
+		if err.Error() == "EOF" {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s:%d: settings are lines of the form name: value", path, root.Line)
+	}
+	var out []fileSetting
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		k, v := root.Content[i], root.Content[i+1]
+		s := fileSetting{key: k.Value, line: k.Line, node: v}
+		switch v.Kind {
+		case yaml.ScalarNode:
+			s.values = []string{v.Value}
+		case yaml.SequenceNode:
+			for _, item := range v.Content {
+				if item.Kind != yaml.ScalarNode {
+					return nil, fmt.Errorf("%s:%d: %s holds more than a list of values", path, item.Line, k.Value)
+				}
+				s.values = append(s.values, item.Value)
+			}
+		default:
+			if k.Value != tunnelsKey {
+				return nil, fmt.Errorf("%s:%d: %s is one value or a list", path, v.Line, k.Value)
+			}
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// readSecret reads a secret from the variable name, or from the file that
+// name_FILE says.
+func readSecret(name string) (string, error) {
+	if v := os.Getenv(name); v != "" {
+		return v, nil
+	}
+	path := os.Getenv(name + "_FILE")
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", usage("%s_FILE: %w", name, err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// exitCode is what lrok ends with for err.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if errors.As(err, new(usageError)) {
+		return 2
+	}
+	var e *tunnel.Error
+	if !errors.As(err, &e) {
+		return 1
+	}
+	switch e.Code {
+	case tunnel.CodeKey:
+		return 3
+	case tunnel.CodeName, tunnel.CodeNameInvalid:
+		return 4
+	case tunnel.CodeLimit:
+		return 5
+	case tunnel.CodeVersion:
+		return 6
+	case codeUnreachable:
+		return 7
+	}
+	return 1
+}
+
+// codeUnreachable is the code of an edge that could not be reached at all.
+const codeUnreachable = "edge_unreachable"
