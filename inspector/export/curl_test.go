@@ -8,6 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -283,6 +285,36 @@ func TestCurlRequests(t *testing.T) {
 			r := <-got
 			r.check(t, &x, true)
 		})
+	}
+}
+
+func TestCurlHTTP2(t *testing.T) {
+	curl(t)
+	type seen struct{ proto, method, target, host, signature, accept, body string }
+	got := make(chan seen, 1)
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- seen{r.Proto, r.Method, r.RequestURI, r.Host, r.Header.Get("Stripe-Signature"), r.Header.Get("Accept"), string(body)}
+	}))
+	server.Config.Protocols = &protocols
+	server.Start()
+	defer server.Close()
+
+	x := post("a\x00b")
+	x.Method, x.Path, x.Proto, x.Scheme = "PUT", "/a/../b[1]?c", "HTTP/2.0", "http"
+	x.Host = server.Listener.Addr().String()
+	x.Request.Header = without(without(x.Request.Header, "Host"), "Accept")
+	runShell(t, "/bin/sh", t.TempDir(), Curl(&x, Options{}))
+	want := seen{"HTTP/2.0", "PUT", x.Path, x.Host, x.Request.Get("Stripe-Signature"), "", "a\x00b"}
+	select {
+	case s := <-got:
+		if s != want {
+			t.Errorf("the server saw %+v, want %+v", s, want)
+		}
+	default:
+		t.Error("the server saw nothing")
 	}
 }
 
