@@ -1,0 +1,533 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+func open(t *testing.T, s *tunnel.Session, name string) tunnel.Conn {
+	t.Helper()
+	c, err := s.Open(tunnel.Peer{Tunnel: name, Addr: "203.0.113.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+func TestPipeKeepsBytesAndHalfClose(t *testing.T) {
+	cert, _ := certificate()
+	secure := func(c net.Conn) {
+		s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}})
+		echo(s)
+	}
+	sock := filepath.Join(t.TempDir(), "app.sock")
+	service(t, "unix", sock, echo)
+	e := newTestEdge(t)
+	e.start()
+	run(t, e, nil,
+		service(t, "tcp", "127.0.0.1:0", echo),
+		"https://"+service(t, "tcp", "127.0.0.1:0", secure),
+		"unix:"+sock)
+	s := <-e.sessions
+	blob := make([]byte, 3<<20)
+	rand.Read(blob)
+	for _, name := range []string{"chosen-0", "chosen-1", "chosen-2"} {
+		c := open(t, s, name)
+		go func() {
+			c.Write(blob)
+			c.CloseWrite()
+		}()
+		got, err := io.ReadAll(c)
+		if err != nil || !bytes.Equal(got, blob) {
+			t.Errorf("%s: %d bytes, %v, want %d", name, len(got), err, len(blob))
+		}
+		if d := c.(*tunnel.Stream).Dial(); d <= 0 || d > dialTimeout {
+			t.Errorf("%s: Dial = %v", name, d)
+		}
+	}
+}
+
+func TestServiceEndsFirst(t *testing.T) {
+	got := make(chan []byte, 1)
+	e := newTestEdge(t)
+	e.start()
+	run(t, e, nil, service(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
+		io.WriteString(c, "early")
+		c.(*net.TCPConn).CloseWrite()
+		if b, _ := io.ReadAll(c); len(b) > 0 { // not the agent's first look
+			got <- b
+		}
+	}))
+	c := open(t, <-e.sessions, "chosen-0")
+	b, err := io.ReadAll(c)
+	if err != nil || string(b) != "early" {
+		t.Fatalf("ReadAll = %q, %v", b, err)
+	}
+	io.WriteString(c, "late request")
+	c.CloseWrite()
+	if b := <-got; string(b) != "late request" {
+		t.Errorf("the service read %q, want %q", b, "late request")
+	}
+}
+
+// A service that answers, does not read the rest and closes: its kernel
+// resets the connection, and the answer arrives all the same.
+func TestServiceAnswersAndBreaks(t *testing.T) {
+	e := newTestEdge(t)
+	e.start()
+	run(t, e, nil, service(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
+		c.Read(make([]byte, 1))
+		io.WriteString(c, "HTTP/1.1 413 No\r\n\r\n")
+		c.(*net.TCPConn).SetLinger(0)
+		// The agent reads the answer before the reset destroys it.
+		buf := make([]byte, 4)
+		io.ReadFull(c, buf)
+	}))
+	s := <-e.sessions
+	for range 20 {
+		c := open(t, s, "chosen-0")
+		io.WriteString(c, "P")
+		head := make([]byte, len("HTTP/1.1 413 No\r\n\r\n"))
+		if _, err := io.ReadFull(c, head); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, "OST and much more")
+		rest, err := io.ReadAll(c)
+		if len(rest) != 0 || !errors.Is(err, tunnel.ErrReset) {
+			t.Fatalf("after the head: %q, %v, want %v", rest, err, tunnel.ErrReset)
+		}
+		c.Close()
+	}
+}
+
+// When the client leaves, the service learns it at once, even while the agent
+// cannot get rid of what the client had sent.
+func TestResetReachesService(t *testing.T) {
+	for _, stuck := range []bool{false, true} {
+		left := make(chan time.Time, 1)
+		e := newTestEdge(t)
+		e.start()
+		run(t, e, nil, service(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
+			io.WriteString(c, "data: 1\n\n")
+			if stuck {
+				for {
+					// Writes fail once the other side is gone.
+					time.Sleep(time.Millisecond)
+					if _, err := io.WriteString(c, "\n"); err != nil {
+						break
+					}
+				}
+			} else {
+				io.Copy(io.Discard, c)
+			}
+			left <- time.Now()
+		}))
+		c := open(t, <-e.sessions, "chosen-0")
+		if _, err := io.ReadFull(c, make([]byte, 9)); err != nil {
+			t.Fatal(err)
+		}
+		if stuck {
+			c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+			c.Write(make([]byte, 32<<20)) // fills the service's buffers
+		}
+		began := time.Now()
+		c.Close()
+		select {
+		case at := <-left:
+			if d := at.Sub(began); d > 500*time.Millisecond {
+				t.Errorf("stuck %v: the service noticed after %v, want 500ms at most", stuck, d)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("stuck %v: the service never noticed", stuck)
+		}
+	}
+}
+
+func TestRefusedDialAndUpstreamState(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	e := newTestEdge(t)
+	e.start()
+	a, _ := run(t, e, nil, addr)
+	// Known before any request came.
+	st := until(t, a, "down at the start", func(s Status) bool { return s.Upstreams[0].Down })
+	if !strings.HasSuffix(st.Upstreams[0].Err, "connection refused") {
+		t.Errorf("Err = %q, want the dial's", st.Upstreams[0].Err)
+	}
+	s := <-e.sessions
+	c := open(t, s, "chosen-0")
+	io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
+	_, err = c.Read(make([]byte, 1))
+	var te *tunnel.Error
+	if want := "dial tcp " + addr + ": connect: connection refused"; !errors.As(err, &te) || te.Code != tunnel.CodeUpstreamRefused || te.Message != want {
+		t.Errorf("Read = %v, want %s: %s", err, tunnel.CodeUpstreamRefused, want)
+	}
+	service(t, "tcp", addr, echo)
+	until(t, a, "up again", func(s Status) bool { return !s.Upstreams[0].Down && s.Upstreams[0].Err == "" })
+	c = open(t, s, "chosen-0")
+	io.WriteString(c, "x")
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Errorf("Read = %v after the service came up", err)
+	}
+}
+
+// The agent dials what it was configured with, whatever the edge names.
+func TestUnknownTunnelIsNotDialed(t *testing.T) {
+	e := newTestEdge(t)
+	e.start()
+	run(t, e, nil, service(t, "tcp", "127.0.0.1:0", echo))
+	s := <-e.sessions
+	for _, name := range []string{"", "chosen-1", "127.0.0.1:22"} {
+		c := open(t, s, name)
+		_, err := c.Read(make([]byte, 1))
+		var te *tunnel.Error
+		if !errors.As(err, &te) || te.Code != tunnel.CodeTunnelNotFound {
+			t.Errorf("%q: Read = %v, want %s", name, err, tunnel.CodeTunnelNotFound)
+		}
+	}
+}
+
+func TestSetTarget(t *testing.T) {
+	say := func(text string) func(net.Conn) {
+		return func(c net.Conn) { io.WriteString(c, text) }
+	}
+	e := newTestEdge(t)
+	e.start()
+	a, _ := run(t, e, nil, service(t, "tcp", "127.0.0.1:0", say("old")))
+	s := <-e.sessions
+	for _, want := range []string{"old", "new"} {
+		b, err := io.ReadAll(open(t, s, "chosen-0"))
+		if err != nil || string(b) != want {
+			t.Errorf("read %q, %v, want %s", b, err, want)
+		}
+		target, err := ParseTarget(service(t, "tcp", "127.0.0.1:0", say("new")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.SetTarget("chosen-0", target)
+		if got := a.Status().Upstreams[0].Local; got != target.String() {
+			t.Errorf("Local = %s, want %s", got, target)
+		}
+	}
+}
+
+func TestOnlineOnlyWhenLive(t *testing.T) {
+	e := newTestEdge(t)
+	e.start()
+	a, _ := run(t, e, nil, "1")
+	st := until(t, a, "online", isOnline)
+	var names []string
+	for _, s := range st.Steps {
+		names = append(names, s.Name)
+		if !s.Done || s.Took < 0 {
+			t.Errorf("step %+v is not done", s)
+		}
+	}
+	if got, want := strings.Join(names, " "), "resolve tcp tls auth probe"; got != want {
+		t.Errorf("steps = %s, want %s", got, want)
+	}
+	if !st.OfflineSince.IsZero() || st.Err != nil || st.Welcome.Grants[0].Name != "chosen-0" {
+		t.Errorf("status = %+v", st)
+	}
+	until(t, a, "round trip", func(s Status) bool {
+		// Nothing announces a measurement; the screen looks every second.
+		if s.RTT == 0 {
+			time.AfterFunc(time.Millisecond, func() { a.update(func(*Status) {}) })
+		}
+		return s.RTT > 0
+	})
+}
+
+func TestComesBackUnderTheSameName(t *testing.T) {
+	e := newTestEdge(t)
+	e.start()
+	a, _ := run(t, e, func(c *Config) {
+		c.Claims[0].Takeover = true
+	}, service(t, "tcp", "127.0.0.1:0", echo))
+	<-e.sessions
+	first := <-e.hellos
+	until(t, a, "online", isOnline)
+
+	e.cut() // the network
+	<-e.sessions
+	second := <-e.hellos
+	if second.Instance != first.Instance || len(first.Instance) != 32 {
+		t.Errorf("instance %q, then %q, want the same 16 bytes", first.Instance, second.Instance)
+	}
+	if c := second.Claims[0]; c.Name != "chosen-0" || c.Takeover {
+		t.Errorf("second claim = %+v, want the granted name and no takeover", c)
+	}
+
+	e.stop() // the edge
+	st := until(t, a, "reconnecting", func(s Status) bool { return s.State == Reconnecting && s.Attempt > 0 && !s.Next.IsZero() })
+	if st.OfflineSince.IsZero() || st.Err == nil {
+		t.Errorf("status = %+v, want since when and why", st)
+	}
+	e.start()
+	s := <-e.sessions
+	until(t, a, "online again", isOnline)
+	c := open(t, s, "chosen-0")
+	io.WriteString(c, "x")
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Errorf("Read = %v after coming back", err)
+	}
+}
+
+func TestRefusalEndsRun(t *testing.T) {
+	for _, code := range []string{tunnel.CodeKey, tunnel.CodeName, tunnel.CodeLimit, tunnel.CodeVersion} {
+		e := newTestEdge(t)
+		e.refuse = func(tunnel.Hello) *tunnel.Error {
+			return &tunnel.Error{Code: code, Message: "no", Hint: "do something else"}
+		}
+		e.start()
+		_, done := run(t, e, nil, "1")
+		err := <-done
+		var te *tunnel.Error
+		if !errors.As(err, &te) || te.Code != code || te.Hint == "" {
+			t.Errorf("Run = %v, want %s with its hint", err, code)
+		}
+	}
+}
+
+func TestSupersededEndsRun(t *testing.T) {
+	e := newTestEdge(t)
+	e.start()
+	_, done := run(t, e, nil, "1")
+	(<-e.sessions).Supersede("lrok on mallow took chosen-0 over")
+	err := <-done
+	var te *tunnel.Error
+	if !errors.As(err, &te) || te.Code != tunnel.CodeSuperseded {
+		t.Errorf("Run = %v, want superseded", err)
+	}
+}
+
+// An edge that drains or has a bad moment is tried again.
+func TestDrainingIsTriedAgain(t *testing.T) {
+	var n atomic.Int32
+	e := newTestEdge(t)
+	e.refuse = func(tunnel.Hello) *tunnel.Error {
+		switch n.Add(1) {
+		case 1:
+			return &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge restarts"}
+		case 2:
+			return &tunnel.Error{Code: tunnel.CodeInternal, Message: "internal error"}
+		}
+		return nil
+	}
+	e.start()
+	a, _ := run(t, e, func(c *Config) {
+		c.backoff = func(int) time.Duration { return time.Millisecond }
+	}, "1")
+	<-e.sessions
+	until(t, a, "online", isOnline)
+}
+
+func TestFirstTries(t *testing.T) {
+	e := newTestEdge(t)
+	e.start()
+	e.stop()
+	e.ln = nil
+	_, done := run(t, e, func(c *Config) { c.FirstTries = 1 }, "1")
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("Run = %v, want a refused connection", err)
+	}
+}
+
+func TestUntrustedEdgeEndsRun(t *testing.T) {
+	e := newTestEdge(t)
+	e.start()
+	_, done := run(t, e, func(c *Config) { c.TLS = nil }, "1")
+	var ce *tls.CertificateVerificationError
+	if err := <-done; !errors.As(err, &ce) {
+		t.Errorf("Run = %v, want a certificate error", err)
+	}
+}
+
+func TestDialAPIWaitsUntilOnline(t *testing.T) {
+	e := newTestEdge(t)
+	e.config.API = func(s *tunnel.Session, c net.Conn) {
+		go func() {
+			defer c.Close()
+			b := make([]byte, 3)
+			io.ReadFull(c, b)
+			c.Write(append(b, '!'))
+			io.Copy(io.Discard, c)
+		}()
+	}
+	e.start()
+	e.stop()
+	a, _ := run(t, e, nil, "1")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	short, stop := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer stop()
+	if _, err := a.DialAPI(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("DialAPI = %v while offline, want a wait", err)
+	}
+	e.start()
+	c, err := a.DialAPI(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET")
+	b := make([]byte, 4)
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != "GET!" {
+		t.Errorf("the API answered %q, %v", b, err)
+	}
+}
+
+func TestSlept(t *testing.T) {
+	s := time.Second
+	for _, c := range []struct {
+		name       string
+		wall, mono time.Duration
+		want       bool
+	}{
+		{"a tick", s, s, false},
+		{"a busy machine", 3 * s, 3 * s, false},
+		{"sleep, the monotonic clock stood", 600 * s, s, true},
+		{"sleep, both clocks went on", 600 * s, 600 * s, true},
+		{"the wall clock was put back", -600 * s, s, false},
+	} {
+		before := reading{wall: 50 * s, mono: 40 * s}
+		now := reading{wall: before.wall + c.wall, mono: before.mono + c.mono}
+		if got := slept(before, now); got != c.want {
+			t.Errorf("%s: slept = %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// A fakeSleep moves the clocks by hand.
+type fakeSleep struct {
+	tick chan time.Time
+	wall atomic.Int64
+}
+
+func (f *fakeSleep) set(c *Config) {
+	f.tick = make(chan time.Time)
+	c.tick = f.tick
+	c.clock = func() reading { return reading{wall: time.Duration(f.wall.Load())} }
+}
+
+func (f *fakeSleep) sleep() {
+	f.wall.Add(int64(time.Hour))
+	f.tick <- time.Time{}
+}
+
+func TestWakeSkipsTheWait(t *testing.T) {
+	var f fakeSleep
+	e := newTestEdge(t)
+	e.start()
+	a, _ := run(t, e, func(c *Config) {
+		f.set(c)
+		c.backoff = func(int) time.Duration { return time.Hour }
+	}, "1")
+	<-e.sessions
+	until(t, a, "online", isOnline)
+	e.cut()
+	until(t, a, "waiting", func(s Status) bool { return s.State == Reconnecting && !s.Next.IsZero() })
+	f.sleep()
+	<-e.sessions
+	until(t, a, "online", isOnline)
+}
+
+// After a sleep the connection looks alive and is not: the edge is gone
+// without a word, as behind a NAT that forgot.
+func TestWakeFindsDeadLink(t *testing.T) {
+	var f fakeSleep
+	e := newTestEdge(t)
+	e.start()
+	p := newProxy(t, e.addr)
+	real := e.addr
+	e.addr = p.addr
+	a, _ := run(t, e, f.set, "1")
+	e.addr = real
+	<-e.sessions
+	until(t, a, "online", isOnline)
+	f.sleep()
+	// The link works, so nothing happens to it.
+	f.tick <- time.Time{}
+	if s := a.Status(); s.State != Online {
+		t.Fatalf("State = %v after a sleep with a working link, want online", s.State)
+	}
+	p.freeze()
+	began := time.Now()
+	f.sleep()
+	<-e.sessions
+	until(t, a, "online again", func(s Status) bool { return s.State == Online && s.Since.After(began) })
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("back after %v, want 3s at most", d)
+	}
+}
+
+func TestParseTarget(t *testing.T) {
+	for in, want := range map[string]string{
+		"3000":                  "http://localhost:3000",
+		"app.test:81":           "http://app.test:81",
+		":81":                   "http://localhost:81",
+		"http://app.test":       "http://app.test:80",
+		"https://app.test/":     "https://app.test:443",
+		"http://[::1]:3000":     "http://[::1]:3000",
+		"tcp://db:5432":         "db:5432",
+		"unix:/run/app.sock":    "unix:/run/app.sock",
+		"unix:///run/app.sock":  "unix:/run/app.sock",
+		"":                      "error",
+		"0":                     "error",
+		"65536":                 "error",
+		"-1":                    "error",
+		"app":                   "error",
+		"unix:":                 "error",
+		"ftp://x:21":            "error",
+		"tcp://db":              "error",
+		"http://":               "error",
+		"http://x/app":          "error",
+		"http://x?q=1":          "error",
+		"http://user:pass@x:80": "error",
+	} {
+		got := "error"
+		if target, err := ParseTarget(in); err == nil {
+			got = target.String()
+		}
+		if got != want {
+			t.Errorf("ParseTarget(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestTargetTLS(t *testing.T) {
+	for addr, verified := range map[string]bool{
+		"localhost:443": false, "127.0.0.1:443": false, "[::1]:443": false,
+		"app.test:443": true, "10.0.0.1:443": true, "localhost.example.com:443": true,
+	} {
+		c := Target{Scheme: "https", Addr: addr}.tls()
+		if c.InsecureSkipVerify == verified {
+			t.Errorf("%s: verified = %v, want %v", addr, !c.InsecureSkipVerify, verified)
+		}
+		if c.NextProtos[0] != "http/1.1" {
+			t.Errorf("%s: ALPN %v, want http/1.1", addr, c.NextProtos)
+		}
+	}
+	c := Target{Scheme: "https", Addr: "app.test:443", proto: "h2c"}.tls()
+	if c.NextProtos[0] != "h2" {
+		t.Errorf("h2c: ALPN %v, want h2", c.NextProtos)
+	}
+}
