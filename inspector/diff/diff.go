@@ -15,8 +15,6 @@ package diff
 import (
 	"encoding/json"
 	"errors"
-
-	"github.com/lrok-dev/lrok/inspector"
 )
 
 // ErrCanceled is returned when Options.Done was closed before the end.
@@ -204,5 +202,3 @@ type Counts struct {
 
 // Differ reports whether anything differs that no rule ignores.
 func (c Counts) Differ() bool { return c.Added+c.Removed+c.Changed+c.Moved > 0 }
-
-var _ = inspector.Field{}

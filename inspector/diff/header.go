@@ -64,7 +64,7 @@ type headers struct {
 	o          Options
 	a, b       []inspector.Field
 	otherProto bool
-	toB        []int // the line of b for each of a, or -1
+	toB        []int // the line of b for each of a that is certain, or -1
 	out        []HeaderChange
 }
 
@@ -101,7 +101,9 @@ func (h *headers) name(name string, as, bs []int) (equal int) {
 			c = HeaderChange{Name: f.Name, Op: Add, B: f.Value}
 		default:
 			f, g := h.a[restA[k]], h.b[restB[k]]
-			h.toB[restA[k]] = restB[k]
+			if len(as) == 1 && len(bs) == 1 {
+				h.toB[restA[k]] = restB[k] // else which became which is a guess
+			}
 			c = HeaderChange{Name: g.Name, Op: Replace, A: f.Value, B: g.Value}
 		}
 		c.Rule = h.rule(name, &c)

@@ -165,16 +165,16 @@ func wildcard(pattern, s string) bool {
 
 // The built-in rules, by the name they are reported with.
 const (
-	ruleTime       = "time"
-	ruleID         = "random id"
-	ruleNumber     = "same number"
-	ruleGraphQL    = "GraphQL white space"
-	ruleHeader     = "volatile header"
-	ruleLength     = "body differs"
-	ruleOrder      = "header order"
-	ruleProto      = "protocol version"
-	ruleReason     = "reason phrase"
-	ruleBoundary   = "multipart boundary"
+	ruleTime     = "time"
+	ruleID       = "random id"
+	ruleNumber   = "same number"
+	ruleGraphQL  = "GraphQL white space"
+	ruleHeader   = "volatile header"
+	ruleLength   = "body differs"
+	ruleOrder    = "header order"
+	ruleProto    = "protocol version"
+	ruleReason   = "reason phrase"
+	ruleBoundary = "multipart boundary"
 )
 
 // volatile decides whether a built-in rule calls a changed scalar noise.
@@ -244,9 +244,9 @@ func idKey(key string) bool {
 }
 
 var (
-	uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`)
-	ulid = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$`)
-	hex  = regexp.MustCompile(`^([0-9a-f]{16}|[0-9a-f]{32})$`) // trace and span ids
+	uuid  = regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`)
+	ulid  = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$`)
+	hexID = regexp.MustCompile(`^([0-9a-f]{16}|[0-9a-f]{32})$`) // trace and span ids
 	// A prefix and a random rest, such as evt_1PqT9xLkdIwHu7ixEPgm4f4p.
 	prefixed = regexp.MustCompile(`^[A-Za-z0-9]*[0-9][A-Za-z0-9]*$`)
 )
@@ -257,7 +257,7 @@ func alike(a, b string) bool {
 		return false
 	}
 	both := func(re *regexp.Regexp) bool { return re.MatchString(a) && re.MatchString(b) }
-	if both(uuid) || both(ulid) || both(hex) {
+	if both(uuid) || both(ulid) || both(hexID) {
 		return true
 	}
 	i := strings.LastIndexByte(a, '_') + 1
