@@ -271,8 +271,9 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 	if e.https != nil {
 		start(func() error { return e.forward.Serve(e.https, certs.Config(e.certs)) })
 	}
-	servers := []*http.Server{e.server(e.api)}
-	start(func() error { return ended(servers[0].Serve(e.control.API())) })
+	apiServer := e.server(e.api)
+	servers := []*http.Server{apiServer}
+	start(func() error { return ended(apiServer.Serve(e.control.API())) })
 	if e.internal != nil {
 		s := e.server(e.internalHandler())
 		servers = append(servers, s)
