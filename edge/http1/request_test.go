@@ -495,6 +495,12 @@ func TestRequestReuse(t *testing.T) {
 	if n, err := http1.ParseRequest(&r, []byte(plain), http1.Limits{}); n != len(plain) || err != nil {
 		t.Errorf("after Reset: ParseRequest = %d, %v, want %d, nil", n, err, len(plain))
 	}
+
+	// Fewer bytes than before can only be another head.
+	http1.ParseRequest(&r, []byte("GET / HTTP/1.1\r\nHost: "+strings.Repeat("o", 100)), http1.Limits{})
+	if n, err := http1.ParseRequest(&r, []byte(plain), http1.Limits{}); n != len(plain) || err != nil {
+		t.Errorf("after a longer head: ParseRequest = %d, %v, want %d, nil", n, err, len(plain))
+	}
 }
 
 func TestHasToken(t *testing.T) {
