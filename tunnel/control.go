@@ -103,7 +103,10 @@ func (s *Session) listen() error {
 func (s *Session) heed(m message) error {
 	switch m.Type {
 	case msgPing:
-		return s.tell(message{Type: msgPong, ID: m.ID})
+		// On a connection that has ended there may still be messages to read.
+		if err := s.tell(message{Type: msgPong, ID: m.ID}); err != nil && !s.mux.IsClosed() {
+			return err
+		}
 	case msgPong:
 		s.answer(m)
 	case msgClaimed:
