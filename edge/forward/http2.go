@@ -577,7 +577,11 @@ func (x *request) roundTrip() {
 	x.wrote = true
 	x.w.WriteHeader(res.StatusCode)
 	rc := http.NewResponseController(x.w)
-	_ = rc.Flush()
+	if res.ContentLength != 0 {
+		// Without a body the head is also the end, which gRPC takes for its
+		// trailers; a flush would part the two.
+		_ = rc.Flush()
+	}
 	buf := copyBufs.Get().(*[]byte)
 	defer copyBufs.Put(buf)
 	sink := &tee{x: x}
