@@ -457,7 +457,7 @@ func (m *model) detailTitle(x *capture, width int) string {
 	if width >= 70 {
 		size = sizeOf(&x.Exchange) + "  "
 	}
-	n := m.th.width(right) + len(took) + len(size) + 4
+	n := m.th.width(right) + len(took) + len(size) + 5
 	l.put(strong, m.th.shortPath(x.Path, max(l.room()-n-1, 1)))
 	l.to(width - n)
 	l.put(text, "  ")
@@ -489,9 +489,6 @@ func (m *model) detailTabs(r rect) string {
 			m.detail.tab = i
 			return m.open()
 		}})
-		if l.room() > 40 && r.w >= 50 {
-			l.gap(1)
-		}
 	}
 	return l.String()
 }
@@ -584,10 +581,12 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 	}
 	limit := 0
 	switch h := m.lay.detail.h; {
-	case h >= 26:
+	case h >= 28:
 		limit = 6
-	case h >= 18:
+	case h >= 22:
 		limit = 4
+	case h >= 17:
+		limit = 2
 	case h >= 12:
 		limit = 1
 	}
@@ -608,11 +607,14 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 			l.put(text, v)
 		})
 	}
-	if more := len(msg.Header) - len(shown); more > 0 && limit > 0 {
-		add(func(l *line) { l.put(dim, sprintf("+ %s in Headers", plural(more, "header"))) })
-	}
 	if roomy {
-		add(func(l *line) { l.fill(border, m.th.g.rule, w) })
+		add(func(l *line) {
+			if more := len(msg.Header) - len(shown); more > 0 {
+				l.fill(border, m.th.g.rule, 2)
+				l.put(dim, sprintf(" %d more in Headers ", more))
+			}
+			l.fill(border, m.th.g.rule, w)
+		})
 	}
 	var b *body
 	if d.whole != nil {

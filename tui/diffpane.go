@@ -394,12 +394,13 @@ func (d *diffPane) draw(m *model, out []string, focused bool) []string {
 	add(func(l *line) { l.fill(border, th.g.rule, d.width) })
 	rows, foot := d.body()
 	pathW := d.pathWidth()
+	valueW := d.valueWidth(m, pathW, d.top, d.top+rows)
 	for i := d.top; i < d.top+rows; i++ {
 		if i >= len(d.rows) {
 			out = append(out, "")
 			continue
 		}
-		add(func(l *line) { d.row(m, l, &d.rows[i], pathW, focused && i == d.cur) })
+		add(func(l *line) { d.row(m, l, &d.rows[i], pathW, valueW, focused && i == d.cur) })
 	}
 	if foot > 0 {
 		add(func(l *line) { l.fill(border, th.g.rule, d.width) })
@@ -509,7 +510,20 @@ func opRole(op diff.Op) role {
 	return text
 }
 
-func (d *diffPane) row(m *model, l *line, r *diffRow, pathW int, cur bool) {
+// valueWidth is the room for values of A: what the rows in view need, so that
+// the arrows stand in one column, but not more than half.
+func (d *diffPane) valueWidth(m *model, pathW, from, to int) int {
+	w := 4
+	half := max((d.width-pathW-10)/2, 4)
+	for i := from; i < min(to, len(d.rows)); i++ {
+		if r := &d.rows[i]; r.kind == rowValue {
+			w = max(w, m.th.width(clip(r.a, half)))
+		}
+	}
+	return min(w, half)
+}
+
+func (d *diffPane) row(m *model, l *line, r *diffRow, pathW, valueW int, cur bool) {
 	if cur {
 		l.on(true)
 		l.put(accent, m.th.g.bar)
@@ -547,15 +561,12 @@ func (d *diffPane) row(m *model, l *line, r *diffRow, pathW int, cur bool) {
 		}
 		l.cell(name, m.th.shortPath(r.path, pathW), pathW)
 		l.gap(2)
-		rest := l.room()
 		note := ""
 		if r.ignored {
-			note = "  ignored: " + r.rule
+			note = "   ignored: " + r.rule
 		} else if r.note != "" {
-			note = "  " + r.note
+			note = "   " + r.note
 		}
-		rest -= min(m.th.width(note), rest/3)
-		half := max((rest-4)/2, 4)
 		a, b := r.a, r.b
 		if r.op == diff.Add {
 			a = m.th.g.none
@@ -573,11 +584,10 @@ func (d *diffPane) row(m *model, l *line, r *diffRow, pathW int, cur bool) {
 		if r.op == diff.Remove {
 			rb = dim
 		}
-		aw := min(m.th.width(clip(a, half)), half)
-		l.cell(ra, a, max(aw, min(half, 18)))
+		l.cell(ra, a, valueW)
 		l.put(dim, " "+m.th.g.arrow+" ")
 		keep := l.max
-		l.max = min(l.max, l.w+rest-(max(aw, min(half, 18))+3))
+		l.max -= min(m.th.width(note), max(l.room()-8, 0))
 		l.put(rb, b)
 		l.max = keep
 		l.put(dim, note)

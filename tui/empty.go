@@ -11,7 +11,7 @@ import (
 func (m *model) drawEmpty(out []string, r rect) []string {
 	var rows []string
 	t := m.tab()
-	if t != nil && (m.feed.agent == nil || len(m.status.Welcome.Grants) > 0) {
+	if m.granted() {
 		rows = m.invitation(t, r)
 	} else {
 		rows = m.connecting(r)
@@ -93,7 +93,7 @@ func (m *model) invitation(t *tab, r rect) []string {
 	u := m.down()
 	switch {
 	case u != nil:
-		local = append(local, part{bad, "  " + m.th.g.no + " nothing answers there yet"})
+		local = append(local, part{bad, "  " + m.th.g.no + " not answering"})
 	case m.feed.agent != nil && len(m.status.Upstreams) > 0:
 		local = append(local, part{good, "  " + m.th.g.ok + " answers"})
 	}
@@ -113,18 +113,26 @@ func (m *model) invitation(t *tab, r rect) []string {
 		say(part{text, "  nobody else can call it. For a public URL: lrok login"})
 		say()
 	}
-	say(part{dim, "  Captures stay in the edge's memory, for you alone."})
+	say(part{dim, "  Captures stay in memory, for you alone."})
 
+	left, between := 3, 4
+	if r.w < 100 {
+		left, between = 1, 3
+	}
+	need := 0
+	for _, parts := range says {
+		w := 0
+		for _, p := range parts {
+			w += m.th.width(p.s)
+		}
+		need = max(need, w)
+	}
 	var code []string
-	if r.h >= 18 && r.w >= 70 {
+	if r.h >= 18 {
 		code = m.qr(t.URL)
-		if len(code) > 0 && (len(code) > r.h-4 || ansi.StringWidth(code[0])+56 > r.w) {
+		if len(code) > 0 && (len(code) > r.h-3 || left+ansi.StringWidth(code[0])+between+need > r.w) {
 			code = nil
 		}
-	}
-	left := 3
-	if r.w < 60 {
-		left = 1
 	}
 	codeW := 0
 	if len(code) > 0 {
@@ -142,9 +150,9 @@ func (m *model) invitation(t *tab, r rect) []string {
 		if i < len(code) {
 			s = l.String() + code[i]
 			l = m.th.line(r.w - left - codeW)
-			l.gap(4)
+			l.gap(between)
 		} else if codeW > 0 {
-			l.gap(codeW + 4)
+			l.gap(codeW + between)
 		}
 		if k := i - skip; k >= 0 && k < len(says) {
 			for _, p := range says[k] {

@@ -123,21 +123,21 @@ func (l *list) newer(c *captures) int {
 // columns of the list, from the right: what there is room for.
 type columns struct {
 	time, dur, size bool
-	method          int
+	method, status  int
 }
 
 func (m *model) columns(width int) columns {
-	c := columns{method: 7}
+	c := columns{method: 7, status: 7}
 	switch {
-	case width >= 60:
+	case width >= 64:
 		c.time, c.dur, c.size = true, true, true
-	case width >= 52:
+	case width >= 54:
 		c.time, c.dur = true, true
 	case width >= 34:
 		c.dur = true
 	}
 	if width < 48 {
-		c.method = 5
+		c.method, c.status = 5, 4
 	}
 	return c
 }
@@ -204,7 +204,7 @@ func (m *model) listHead(t *tab, cols columns, width int) string {
 	}
 	l.cell(dim, "method", cols.method)
 	l.cell(dim, "path", max(l.room()-tail(cols), 0))
-	l.right(dim, "status", 7)
+	l.right(dim, "status", cols.status)
 	if cols.dur {
 		l.right(dim, "took", 7)
 	}
@@ -217,7 +217,7 @@ func (m *model) listHead(t *tab, cols columns, width int) string {
 
 // tail is the room right of the path.
 func tail(c columns) int {
-	n := 8 // "SSE ▶ 200 " less the blank before
+	n := c.status + 1
 	if c.dur {
 		n += 7
 	}
@@ -244,7 +244,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	if cols.time {
 		l.cell(dim, x.Timing.Accepted.In(now.Location()).Format("15:04:05"), 9)
 	}
-	l.cell(strong, method(x.Method, cols.method-1), cols.method)
+	l.cell(text, method(x.Method, cols.method-1), cols.method)
 	end := l.max - tail(cols)
 	tag := tagOf(&x.Exchange, g)
 	room := end - l.w
@@ -253,17 +253,13 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	}
 	if room > 0 {
 		s := m.th.shortPath(x.Path, room)
-		r := text
-		if x.unseen {
-			r = strong
-		}
-		l.put(r, s)
+		l.put(text, s)
 	}
 	l.to(end - m.th.width(tag))
 	if tag != "" {
 		l.put(info, tag)
 	}
-	l.right(status(x.Status), statusText(&x.Exchange, g), 7)
+	l.right(status(x.Status), statusText(&x.Exchange, g), cols.status)
 	l.gap(1)
 	if cols.dur {
 		r := text

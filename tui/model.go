@@ -131,7 +131,24 @@ func newTab(t Tunnel) *tab {
 
 // paint makes the theme anew.
 func (m *model) paint() {
-	m.th = newTheme(m.c.Theme, m.c.ASCII, m.noColor, m.ground)
+	name := m.c.Theme
+	if name == "" || name == "auto" {
+		name = fromEnviron(m.c.Environ)
+	}
+	m.th = newTheme(name, m.c.ASCII, m.noColor, m.ground)
+}
+
+// fromEnviron guesses the background from COLORFGBG ("15;0"), which counts until
+// the terminal tells, if it does.
+func fromEnviron(environ []string) string {
+	v := env(environ, "COLORFGBG")
+	switch n, err := strconv.Atoi(v[strings.LastIndexByte(v, ';')+1:]); {
+	case err != nil:
+		return "auto"
+	case n < 7 || n == 8:
+		return "dark"
+	}
+	return "light"
 }
 
 func (m *model) arrange() {

@@ -106,8 +106,8 @@ func newTheme(name string, ascii, noColor bool, ground color.Color) *theme {
 		added:      s().Foreground(lipgloss.Green),
 		removed:    s().Foreground(lipgloss.Red),
 		changed:    s().Foreground(lipgloss.Yellow),
-		badge:      s().Foreground(lipgloss.Black).Background(lipgloss.Cyan).Bold(true),
-		alert:      s().Foreground(lipgloss.Black).Background(lipgloss.Yellow).Bold(true),
+		badge:      s().Foreground(lipgloss.Cyan).Reverse(true),
+		alert:      s().Foreground(lipgloss.Yellow).Reverse(true),
 		paper:      s().Foreground(lipgloss.Black).Background(lipgloss.BrightWhite),
 	}
 	switch {
@@ -338,6 +338,9 @@ func (t *theme) shortPath(target string, n int) string {
 	more := t.g.ellipsis
 	path, query, found := strings.Cut(s, "?")
 	pw := ansi.StringWidth(path)
+	if found && pw <= n && pw+2 > n {
+		return path + more[:len(more)*(n-pw)] // a query without room for any of it
+	}
 	if found && pw+2 <= n {
 		room := n - pw - 2 // for "?" and the ellipsis
 		if room < 8 {

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"math"
 	"sort"
 	"strings"
 	"time"
@@ -65,6 +66,11 @@ func (m *model) draw() ([]string, *tea.Cursor) {
 		cursor = m.over.cursor(m)
 	}
 	return out, cursor
+}
+
+// granted reports whether the tunnel in front has its address.
+func (m *model) granted() bool {
+	return m.tab() != nil && (m.feed.agent == nil || len(m.status.Welcome.Grants) > 0)
 }
 
 // blank reports whether there is no list to show yet.
@@ -297,7 +303,6 @@ func (m *model) headline() string {
 	}
 	if right.w > 0 {
 		l.to(m.w - right.w - 1)
-		l.gap(1)
 		return l.String() + right.String()
 	}
 	if m.lay.shape != compact && len(t.all) == 0 {
@@ -361,6 +366,9 @@ func (m *model) subline() string {
 	} else if t.Direct != "" {
 		l.put(dim, "also "+t.Direct)
 	}
+	if t.seen == 0 {
+		return l.String()
+	}
 	now := m.c.Now()
 	s := t.summary()
 	r := m.th.line(m.w)
@@ -390,18 +398,25 @@ func (m *model) subline() string {
 	return l.String() + r.String()
 }
 
-// spark draws the last n durations as blocks, on a scale of their own.
+// spark draws the last n durations as blocks. The scale is logarithmic: one slow
+// answer would make a flat line of all others.
 func spark(list []time.Duration, blocks []string, n int) string {
 	if len(list) > n {
 		list = list[len(list)-n:]
 	}
-	top := time.Duration(1)
+	low, high := math.MaxFloat64, 0.0
 	for _, d := range list {
-		top = max(top, d)
+		v := math.Log(float64(max(d, time.Millisecond)))
+		low, high = min(low, v), max(high, v)
 	}
 	var b strings.Builder
 	for _, d := range list {
-		b.WriteString(blocks[min(int(int64(d)*int64(len(blocks))/int64(top)), len(blocks)-1)])
+		i := 0
+		if high > low {
+			v := math.Log(float64(max(d, time.Millisecond)))
+			i = int((v - low) / (high - low) * float64(len(blocks)-1))
+		}
+		b.WriteString(blocks[i])
 	}
 	return b.String()
 }
@@ -412,7 +427,7 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 	l.gap(1)
 	t := m.tab()
 	right := m.th.line(m.w)
-	if t != nil {
+	if t != nil && m.focus != inDiff {
 		m.counters(&right, t)
 	}
 	switch {
@@ -525,7 +540,7 @@ func (m *model) drawHints(y int) string {
 	at := m.place()
 	var list []*action
 	for i := range m.keys {
-		if a := &m.keys[i]; a.in&at != 0 && a.hint != "" && !(a.name == "copy" && at == inHome) {
+		if a := &m.keys[i]; a.in&at != 0 && a.hint != "" && (at != inEmpty || m.granted() || a.rank >= 90) && !((a.name == "copy" || a.name == "pause" || a.name == "filter") && (at == inHome || at == inEmpty)) {
 			list = append(list, a)
 		}
 	}
