@@ -51,7 +51,7 @@ func (f *Filter) Match(x *inspector.Exchange, e Env) bool { return f.root.match(
 
 // NeedsBody reports whether Match looks into bodies. A list that holds light
 // exchanges then has to fetch them first.
-func (f *Filter) NeedsBody() bool { return f.root.needsBody() }
+func (f *Filter) NeedsBody() bool { return f.root.deep }
 
 // String is f in canonical form. Parsing it again gives an equivalent filter.
 func (f *Filter) String() string {
@@ -75,6 +75,7 @@ const (
 // allocation.
 type node struct {
 	op   op
+	deep bool // looks into bodies
 	kids []node
 	term *term
 }
@@ -86,30 +87,26 @@ func (n *node) match(x *inspector.Exchange, e *Env) bool {
 	case opNot:
 		return !n.kids[0].match(x, e)
 	case opAnd:
-		for i := range n.kids {
-			if !n.kids[i].match(x, e) {
-				return false
-			}
-		}
-		return true
+		return !n.oneIs(false, x, e)
 	case opOr:
-		for i := range n.kids {
-			if n.kids[i].match(x, e) {
-				return true
-			}
-		}
-		return false
+		return n.oneIs(true, x, e)
 	}
 	return true
 }
 
-func (n *node) needsBody() bool {
-	if n.op == opTerm {
-		return n.term.kind == kindBody || n.term.kind == kindJSON
-	}
+// oneIs reports whether one of the kids gives want. Those that look into bodies
+// are asked last: they cost thousands of times as much.
+func (n *node) oneIs(want bool, x *inspector.Exchange, e *Env) bool {
 	for i := range n.kids {
-		if n.kids[i].needsBody() {
+		if !n.kids[i].deep && n.kids[i].match(x, e) == want {
 			return true
+		}
+	}
+	if n.deep {
+		for i := range n.kids {
+			if n.kids[i].deep && n.kids[i].match(x, e) == want {
+				return true
+			}
 		}
 	}
 	return false
@@ -152,7 +149,7 @@ func not(n node) node {
 	case opNot:
 		return n.kids[0]
 	default:
-		return node{op: opNot, kids: []node{n}}
+		return node{op: opNot, deep: n.deep, kids: []node{n}}
 	}
 }
 
@@ -163,12 +160,14 @@ func join(o op, kids []node) node {
 		return kids[0]
 	}
 	flat := make([]node, 0, len(kids))
+	deep := false
 	for _, k := range kids {
+		deep = deep || k.deep
 		if k.op == o {
 			flat = append(flat, k.kids...)
 		} else {
 			flat = append(flat, k)
 		}
 	}
-	return node{op: o, kids: flat}
+	return node{op: o, deep: deep, kids: flat}
 }

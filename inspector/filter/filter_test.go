@@ -3,6 +3,8 @@ package filter
 import (
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -387,6 +389,32 @@ func TestNeedsBody(t *testing.T) {
 	}
 }
 
+func TestBodiesAreReadLast(t *testing.T) {
+	x := samples()["paid"]
+	reads := 0
+	e := Env{Body: func(*inspector.Exchange) (req, resp []byte) {
+		reads++
+		return nil, nil
+	}}
+	for q, want := range map[string]int{
+		"body:x status:500":              0,
+		"(body:x or path:/y) status:500": 0,
+		"body:x or status:200":           0,
+		"-(body:x or status:200)":        0,
+		"body:x status:200":              1,
+	} {
+		f, err := Parse(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reads = 0
+		f.Match(x, e)
+		if reads != want {
+			t.Errorf("%s read bodies %d times, want %d", q, reads, want)
+		}
+	}
+}
+
 func TestDecodedBodyIsSearched(t *testing.T) {
 	f, _ := Parse(`resp.json:.secret==1 req.body:hello`)
 	e := Env{Body: func(*inspector.Exchange) (req, resp []byte) {
@@ -599,5 +627,47 @@ func BenchmarkBody1MiB(b *testing.B) {
 				f.Match(x, Env{})
 			}
 		})
+	}
+}
+
+// Every example of the documentation has to parse.
+func TestDocumentedExamples(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/filter.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile("`([^`]+)`")
+	n, block := 0, false
+	check := func(q string) {
+		n++
+		if _, err := Parse(q); err != nil {
+			t.Errorf("example %s: %v", q, err)
+		}
+	}
+	for line := range strings.Lines(string(doc)) {
+		line = strings.TrimSpace(line)
+		switch cells := strings.Split(line, " | "); {
+		case strings.HasPrefix(line, "```"):
+			block = line == "```" && !block
+		case block && strings.HasPrefix(strings.TrimPrefix(line, "-"), "json:"):
+			check(line)
+		case strings.HasPrefix(line, "| `") && len(cells) == 3:
+			for _, m := range code.FindAllStringSubmatch(cells[1], -1) {
+				check(m[1])
+			}
+		case strings.HasPrefix(line, "| `"):
+			for _, m := range code.FindAllStringSubmatch(cells[0], -1) {
+				check(m[1])
+			}
+		}
+	}
+	if n < 60 {
+		t.Errorf("found %d examples, want at least 60: has the page changed its form?", n)
+	}
+	for i := range fields {
+		if f := &fields[i]; !strings.Contains(string(doc), "`"+f.name) {
+			t.Errorf("field %s is not in the documentation", f.name)
+		}
+		check(fields[i].example)
 	}
 }

@@ -161,7 +161,7 @@ func (p *parser) primary(depth int) (node, *Error) {
 		return node{}, err
 	}
 	p.space()
-	return node{op: opTerm, term: t}, nil
+	return node{op: opTerm, deep: t.kind == kindBody || t.kind == kindJSON, term: t}, nil
 }
 
 // term reads a free word, a ~regular expression~ or field, operator and value.
