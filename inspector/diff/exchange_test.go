@@ -138,7 +138,7 @@ func TestTextHostile(t *testing.T) {
 		}
 		return b.String()
 	}
-	const size = 8 << 20
+	const size = 4 << 20
 	for _, c := range []struct{ name, a, b string }{
 		{"short lines of two letters", random(1, size, 4), random(2, size, 4)},
 		{"one long line", random(1, size, 3), random(2, size, 3)},
@@ -150,7 +150,7 @@ func TestTextHostile(t *testing.T) {
 		took := time.Since(start)
 		checkText(t, c.a, c.b, lines)
 		t.Logf("%s: %v, %d lines", c.name, took.Round(time.Millisecond), len(lines))
-		if took > 8*time.Second {
+		if took > 30*time.Second {
 			t.Errorf("%s took %v", c.name, took)
 		}
 	}

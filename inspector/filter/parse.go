@@ -2,7 +2,9 @@ package filter
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -348,6 +350,19 @@ func (p *parser) quoted() (piece, *Error) {
 				b.WriteByte('\r')
 			case 't':
 				b.WriteByte('\t')
+			case '/': // from here on only what JSON and paths on the screen write
+				b.WriteByte('/')
+			case 'b':
+				b.WriteByte('\b')
+			case 'f':
+				b.WriteByte('\f')
+			case 'u':
+				r, n := jsonEscape(p.q[i-1:])
+				if n == 0 {
+					return pc, p.fail(i-1, `four hex digits belong after \u`)
+				}
+				b.WriteRune(r)
+				i += n - 2
 			case 'x':
 				if i+2 >= len(p.q) || unhex(p.q[i+1]) < 0 || unhex(p.q[i+2]) < 0 {
 					return pc, p.fail(i-1, `two hex digits belong after \x`)
@@ -362,6 +377,31 @@ func (p *parser) quoted() (piece, *Error) {
 		}
 	}
 	return pc, p.fail(pc.pos, "the quote has no end")
+}
+
+// jsonEscape reads \uXXXX or a pair of them that makes one character, and returns
+// its length.
+func jsonEscape(s string) (r rune, n int) {
+	hex := func(s string) rune {
+		if len(s) < 6 || s[:2] != `\u` {
+			return -1
+		}
+		r, err := strconv.ParseUint(s[2:6], 16, 16)
+		if err != nil {
+			return -1
+		}
+		return rune(r)
+	}
+	r = hex(s)
+	if r < 0 {
+		return 0, 0
+	}
+	if utf16.IsSurrogate(r) {
+		if pair := utf16.DecodeRune(r, hex(s[6:])); pair != utf8.RuneError {
+			return pair, 12
+		}
+	}
+	return r, 6
 }
 
 // fieldAndOperator splits the start of a term; operator is "" for a free word.
