@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/yamux"
 )
 
-// EdgeConfig is what Accept needs to know. All sessions share it.
+// EdgeConfig is what Accept needs to know. All sessions share it, and it does
+// not change after the first.
 type EdgeConfig struct {
 	TLS     *tls.Config   // certificates; the protocol and TLS 1.3 are Accept's
 	Streams int           // open at once in a session; 0 is DefaultStreams
@@ -27,11 +29,14 @@ type EdgeConfig struct {
 	// tunnel. Nil refuses. Claim may take its time, Release must not.
 	Claim   func(*Session, Claim) (Grant, error)
 	Release func(s *Session, name string)
+
+	prepare sync.Once
+	tls     *tls.Config
 }
 
 // edgeBacklog is how many streams the edge may have opened that the agent has
 // not acknowledged; one more waits. An agent takes that many at once.
-const edgeBacklog = 512
+const edgeBacklog = 256
 
 // A Pending is an agent that has said hello and waits for its welcome. One of
 // Accept, Refuse and Close is called.
@@ -47,7 +52,7 @@ type Pending struct {
 func Accept(conn net.Conn, config *EdgeConfig) (*Pending, error) {
 	conn.SetDeadline(time.Now().Add(HelloTimeout))
 	w := newWire(conn)
-	p := &Pending{config: config, wire: w, tls: tls.Server(w, edgeTLS(config.TLS))}
+	p := &Pending{config: config, wire: w, tls: tls.Server(w, config.prepared())}
 	if err := p.tls.Handshake(); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("tls: %w", err)
@@ -65,14 +70,18 @@ func Accept(conn net.Conn, config *EdgeConfig) (*Pending, error) {
 	return p, nil
 }
 
-func edgeTLS(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	c.MinVersion = tls.VersionTLS13
-	c.NextProtos = []string{ALPN}
-	commonTLS(c)
-	// Sessions live for days; tickets would be bytes for nothing.
-	c.SessionTicketsDisabled = true
-	return c
+// prepared is TLS with what the protocol asks for, one for all sessions.
+func (config *EdgeConfig) prepared() *tls.Config {
+	config.prepare.Do(func() {
+		c := config.TLS.Clone()
+		c.MinVersion = tls.VersionTLS13
+		c.NextProtos = []string{ALPN}
+		// Sessions live for days; tickets would be bytes for nothing.
+		c.SessionTicketsDisabled = true
+		commonTLS(c)
+		config.tls = c
+	})
+	return config.tls
 }
 
 // commonTLS asks for whole records from the first byte on: the records of a

@@ -119,7 +119,8 @@ func (s *Session) muxConfig(backlog int) *yamux.Config {
 func (s *Session) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	s.group.Go(s.pinger)
+	pings := s.pings()
+	defer pings.Stop()
 	watch := s.watch()
 	defer watch.Stop()
 	listened := make(chan struct{})
@@ -155,51 +156,67 @@ func (s *Session) Run(ctx context.Context) error {
 	return s.Err()
 }
 
-// A group starts goroutines until somebody waits for them.
+// A group starts goroutines until somebody waits for them. A sync.WaitGroup
+// could not be added to and waited for at the same time.
 type group struct {
 	mu     sync.Mutex
-	waited bool
-	wg     sync.WaitGroup
+	idle   sync.Cond
+	n      int
+	closed bool
 }
 
 // Go reports whether f was started.
 func (g *group) Go(f func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.waited {
-		g.wg.Go(f)
+	if g.closed {
+		return false
 	}
-	return !g.waited
+	g.n++
+	go func() {
+		defer func() {
+			g.mu.Lock()
+			if g.n--; g.n == 0 && g.idle.L != nil {
+				g.idle.Broadcast()
+			}
+			g.mu.Unlock()
+		}()
+		f()
+	}()
+	return true
 }
 
 // wait returns when all have ended. They may start others until then.
 func (g *group) wait() {
-	g.wg.Wait()
 	g.mu.Lock()
-	g.waited = true
-	g.mu.Unlock()
-	g.wg.Wait()
+	defer g.mu.Unlock()
+	g.idle.L = &g.mu
+	for g.n > 0 {
+		g.idle.Wait()
+	}
+	g.closed = true
 }
 
-// pinger pings until the session ends. The first ping also opens the agent's
-// control stream.
-func (s *Session) pinger() {
-	t := time.NewTimer(0)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-		case <-s.done:
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), s.dead)
-		_, err := s.Ping(ctx)
-		cancel()
-		if err != nil {
-			s.log.Debug("ping", "err", err)
-		}
-		t.Reset(s.ping)
-	}
+// pings pings until the session ends, without a goroutine while it waits. The
+// first ping, at once, also opens the agent's control stream.
+func (s *Session) pings() *time.Timer {
+	var t *time.Timer
+	ready := make(chan struct{})
+	t = time.AfterFunc(0, func() {
+		s.group.Go(func() {
+			<-ready
+			ctx, cancel := context.WithTimeout(context.Background(), s.dead)
+			defer cancel()
+			if _, err := s.Ping(ctx); err != nil {
+				s.log.Debug("ping", "err", err)
+			}
+			if !s.over() {
+				t.Reset(s.ping)
+			}
+		})
+	})
+	close(ready)
+	return t
 }
 
 // watch ends the session when its link is dead. It needs no goroutine while

@@ -414,7 +414,7 @@ func TestStalledReaders(t *testing.T) {
 		}
 	}})
 	var stalled []Conn
-	for range 64 {
+	for range 16 {
 		c, err := p.edge.Open(Peer{Tunnel: "flood"})
 		if err != nil {
 			t.Fatal(err)

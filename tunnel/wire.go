@@ -7,19 +7,19 @@ import (
 )
 
 const (
-	wireSmall = 4 << 10   // read buffer of a quiet link
+	wireSmall = 4 << 10   // reads of at most this many bytes are a quiet link's
 	wireLarge = 128 << 10 // read buffer of a busy one, and the most a flush gathers
 )
 
 // A wire is the connection below TLS. It merges the records of one flush into
-// one system call and reads as much as there is with one, through a buffer
-// that is small until reads fill it.
+// one system call and, while there is much to read, reads it with one. A quiet
+// wire has no buffer of its own: TLS has one.
 type wire struct {
 	net.Conn
 
-	buf   []byte // bytes r to w are read and not yet taken
+	buf   []byte // nil on a quiet wire; bytes r to w are read and not yet taken
 	r, w  int
-	small int // reads in a row that would have fitted a small buffer
+	small int // reads in a row that did not need buf
 
 	// greeting is true until the first uncork: a Read first sends what was
 	// written, so that each flight of the handshake is one call.
@@ -49,17 +49,6 @@ func newWire(conn net.Conn) *wire {
 
 // Read is called by one goroutine at a time, which TLS sees to.
 func (c *wire) Read(p []byte) (int, error) {
-	if c.r == c.w {
-		if err := c.fill(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, c.buf[c.r:c.w])
-	c.r += n
-	return n, nil
-}
-
-func (c *wire) fill() error {
 	// Later a Read must not touch mu: a flush holds it for as long as the other
 	// side does not read, which may be until we do.
 	if c.greeting.Load() {
@@ -67,38 +56,36 @@ func (c *wire) fill() error {
 		err := c.flush()
 		c.mu.Unlock()
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
-	switch {
-	case c.buf == nil:
-		c.buf = make([]byte, wireSmall)
-	case c.w == len(c.buf) && len(c.buf) < wireLarge:
-		c.grow()
-	case len(c.buf) > wireSmall && c.w <= wireSmall:
+	if c.r == c.w && c.buf != nil && c.small >= 8 {
 		// A few in a row, because traffic comes in bursts; an idle link gets
 		// there with its pings.
-		if c.small++; c.small >= 8 {
-			c.shrink()
+		giveBlock(c.buf)
+		c.buf = nil
+	}
+	if c.buf == nil {
+		n, err := c.Conn.Read(p)
+		if n == len(p) && !c.greeting.Load() {
+			c.buf, c.r, c.w, c.small = takeBlock()[:wireLarge], 0, 0, 0
 		}
-	default:
-		c.small = 0
+		return n, err
 	}
-	n, err := c.Conn.Read(c.buf)
-	c.r, c.w = 0, n
-	if n > 0 {
-		return nil
+	if c.r == c.w {
+		n, err := c.Conn.Read(c.buf)
+		if n <= 0 {
+			return 0, err
+		}
+		if c.r, c.w = 0, n; n <= wireSmall {
+			c.small++
+		} else {
+			c.small = 0
+		}
 	}
-	return err
-}
-
-func (c *wire) grow() {
-	c.buf, c.small = takeBlock()[:wireLarge], 0
-}
-
-func (c *wire) shrink() {
-	giveBlock(c.buf)
-	c.buf, c.small = make([]byte, wireSmall), 0
+	n := copy(p, c.buf[c.r:c.w])
+	c.r += n
+	return n, nil
 }
 
 func (c *wire) Write(p []byte) (int, error) {
