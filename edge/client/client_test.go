@@ -60,6 +60,7 @@ type edge struct {
 	ring     *inspector.Ring
 	url      string
 	ln       *flaky
+	asked    func(*http.Request) // called before each request is served, if set
 }
 
 func newEdge(t *testing.T, ring int) *edge {
@@ -69,8 +70,15 @@ func newEdge(t *testing.T, ring int) *edge {
 		t.Fatal(err)
 	}
 	tn, _ := r.Tunnel("shop")
-	s := httptest.NewUnstartedServer(api.New(api.Config{Store: anybody{}, Registry: r, Replayer: replayer{}}))
-	e := &edge{registry: r, ring: tn.Ring, ln: &flaky{Listener: s.Listener}}
+	e := &edge{registry: r, ring: tn.Ring}
+	handler := api.New(api.Config{Store: anybody{}, Registry: r, Replayer: replayer{}})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if e.asked != nil {
+			e.asked(r)
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	e.ln = &flaky{Listener: s.Listener}
 	s.Listener = e.ln
 	s.Start()
 	t.Cleanup(s.Close)
@@ -280,14 +288,14 @@ func TestStreamLive(t *testing.T) {
 	var seen []string
 	enough := errors.New("enough")
 	cut := false
-	e.ln.after.Store(800) // enough for the answer to the first request, not for much of the stream
-	err := e.client(t).Stream(t.Context(), "shop", client.StreamOptions{Live: true, Lost: func(error) {
-		if !cut {
+	e.asked = func(r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/stream") && !cut {
 			cut = true
-			e.ln.after.Store(0)
+			e.ln.cut()
 			e.capture("/while-away")
 		}
-	}}, func(ev inspector.Event) error {
+	}
+	err := e.client(t).Stream(t.Context(), "shop", client.StreamOptions{Live: true}, func(ev inspector.Event) error {
 		if ev.Type == "request" && ev.Exchange.State == inspector.Done {
 			if seen = append(seen, ev.Exchange.Path); ev.Exchange.Path == "/last" {
 				return enough
