@@ -108,7 +108,8 @@ type Body struct {
 	// SHA256 is the hex digest of the whole body, once it ended, for bodies up
 	// to 16 MiB; empty otherwise.
 	SHA256 string `json:"sha256,omitempty"`
-	// Missing says why bytes are missing: "limit", "memory", "off", "evicted".
+	// Missing says why bytes are missing: "limit" or "memory" were reached, the
+	// capture was "evicted" to make room, or the sender "aborted".
 	Missing string `json:"missing,omitempty"`
 	// Data holds the captured bytes. Lists and events leave it out.
 	Data []byte `json:"data,omitempty"`

@@ -311,6 +311,17 @@ func (b *BodyRecord) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Cut notes that the body ended before its end.
+func (b *BodyRecord) Cut() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	b.missing = "aborted"
+	b.hash = nil
+	b.mu.Unlock()
+}
+
 // progress shows a long exchange's bytes now and then.
 func (rec *Record) progress() {
 	at := int64(time.Since(rec.x.Timing.Accepted))
@@ -398,7 +409,7 @@ func (b *BodyRecord) finish() {
 	case b.hash != nil:
 		b.sum = hex.EncodeToString(b.hash.Sum(nil))
 		b.hash = nil
-	case b.size == int64(len(b.data)):
+	case b.size == int64(len(b.data)) && b.missing == "":
 		s := sha256.Sum256(b.data)
 		b.sum = hex.EncodeToString(s[:])
 	}

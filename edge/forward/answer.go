@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lrok-dev/lrok/edge/http1"
 	"github.com/lrok-dev/lrok/inspector"
@@ -36,6 +37,7 @@ func statusOf(code string) int {
 // and ends the connection.
 func (c *conn) refuse(e *http1.Error) {
 	c.out = appendOwn(c.out[:0], e.Status, &tunnel.Error{Code: e.Code, Message: e.Message}, false, false)
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.HeaderTimeout))
 	if _, err := c.nc.Write(c.out); err == nil {
 		c.linger()
 	}
@@ -52,6 +54,7 @@ func (c *conn) answer(x *flight, e *tunnel.Error) {
 	}
 	head := string(c.req.Method) == "HEAD"
 	c.out = appendOwn(c.out[:0], status, e, strings.Contains(accept, "text/html"), head)
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.HeaderTimeout))
 	_, err := c.nc.Write(c.out)
 	recordOwn(x.rec, c.out, status, e)
 	if err == nil {

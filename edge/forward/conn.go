@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lrok-dev/lrok/edge/http1"
+	"github.com/lrok-dev/lrok/edge/registry"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -64,8 +65,6 @@ type conn struct {
 
 	replay *replaying // when this is a replay
 
-	pinned tunnel.Conn // a stream that authenticated this client
-
 	progress atomic.Int64 // Unix nanoseconds of the last byte, about
 
 	wg sync.WaitGroup // pump and watch
@@ -78,8 +77,15 @@ type conn struct {
 	streaming bool // no idle limit: upgraded, or an event stream
 	idle      bool // between two requests
 	woken     bool // wake has set the deadline to the past
-	gone      bool // the client left
-	timedOut  bool
+	// A stream that is only for this client: it authenticated the connection, or
+	// it carried a body.
+	pinned    tunnel.Conn
+	pinnedTo  *registry.Tunnel
+	pinnedAt  time.Time
+	pinnedFor time.Duration
+
+	gone     bool // the client left
+	timedOut bool
 }
 
 func newConn(f *Forwarder, nc net.Conn, state *tls.ConnectionState) *conn {
@@ -108,9 +114,8 @@ func (c *conn) serve() {
 	defer func() {
 		c.f.remove(c)
 		_ = c.nc.Close()
-		if c.pinned != nil {
-			_ = c.pinned.Close()
-		}
+		c.unpin()
+		c.wg.Wait()
 		readBufs.Put(c.pooled)
 	}()
 	for {
@@ -129,6 +134,25 @@ func (c *conn) serve() {
 		if !c.exchange(n) {
 			return
 		}
+	}
+}
+
+// pin keeps up for this client's next request to t.
+func (c *conn) pin(up tunnel.Conn, t *registry.Tunnel, idle time.Duration) {
+	c.unpin()
+	c.mu.Lock()
+	c.pinned, c.pinnedTo, c.pinnedAt, c.pinnedFor = up, t, time.Now(), idle
+	c.mu.Unlock()
+}
+
+// unpin closes the stream that is kept for this client.
+func (c *conn) unpin() {
+	c.mu.Lock()
+	up := c.pinned
+	c.pinned = nil
+	c.mu.Unlock()
+	if up != nil {
+		_ = up.Close()
 	}
 }
 
@@ -292,6 +316,10 @@ func (c *conn) check(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.up == nil {
+		if up := c.pinned; up != nil && now.Sub(c.pinnedAt) > c.pinnedFor {
+			c.pinned = nil
+			c.wg.Go(func() { _ = up.Close() })
+		}
 		return
 	}
 	if c.watchable && !c.watching && !c.gone && now.Sub(c.began) > watchAfter && c.w < len(c.buf) {

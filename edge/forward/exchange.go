@@ -1,9 +1,11 @@
 package forward
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/lrok-dev/lrok/edge/http1"
@@ -137,6 +139,7 @@ type flight struct {
 	up     tunnel.Conn
 	reused bool
 
+	stopping atomic.Bool   // the pump is to end early
 	pumping  chan struct{} // closed when the pump has ended; nil without one
 	pumpErr  error         // why it ended early, to read after pumping
 	clientAt bool          // the pump's failure is the client's
@@ -174,20 +177,20 @@ func (x *flight) run() (again bool) {
 		if err == nil && !whole && x.pumping == nil {
 			x.pump()
 		}
-		var m int
-		buf := copyBufs.Get().(*[]byte)
-		var n int
+		pooled := copyBufs.Get().(*[]byte)
+		buf := *pooled
+		var m, n int
 		if err == nil || !whole {
 			// A service that refuses a body may have answered before the write
 			// failed.
-			m, n, err = x.readAnswer(*buf)
+			buf, m, n, err = x.readAnswer(buf)
 		}
 		if err == nil {
-			again = x.pass(*buf, m, n)
-			copyBufs.Put(buf)
+			again = x.pass(buf, m, n)
+			copyBufs.Put(pooled)
 			return again
 		}
-		copyBufs.Put(buf)
+		copyBufs.Put(pooled)
 		_ = x.up.Close()
 		if x.reused && twice && n == 0 && !x.isGone() {
 			c.end()
@@ -213,9 +216,7 @@ func (x *flight) open(fresh, twice bool) (err error) {
 			p.Tunnel = x.tunnel.Name
 		}
 		x.up, err = x.back.Open(p)
-	case c.pinned != nil && !fresh:
-		x.up, x.reused = c.pinned, true
-		c.pinned = nil
+	case !fresh && c.takePinned(x, twice):
 	default:
 		x.up, x.reused, err = c.f.open(x.tunnel, x.peer, fresh || c.req.Upgrade != nil, twice, x.started)
 	}
@@ -256,11 +257,16 @@ func (x *flight) pump() {
 		x.pumpErr = x.copyBody()
 		if x.pumpErr == nil {
 			x.complete()
+		} else {
+			x.rec.RequestBody().Cut()
 		}
 	})
 }
 
-var errClientLeft = errors.New("the client left")
+var (
+	errClientLeft = errors.New("the client left")
+	errNotAwaited = errors.New("answered before the request was complete")
+)
 
 func (x *flight) copyBody() error {
 	c := x.conn
@@ -291,6 +297,9 @@ func (x *flight) copyBody() error {
 			continue
 		}
 		if err != nil {
+			if x.stopping.Load() {
+				return errNotAwaited
+			}
 			x.clientAt = true
 			c.leave()
 			return errClientLeft
@@ -318,6 +327,7 @@ func (x *flight) stopPump() (whole bool) {
 	case <-x.pumping:
 	default:
 		// The answer is complete; nobody waits for the rest of the request.
+		x.stopping.Store(true)
 		_ = x.up.Close()
 		_ = x.nc.SetReadDeadline(past)
 		<-x.pumping
@@ -326,31 +336,43 @@ func (x *flight) stopPump() (whole bool) {
 	return x.pumpErr == nil
 }
 
-// readAnswer reads into buf until a final response head is there: m bytes of
-// buf[:n]. Interim responses are passed on.
-func (x *flight) readAnswer(buf []byte) (m, n int, err error) {
+// maxInterim is how many 1xx responses one request may get.
+const maxInterim = 32
+
+var (
+	errInterim  = &http1.Error{Status: 502, Code: "bad_response", Message: "it sends one interim response after the other"}
+	errSwitched = &http1.Error{Status: 502, Code: "bad_response", Message: "it switches protocols without being asked"}
+)
+
+// readAnswer reads into buf, or a larger one in its place, until a final
+// response head is there: m bytes of the n that were read. Interim responses
+// are passed on. On an error n tells whether anything at all had come.
+func (x *flight) readAnswer(buf []byte) (_ []byte, m, n int, err error) {
 	c := x.conn
 	seen := 0
 	for {
 		if n > 0 {
 			m, err = http1.ParseResponse(&c.resp, buf[:n], c.f.cfg.Limits, c.req.Method)
-			if err != nil {
-				return 0, n, err
-			}
-			if m > 0 && c.resp.Interim() {
-				if err := x.interim(buf[:m]); err != nil {
-					return 0, n, err
+			switch {
+			case err != nil:
+				return buf, 0, n, err
+			case m > 0 && c.resp.Interim():
+				if seen++; seen > maxInterim {
+					return buf, 0, n, errInterim
 				}
-				seen += m
+				if err := x.interim(); err != nil {
+					return buf, 0, n, err
+				}
 				n = copy(buf, buf[m:n])
 				continue
-			}
-			if m > 0 {
-				return m, n, nil
+			case m > 0 && c.resp.Status == 101 && (c.req.Upgrade == nil || x.pumping != nil && !isClosed(x.pumping)):
+				return buf, 0, n, errSwitched
+			case m > 0:
+				return buf, m, n, nil
 			}
 		}
 		if n == len(buf) {
-			return 0, n, http1.ErrHeadTooLarge
+			buf = append(buf, make([]byte, c.f.cfg.Limits.Head)...) // the parser knows the limit
 		}
 		k, err := x.up.Read(buf[n:])
 		n += k
@@ -358,14 +380,14 @@ func (x *flight) readAnswer(buf []byte) (m, n int, err error) {
 			if errors.Is(err, io.EOF) && n+seen > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return 0, n + seen, err
+			return buf, 0, n + seen, err
 		}
 		c.moved()
 	}
 }
 
 // interim passes a 1xx response on to a client that can take it.
-func (x *flight) interim(head []byte) error {
+func (x *flight) interim() error {
 	c := x.conn
 	x.rec.Interim(c.resp.Status)
 	if c.req.Minor == 0 || c.resp.Status == 100 && !c.req.Expect100 {
@@ -428,10 +450,16 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 	x.trailers()
 	x.rec.End(inspector.Ending{})
 	switch {
-	case x.back != nil, !whole, surplus, gone, resp.Close, resp.Framing == http1.UntilClose:
+	case x.back != nil, !whole, surplus, gone, resp.Close, resp.Framing == http1.UntilClose, arriving, c.unread():
 		_ = x.up.Close()
-	case c.req.Pinned || resp.Pinned:
-		c.pinned = x.up
+	case c.req.Pinned || resp.Pinned || c.body.Size() > 0:
+		// A service that answered without reading the body would take it for the
+		// next request: then that answer must not be somebody else's.
+		idle := registry.IdleFor(time.Duration(resp.KeepAlive) * time.Second)
+		if c.req.Pinned || resp.Pinned {
+			idle = c.f.cfg.IdleTimeout // who authenticated a connection wants to keep it
+		}
+		c.pin(x.up, x.tunnel, idle)
 	default:
 		x.tunnel.Pool.Put(x.up, time.Now(), time.Duration(resp.KeepAlive)*time.Second)
 	}
@@ -439,6 +467,42 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 		c.linger()
 	}
 	return !closing && whole && !gone
+}
+
+// takePinned makes the stream that belongs to this client connection the one of
+// x, if there is one that can be used.
+func (c *conn) takePinned(x *flight, twice bool) bool {
+	c.mu.Lock()
+	up, to, idle, limit := c.pinned, c.pinnedTo, x.started.Sub(c.pinnedAt), c.pinnedFor
+	if to == x.tunnel {
+		c.pinned = nil
+	}
+	c.mu.Unlock()
+	if up == nil || to != x.tunnel {
+		return false
+	}
+	if !twice && limit < c.f.cfg.IdleTimeout {
+		limit = registry.Fresh
+	}
+	if q, ok := up.(interface{ Quiet() bool }); !ok || !q.Quiet() || idle > limit {
+		_ = up.Close()
+		return false
+	}
+	x.up, x.reused = up, true
+	return true
+}
+
+// unread reports whether the request had a body that a service is likely to
+// answer without reading.
+func (c *conn) unread() bool {
+	if c.body.Size() == 0 {
+		return false
+	}
+	switch string(c.req.Method) {
+	case "POST", "PUT", "PATCH":
+		return false
+	}
+	return true
 }
 
 func isClosed(c chan struct{}) bool {
@@ -571,10 +635,22 @@ func (x *flight) broken(e cutoff) bool {
 		end.Detail = e.err.Error()
 	}
 	x.rec.End(end)
-	if tc, ok := c.nc.(*net.TCPConn); ok && c.resp.Framing == http1.UntilClose && !gone {
-		_ = tc.SetLinger(0) // an orderly end would look like the end of the body
+	if c.resp.Framing == http1.UntilClose || c.resp.Framing == http1.Chunked && c.req.Minor == 0 {
+		reset(c.nc) // an orderly end would look like the end of the body
 	}
 	return false
+}
+
+// reset ends a connection in a way that no client takes for the end of a body:
+// with a TCP reset, and on TLS without the closing alert.
+func reset(nc net.Conn) {
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	if tc, ok := nc.(*net.TCPConn); ok {
+		_ = tc.SetLinger(0)
+	}
+	_ = nc.Close()
 }
 
 // fail ends an exchange that has no answer: the edge gives one.
@@ -587,11 +663,7 @@ func (x *flight) fail(err error) bool {
 	gone, timedOut := c.end()
 	switch {
 	case timedOut:
-		c.answer(x, &tunnel.Error{
-			Code:    tunnel.CodeUpstreamTimeout,
-			Message: x.local + " gave no answer for " + c.f.cfg.BodyTimeout.String(),
-			Hint:    "see what the local service is doing with this request",
-		})
+		c.answer(x, timeoutError(x.local, c.f.cfg.BodyTimeout))
 	case gone:
 		x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
 		return false

@@ -315,3 +315,11 @@ func asError(err error, local string) *tunnel.Error {
 		Hint:    "see what the local service logged for this request",
 	}
 }
+
+func timeoutError(local string, d time.Duration) *tunnel.Error {
+	return &tunnel.Error{
+		Code:    tunnel.CodeUpstreamTimeout,
+		Message: local + " gave no answer for " + d.String(),
+		Hint:    "see what the local service is doing with this request",
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/lrok-dev/lrok/edge/http1"
@@ -98,6 +99,32 @@ type request struct {
 	bridged bool
 	scheme  string
 	wrote   bool // the response head has been sent
+
+	idle     *time.Timer // ends an exchange in which nothing moves
+	timedOut atomic.Bool
+}
+
+// watch ends the exchange on up when the client leaves, or when no byte passes
+// for too long. The returned function ends the watch; it reports whether up was
+// left alone.
+func (x *request) watch(up io.Closer) func() bool {
+	leave := context.AfterFunc(x.r.Context(), func() { _ = up.Close() })
+	x.idle = time.AfterFunc(x.f.cfg.BodyTimeout, func() {
+		x.timedOut.Store(true)
+		_ = up.Close()
+	})
+	return func() bool {
+		x.idle.Stop()
+		return leave() && !x.timedOut.Load()
+	}
+}
+
+// moved notes that bytes have passed. The timer of a stream has been stopped
+// for good.
+func (x *request) moved() {
+	if x.idle.Stop() {
+		x.idle.Reset(x.f.cfg.BodyTimeout)
+	}
 }
 
 // client is who sent the request, as [conn.client].
@@ -170,6 +197,9 @@ func (x *request) fail(err error) {
 		local = x.tunnel.Claim.Local
 	}
 	e := asError(err, local)
+	if x.timedOut.Load() {
+		e = timeoutError(local, x.f.cfg.BodyTimeout)
+	}
 	if !x.wrote {
 		x.write(statusOf(e.Code), e)
 		return
@@ -198,8 +228,8 @@ func (x *request) forwardHeader() []inspector.Field {
 		if lower != "te" && http1.HasToken([]byte(listed), lower) {
 			continue
 		}
-		if !x.bridged && isForwarding(lower) {
-			if !x.trusted || strings.Contains(lower, "_") {
+		if kind := http1.KindOf(lower); !x.bridged && kind.Forwarding() {
+			if !x.trusted || kind == http1.KindSpoofable {
 				continue
 			}
 			if lower == "x-forwarded-for" {
@@ -222,13 +252,6 @@ func (x *request) forwardHeader() []inspector.Field {
 		out = append(out, inspector.Field{Name: "x-forwarded-proto", Value: x.scheme})
 	}
 	return out
-}
-
-// isForwarding reports whether a lower case name is one in which proxies
-// describe the client, or its twin with underscores.
-func isForwarding(name string) bool {
-	name = strings.ReplaceAll(name, "_", "-")
-	return name == "forwarded" || name == "x-real-ip" || strings.HasPrefix(name, "x-forwarded") || strings.HasPrefix(name, "x-original-")
 }
 
 // host is the Host that the local service sees.
@@ -267,7 +290,7 @@ func (x *request) exchange() {
 func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool) {
 	r := x.r
 	keep := false
-	stop := context.AfterFunc(r.Context(), func() { _ = up.Close() })
+	stop := x.watch(up)
 	var pumped chan error
 	defer func() {
 		stop()
@@ -281,10 +304,18 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 	}()
 
 	chunked := r.ContentLength < 0
-	head := []byte(r.Method + " " + r.RequestURI + " HTTP/1.1\r\n")
-	head = appendField(head, "host", []byte(x.host()))
-	for _, f := range x.forwardHeader() {
-		head = appendField(head, f.Name, []byte(f.Value))
+	head, err := http1.AppendRequestLine(nil, r.Method, r.RequestURI)
+	for _, f := range append([]inspector.Field{{Name: "host", Value: x.host()}}, x.forwardHeader()...) {
+		if err == nil {
+			head, err = http1.AppendField(head, f.Name, f.Value)
+		}
+	}
+	if err != nil {
+		var he *http1.Error
+		if errors.As(err, &he) {
+			x.write(he.Status, &tunnel.Error{Code: he.Code, Message: he.Message})
+		}
+		return false
 	}
 	switch {
 	case chunked:
@@ -297,18 +328,26 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 	}
 	head = append(head, "\r\n"...)
 	x.tunnel.Counters.BytesIn.Add(int64(len(head)))
-	_, err := up.Write(head)
+	_, err = up.Write(head)
 	if err == nil && hasBody {
 		pumped = make(chan error, 1)
-		go func() { pumped <- x.pump(up, chunked); close(pumped) }()
+		go func() {
+			err := x.pump(up, chunked)
+			if err != nil {
+				x.rec.RequestBody().Cut()
+			}
+			pumped <- err
+			close(pumped)
+		}()
 	}
 
-	buf := copyBufs.Get().(*[]byte)
-	defer copyBufs.Put(buf)
+	pooled := copyBufs.Get().(*[]byte)
+	defer copyBufs.Put(pooled)
+	buf := *pooled
 	var resp http1.Response
 	m, n := 0, 0
 	if err == nil {
-		m, n, err = x.readAnswer(up, &resp, *buf)
+		buf, m, n, err = x.readAnswer(up, &resp, buf)
 	}
 	if err != nil {
 		if reused && twice && n == 0 && r.Context().Err() == nil {
@@ -317,7 +356,8 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 		x.fail(err)
 		return false
 	}
-	surplus, err := x.pass(up, &resp, *buf, m, n, reused)
+	early := pumped != nil && len(pumped) == 0
+	surplus, err := x.pass(up, &resp, buf, m, n, reused)
 	if err != nil {
 		if r.Context().Err() != nil {
 			x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
@@ -326,17 +366,13 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 		x.fail(err)
 		return false
 	}
-	whole := true
-	if pumped != nil {
-		select {
-		case err := <-pumped:
-			whole = err == nil
-		default:
-			whole = false // answered before it was read: the rest is nobody's
-		}
+	whole := !early // what was answered before it was read may be left over
+	if pumped != nil && whole {
+		whole = <-pumped == nil
 	}
 	x.rec.End(inspector.Ending{})
-	if stop() && whole && !surplus && !resp.Close && !resp.Pinned && resp.Framing != http1.UntilClose {
+	unread := hasBody && idempotent([]byte(r.Method)) && r.Method != http.MethodPut // see conn.unread
+	if stop() && whole && !surplus && !unread && !resp.Close && !resp.Pinned && resp.Framing != http1.UntilClose {
 		keep = true
 		x.tunnel.Pool.Put(up, time.Now(), time.Duration(resp.KeepAlive)*time.Second)
 	}
@@ -363,6 +399,7 @@ func (x *request) pump(up tunnel.Conn, chunked bool) error {
 			if _, err := up.Write(p); err != nil {
 				return err
 			}
+			x.moved()
 		}
 		if errors.Is(err, io.EOF) {
 			if !chunked {
@@ -371,7 +408,12 @@ func (x *request) pump(up tunnel.Conn, chunked bool) error {
 			var trailer []byte
 			fields := headerFields(x.r.Trailer)
 			for _, f := range fields {
-				trailer = appendField(trailer, f.Name, []byte(f.Value))
+				if !http1.KindOf(f.Name).Trails() {
+					continue
+				}
+				if trailer, err = http1.AppendField(trailer, f.Name, f.Value); err != nil {
+					return err
+				}
 			}
 			x.rec.Trailers(fields, nil)
 			_, err := up.Write(http1.AppendLastChunk(nil, trailer))
@@ -394,14 +436,19 @@ func headerFields(h http.Header) []inspector.Field {
 	return out
 }
 
-func (x *request) readAnswer(up tunnel.Conn, resp *http1.Response, buf []byte) (m, n int, err error) {
+// readAnswer is [flight.readAnswer] for this front end.
+func (x *request) readAnswer(up tunnel.Conn, resp *http1.Response, buf []byte) (_ []byte, m, n int, err error) {
+	seen := 0
 	for {
 		if n > 0 {
 			m, err = http1.ParseResponse(resp, buf[:n], x.f.cfg.Limits, []byte(x.r.Method))
-			if err != nil {
-				return 0, n, err
-			}
-			if m > 0 && resp.Interim() {
+			switch {
+			case err != nil:
+				return buf, 0, n, err
+			case m > 0 && resp.Interim():
+				if seen++; seen > maxInterim {
+					return buf, 0, n, errInterim
+				}
 				x.rec.Interim(resp.Status)
 				if resp.Status != http.StatusContinue {
 					x.header(resp)
@@ -410,22 +457,24 @@ func (x *request) readAnswer(up tunnel.Conn, resp *http1.Response, buf []byte) (
 				}
 				n = copy(buf, buf[m:n])
 				continue
-			}
-			if m > 0 {
-				return m, n, nil
+			case m > 0 && resp.Status == http.StatusSwitchingProtocols:
+				return buf, 0, n, errSwitched
+			case m > 0:
+				return buf, m, n, nil
 			}
 		}
 		if n == len(buf) {
-			return 0, n, http1.ErrHeadTooLarge
+			buf = append(buf, make([]byte, x.f.cfg.Limits.Head)...)
 		}
 		k, err := up.Read(buf[n:])
 		n += k
 		if k == 0 && err != nil {
-			if errors.Is(err, io.EOF) && n > 0 {
+			if errors.Is(err, io.EOF) && n+seen > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return 0, n, err
+			return buf, 0, n + seen, err
 		}
+		x.moved()
 	}
 }
 
@@ -447,12 +496,10 @@ func (x *request) header(resp *http1.Response) {
 
 // pass sends the answer on.
 func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n int, reused bool) (surplus bool, err error) {
-	if resp.Status == http.StatusSwitchingProtocols {
-		return false, &http1.Error{Status: 502, Code: tunnel.CodeUpstreamInvalid, Message: "it switched protocols without being asked"}
-	}
 	kind := inspector.HTTP
 	if resp.EventStream {
 		kind = inspector.SSE
+		x.idle.Stop()
 	}
 	a := inspector.Answer{Head: buf[:m], Status: resp.Status, Reason: string(resp.Reason), Kind: kind}
 	if d, ok := up.(interface{ Dial() time.Duration }); ok && !reused {
@@ -491,6 +538,9 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 		_ = rc.Flush()
 		m = 0
 		n, err = up.Read(buf)
+		if n > 0 && kind != inspector.SSE {
+			x.moved()
+		}
 		if n == 0 && err != nil {
 			if errors.Is(err, io.EOF) {
 				err = body.EOF()

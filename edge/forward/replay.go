@@ -136,6 +136,12 @@ func replayRequest(x *inspector.Exchange, ch inspector.Changes) ([]byte, error) 
 	body := x.Request.Body.Data
 	if ch.Body != nil {
 		body = *ch.Body
+	} else if x.Request.Body.Missing == "aborted" {
+		return nil, &tunnel.Error{
+			Code:    "replay_truncated",
+			Message: "the client left before its request was complete, so there is nothing whole to send again",
+			Hint:    "give a body with --body @file",
+		}
 	} else if x.Request.Body.Truncated() {
 		return nil, &tunnel.Error{
 			Code:    "replay_truncated",

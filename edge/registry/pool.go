@@ -67,10 +67,7 @@ func (p *Pool) Take(now time.Time, fresh bool) tunnel.Conn {
 // Put keeps c for as long as the local service does, keepAlive, or for two
 // seconds when that is 0. It takes c over in any case.
 func (p *Pool) Put(c tunnel.Conn, now time.Time, keepAlive time.Duration) {
-	idle := poolIdle
-	if keepAlive > 0 {
-		idle = min(idle, keepAlive-time.Second)
-	}
+	idle := IdleFor(keepAlive)
 	p.mu.Lock()
 	if p.closed || idle <= 0 || len(p.idle) >= poolSize {
 		p.mu.Unlock()
@@ -82,6 +79,15 @@ func (p *Pool) Put(c tunnel.Conn, now time.Time, keepAlive time.Duration) {
 		p.sweep = time.AfterFunc(poolIdle, p.expire)
 	}
 	p.mu.Unlock()
+}
+
+// IdleFor is how long a stream may be kept idle whose local service keeps its
+// connections for keepAlive, 0 when it does not say.
+func IdleFor(keepAlive time.Duration) time.Duration {
+	if keepAlive > 0 {
+		return min(poolIdle, keepAlive-time.Second)
+	}
+	return poolIdle
 }
 
 // expire closes the streams whose time is over and comes back while there are
