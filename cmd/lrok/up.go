@@ -204,7 +204,7 @@ func (u *up) settle(ctx context.Context, api *client.Client, name string) {
 func (u *up) screen(ctx context.Context, a *agent.Agent, api *client.Client, r *reach) error {
 	t := tui.Tunnel{Kind: tunnel.HTTP, Name: u.claim.Name, Local: u.claim.Local}
 	sum, err := tui.Run(ctx, tui.Config{
-		API: api, Agent: screenAgent{a}, Tunnels: []tui.Tunnel{t}, LocalOnly: r.Local,
+		API: api, Agent: a, Tunnels: []tui.Tunnel{t}, LocalOnly: r.Local,
 		SendTest: sendTest, Version: versionName(),
 		Theme: os.Getenv("LROK_THEME"), ReduceMotion: os.Getenv("LROK_REDUCE_MOTION") != "",
 	})
