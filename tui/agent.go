@@ -1,48 +1,11 @@
 package tui
 
-import (
-	"time"
+import "github.com/lrok-dev/lrok/tunnel/agent"
 
-	"github.com/lrok-dev/lrok/tunnel"
-)
-
-// An Agent is the agent of this process, as far as the screen goes.
+// An Agent is the agent of this process, as far as the screen goes. The
+// agent.Agent of package tunnel/agent is one.
 type Agent interface {
-	Status() Status
+	Status() agent.Status
+	// Changed has one reader: the screen.
 	Changed() <-chan struct{}
 }
-
-// The shape that tunnel/agent's Status has.
-type (
-	State int
-	Step  struct {
-		Name string
-		Took time.Duration
-		Done bool
-	}
-	Upstream struct {
-		Tunnel, Local string
-		Down          bool
-		Err           string
-		Since         time.Time
-	}
-	Status struct {
-		State        State
-		Steps        []Step
-		Attempt      int
-		Next         time.Time
-		Err          error
-		RTT          time.Duration
-		Since        time.Time
-		OfflineSince time.Time
-		Welcome      tunnel.Welcome
-		Upstreams    []Upstream
-	}
-)
-
-const (
-	Connecting State = iota
-	Online
-	Reconnecting
-	Closed
-)

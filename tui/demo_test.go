@@ -17,22 +17,23 @@ import (
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel"
+	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
 // A demoEdge is an API with traffic as a person would have it while writing a
 // webhook receiver.
 type demoEdge struct {
-	mu       sync.Mutex
-	list     []inspector.Exchange
-	version  uint64
-	changed  chan struct{}
-	replays  []inspector.Changes
-	now      func() time.Time
-	stalled  bool // Exchange and Body do not answer
-	status   int  // of replays
-	forgot   int
-	tunnels  []client.Tunnel
-	streamed int
+	mu      sync.Mutex
+	list    []inspector.Exchange
+	version uint64
+	changed chan struct{}
+	replays []inspector.Changes
+	now     func() time.Time
+	stalled bool // Exchange and Body do not answer
+	status  int  // of replays
+	forgot  int
+	tunnels []client.Tunnel
+	taken   uint64 // the version up to which a stream was read
 }
 
 func newDemoEdge(now func() time.Time) *demoEdge {
@@ -136,7 +137,6 @@ func (e *demoEdge) Stream(ctx context.Context, name string, o client.StreamOptio
 	last := o.Since
 	for {
 		e.mu.Lock()
-		e.streamed++
 		changed := e.changed
 		var news []inspector.Exchange
 		for _, x := range e.list {
@@ -151,6 +151,9 @@ func (e *demoEdge) Stream(ctx context.Context, name string, o client.StreamOptio
 				return err
 			}
 		}
+		e.mu.Lock()
+		e.taken = last
+		e.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -245,15 +248,15 @@ var reasons = map[int]string{101: "Switching Protocols", 200: "OK", 201: "Create
 // A demoAgent is an agent in a state of one's choice.
 type demoAgent struct {
 	mu      sync.Mutex
-	status  Status
+	status  agent.Status
 	changed chan struct{}
 }
 
-func newDemoAgent(s Status) *demoAgent {
+func newDemoAgent(s agent.Status) *demoAgent {
 	return &demoAgent{status: s, changed: make(chan struct{}, 1)}
 }
 
-func (a *demoAgent) Status() Status {
+func (a *demoAgent) Status() agent.Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.status
@@ -261,7 +264,7 @@ func (a *demoAgent) Status() Status {
 
 func (a *demoAgent) Changed() <-chan struct{} { return a.changed }
 
-func (a *demoAgent) set(s Status) {
+func (a *demoAgent) set(s agent.Status) {
 	a.mu.Lock()
 	a.status = s
 	a.mu.Unlock()
@@ -273,11 +276,11 @@ func (a *demoAgent) set(s Status) {
 
 var demoGrants = []tunnel.Grant{{Kind: tunnel.HTTP, Name: "acme", URL: "https://acme.lrok.example"}}
 
-func onlineStatus(now time.Time) Status {
-	return Status{
-		State: Online, RTT: 23 * time.Millisecond, Since: now.Add(-time.Hour),
-		Welcome:   tunnel.Welcome{Grants: demoGrants},
-		Upstreams: []Upstream{{Tunnel: "acme", Local: "http://localhost:3000"}},
+func onlineStatus(now time.Time) agent.Status {
+	return agent.Status{
+		State: agent.Online, RTT: 23 * time.Millisecond, Since: now.Add(-time.Hour),
+		Welcome:   tunnel.Welcome{Grants: append([]tunnel.Grant(nil), demoGrants...)},
+		Upstreams: []agent.Upstream{{Tunnel: "acme", Local: "http://localhost:3000"}},
 	}
 }
 
@@ -323,10 +326,10 @@ func TestPreview(t *testing.T) {
 	case "down":
 		s.Upstreams[0].Down, s.Upstreams[0].Err = true, "dial tcp 127.0.0.1:3000: connect: connection refused"
 	case "connecting":
-		s = Status{State: Connecting, Steps: []Step{{"resolve tunnel.lrok.example", 12 * time.Millisecond, true}, {"connect 203.0.113.9:7000", 21 * time.Millisecond, true}, {"TLS 1.3", 41 * time.Millisecond, true}, {"authenticate", 0, false}, {"register acme", 0, false}}}
+		s = agent.Status{State: agent.Connecting, Steps: []agent.Step{{Name: "resolve", Took: 12 * time.Millisecond, Done: true}, {Name: "tcp", Took: 21 * time.Millisecond, Done: true}, {Name: "tls", Took: 41 * time.Millisecond, Done: true}, {Name: "auth", Took: 0, Done: false}}}
 	case "reconnecting":
 		fill()
-		s.State, s.Attempt, s.Next, s.Err, s.OfflineSince = Reconnecting, 4, now.Add(3*time.Second), errors.New("read tcp 192.168.1.4:55555->203.0.113.9:7000: i/o timeout"), now.Add(-9*time.Second)
+		s.State, s.Attempt, s.Next, s.Err, s.OfflineSince = agent.Reconnecting, 4, now.Add(3*time.Second), errors.New("read tcp 192.168.1.4:55555->203.0.113.9:7000: i/o timeout"), now.Add(-9*time.Second)
 	case "home":
 		c.Tunnels = nil
 		e.tunnels = []client.Tunnel{

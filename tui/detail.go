@@ -728,28 +728,49 @@ func fields(m *model, t *table, list []inspector.Field) {
 	}
 }
 
-// timingTable is the Timing tab: each step as a bar on one scale.
+// timing is the Timing tab: each step as a bar, all on one scale.
+type timing struct {
+	table
+	x     *inspector.Exchange
+	now   time.Time
+	block string
+}
+
 func timingTable(m *model, x *inspector.Exchange) content {
-	t := &table{}
-	now := m.c.Now()
-	total := x.Duration(now)
-	tm := x.Timing
-	const width = 24
+	t := &timing{x: x, now: m.c.Now(), block: m.th.g.full}
+	t.fit(60)
+	return t
+}
+
+// fit makes the bars as long as there is room for.
+func (t *timing) fit(width int) {
+	t.rows = nil
+	tm := t.x.Timing
+	total := t.x.Duration(t.now)
+	const names, figures, notes = 15, 8, 22
+	bars := min(width-names-figures, 60)
+	noted := bars-notes >= 12
+	if noted {
+		bars -= notes
+	}
+	bars = max(bars, 4)
 	scale := max(total, 1)
 	step := func(name string, from, to time.Duration, note string, r role) {
-		if to < from {
-			return
+		to = max(to, from)
+		a := int(int64(bars) * int64(from) / int64(scale))
+		b := int(int64(bars) * int64(to) / int64(scale))
+		a = min(a, bars-1)
+		b = min(max(b, a+1), bars)
+		if !noted {
+			note = ""
 		}
-		a := int(int64(width) * int64(from) / int64(scale))
-		b := int(int64(width) * int64(to) / int64(scale))
-		if b <= a {
-			b = a + 1
+		if note != "" {
+			note = "  " + note
 		}
-		a, b = min(a, width-1), min(b, width)
-		t.add(dim, pad(name, 18), dim, strings.Repeat(" ", a), r, strings.Repeat(m.th.g.full, b-a),
-			dim, strings.Repeat(" ", width-b+1), text, sprintf("%6s", format.Duration(to-from)), dim, "  "+note)
+		t.add(dim, pad(name, names), dim, strings.Repeat(" ", a), r, strings.Repeat(t.block, b-a),
+			dim, strings.Repeat(" ", bars-b), text, sprintf("%*s", figures, format.Duration(to-from)), dim, note)
 	}
-	t.add(dim, pad("accepted", 18), text, tm.Accepted.In(now.Location()).Format("2006-01-02 15:04:05.000"), dim, "  "+x.Proto)
+	t.add(dim, pad("accepted", names), text, tm.Accepted.In(t.now.Location()).Format("2006-01-02 15:04:05.000"))
 	t.add(text, "")
 	note := "new stream"
 	if tm.Reused {
@@ -759,20 +780,19 @@ func timingTable(m *model, x *inspector.Exchange) content {
 		step("edge", 0, tm.StreamOpen, note, accent)
 	}
 	if tm.Dial > 0 {
-		step("dial local service", tm.StreamOpen, tm.StreamOpen+tm.Dial, "", warn)
+		step("dial service", tm.StreamOpen, tm.StreamOpen+tm.Dial, "", warn)
 	}
 	if tm.FirstByte > 0 {
-		step("waiting", tm.StreamOpen+tm.Dial, tm.FirstByte, "to the response head", good)
-		step("response body", tm.FirstByte, total, format.Bytes(x.Response.Body.Size), info)
+		step("waiting", tm.StreamOpen+tm.Dial, tm.FirstByte, "for the head", good)
+		step("body", tm.FirstByte, total, format.Bytes(t.x.Response.Body.Size), info)
 	}
-	t.add(text, "")
 	what := "total"
-	if x.State == inspector.Open {
+	if t.x.State == inspector.Open {
 		what = "so far"
 	}
-	t.add(strong, pad(what, 18), strong, format.Duration(total))
-	if x.EndedBy != "" {
-		t.add(warn, "cut short by the "+x.EndedBy)
+	t.add(text, "")
+	t.add(strong, pad(what, names), strong, strings.Repeat(" ", bars)+sprintf("%*s", figures, format.Duration(total)))
+	if t.x.EndedBy != "" {
+		t.add(warn, "cut short by the "+t.x.EndedBy)
 	}
-	return t
 }

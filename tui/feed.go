@@ -9,6 +9,7 @@ import (
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel"
+	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
 // heads is how many captures of a tunnel the screen keeps, without bodies.
@@ -26,7 +27,7 @@ type feed struct {
 
 	mu      sync.Mutex
 	queues  map[string]*queue
-	status  Status
+	status  agent.Status
 	fresh   bool // status is news
 	tunnels []Tunnel
 	ended   map[string]string // why nothing more comes of a tunnel, by name
@@ -69,9 +70,9 @@ type news struct {
 	dropped int
 }
 
-func newFeed(api API, agent Agent) *feed {
+func newFeed(api API, a Agent) *feed {
 	return &feed{
-		api: api, agent: agent, poke: make(chan struct{}, 1), done: make(chan struct{}),
+		api: api, agent: a, poke: make(chan struct{}, 1), done: make(chan struct{}),
 		queues: map[string]*queue{}, ended: map[string]string{}, lost: map[string]string{},
 		more: make(chan string, 64),
 	}
@@ -134,7 +135,7 @@ func (f *feed) waiting(name string) int {
 }
 
 // state returns the agent's status, the tunnels and what is wrong with them.
-func (f *feed) state() (s Status, tunnels []Tunnel, ended, lost map[string]string) {
+func (f *feed) state() (s agent.Status, tunnels []Tunnel, ended, lost map[string]string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ended, lost = map[string]string{}, map[string]string{}

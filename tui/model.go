@@ -13,6 +13,7 @@ import (
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/tunnel"
+	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
 // A tab is one tunnel on the screen.
@@ -61,7 +62,7 @@ type model struct {
 	tabs   []*tab
 	cur    int
 	home   *home // the list of tunnels, when the screen started there
-	status Status
+	status agent.Status
 	ended  map[string]string
 	lost   map[string]string
 
@@ -222,7 +223,7 @@ func (m *model) tick() tea.Cmd {
 	d := time.Second
 	if t := m.tab(); t != nil && t.open > 0 && !m.blurred && !m.c.ReduceMotion {
 		d = 250 * time.Millisecond
-	} else if m.status.State == Connecting && m.feed.agent != nil && !m.blurred {
+	} else if m.status.State == agent.Connecting && m.feed.agent != nil && !m.blurred {
 		d = 250 * time.Millisecond
 	}
 	return tea.Tick(d, func(time.Time) tea.Msg { return tickMsg{} })
@@ -362,7 +363,7 @@ func (m *model) adopt(tunnels []Tunnel) {
 type offline struct{ from, to time.Time }
 
 // follow notes what became of the connection.
-func (m *model) follow(s Status) {
+func (m *model) follow(s agent.Status) {
 	was := m.status
 	m.status = s
 	if was.State == s.State && was.Attempt == s.Attempt {
@@ -370,8 +371,8 @@ func (m *model) follow(s Status) {
 		return
 	}
 	switch s.State {
-	case Online:
-		if !was.OfflineSince.IsZero() && was.State == Reconnecting {
+	case agent.Online:
+		if !was.OfflineSince.IsZero() && was.State == agent.Reconnecting {
 			gap := offline{was.OfflineSince, m.c.Now()}
 			m.gaps = append(m.gaps, gap)
 			m.say(good, "online again after %s", span2(gap.to.Sub(gap.from)))
@@ -379,15 +380,15 @@ func (m *model) follow(s Status) {
 		} else {
 			m.record(good, "online")
 		}
-	case Reconnecting:
+	case agent.Reconnecting:
 		m.record(warn, "reconnecting, attempt %d: %s", s.Attempt, message(s.Err))
-	case Closed:
+	case agent.Closed:
 		m.record(bad, "closed: %s", message(s.Err))
 	}
 	m.upstreams(was.Upstreams, s.Upstreams)
 }
 
-func (m *model) upstreams(was, now []Upstream) {
+func (m *model) upstreams(was, now []agent.Upstream) {
 	for _, u := range now {
 		before := false
 		for _, w := range was {
@@ -794,9 +795,9 @@ func urlOf(t *tab) string {
 }
 
 // down is the local service of the tunnel in front, if it is known to be down.
-func (m *model) down() *Upstream {
+func (m *model) down() *agent.Upstream {
 	t := m.tab()
-	if t == nil || m.status.State != Online {
+	if t == nil || m.status.State != agent.Online {
 		return nil
 	}
 	for i := range m.status.Upstreams {

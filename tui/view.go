@@ -9,6 +9,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
 // A hit is a part of the screen that does something when it is clicked.
@@ -193,14 +194,14 @@ func (m *model) putState(l *line, brief bool) {
 		return
 	}
 	switch m.status.State {
-	case Online:
+	case agent.Online:
 		word(good, g.online, "online")
 		if !brief && m.status.RTT > 0 {
 			l.put(dim, " "+format.Duration(m.status.RTT))
 		}
-	case Connecting:
+	case agent.Connecting:
 		word(warn, g.offline, "connecting")
-	case Reconnecting:
+	case agent.Reconnecting:
 		word(warn, g.offline, "reconnecting")
 	default:
 		word(bad, g.offline, "closed")
@@ -208,7 +209,7 @@ func (m *model) putState(l *line, brief bool) {
 }
 
 func (m *model) drawHeader(out []string) []string {
-	if m.status.State == Reconnecting && m.feed.agent != nil {
+	if m.status.State == agent.Reconnecting && m.feed.agent != nil {
 		out = append(out, m.reconnecting())
 	} else {
 		out = append(out, m.headline())

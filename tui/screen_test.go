@@ -1,0 +1,582 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/charmbracelet/x/vt"
+	"github.com/creack/pty"
+
+	"github.com/lrok-dev/lrok/tunnel/agent"
+)
+
+// demo starts the screen with the demo's traffic.
+func demo(t *testing.T, w, h int, change ...func(*Config, *agent.Status, *demoEdge)) (*screen, *demoEdge, *demoAgent) {
+	t.Helper()
+	e := newDemoEdge(func() time.Time { return frozen })
+	for _, x := range demoList(frozen) {
+		e.add(x)
+	}
+	st := onlineStatus(frozen)
+	c := Config{API: e, Tunnels: demoAsked, SendTest: func(context.Context, Tunnel) error { return nil }}
+	for _, f := range change {
+		f(&c, &st, e)
+	}
+	a := newDemoAgent(st)
+	if _, without := c.Agent.(noAgent); without {
+		c.Agent = nil
+	} else {
+		c.Agent = a
+	}
+	return start(t, c, w, h), e, a
+}
+
+func none(_ *Config, _ *agent.Status, e *demoEdge) { e.list = nil }
+
+func TestScreens(t *testing.T) {
+	const (
+		down  = "j"
+		enter = "\r"
+		esc   = "\x1b"
+	)
+	failing := strings.Repeat(down, 5) // the 500
+	for _, tt := range []struct {
+		name   string
+		w, h   int
+		keys   []string // each followed by a wait for the text after it
+		change func(*Config, *agent.Status, *demoEdge)
+	}{
+		{name: "list-120x36", w: 120, h: 36, keys: []string{"", "evt_1PqT9x"}},
+		{name: "list-80x24", w: 80, h: 24, keys: []string{"", "favicon"}},
+		{name: "list-60x45", w: 60, h: 45, keys: []string{"", "evt_1PqT9x"}},
+		{name: "list-40x10", w: 40, h: 10, keys: []string{"", "favicon"}},
+		{name: "list-29x5", w: 29, h: 5, keys: []string{"", "13 !"}},
+		{name: "list-ascii-80x24", w: 80, h: 24, keys: []string{"", "favicon"}, change: func(c *Config, _ *agent.Status, _ *demoEdge) { c.ASCII = true }},
+		{name: "list-nocolor-120x36", w: 120, h: 36, keys: []string{"", "evt_1PqT9x"}, change: func(c *Config, _ *agent.Status, _ *demoEdge) {
+			c.Environ = []string{"TERM=xterm-256color", "LANG=C.UTF-8", "NO_COLOR=1"}
+		}},
+		{name: "request-80x24", w: 80, h: 24, keys: []string{"", "favicon", failing + enter, "evt_1PqT9x"}},
+		{name: "response-120x36", w: 120, h: 36, keys: []string{"", "favicon", failing + enter + "]", "42P01"}},
+		{name: "headers-80x24", w: 80, h: 24, keys: []string{"", "favicon", failing + enter + "]]", "Stripe-Signature"}},
+		{name: "headers-revealed-80x24", w: 80, h: 24, keys: []string{"", "favicon", failing + enter + "]]S", "5257a869"}},
+		{name: "timing-80x24", w: 80, h: 24, keys: []string{"", "favicon", failing + enter + "]]]", "kept stream"}},
+		{name: "raw-80x24", w: 80, h: 24, keys: []string{"", "favicon", failing + enter + "[", "as it came|written out"}},
+		{name: "hex-80x24", w: 80, h: 24, keys: []string{"", "favicon", failing + enter + "]", "42P01", "x", "00000000"}},
+		{name: "diff-tab-120x36", w: 120, h: 36, keys: []string{"", "favicon", failing + enter + "]]]]", "first request on its route"}},
+		{name: "diff-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjjjd", "change 1 of 5"}},
+		{name: "diff-request-120x36", w: 120, h: 36, keys: []string{"", "favicon", "d", "change 1", "\t", "ignored"}},
+		{name: "picker-80x24", w: 80, h: 24, keys: []string{"", "favicon", "D", "Compare #1279"}},
+		{name: "gzip-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjj" + enter + "]", "decoded"}},
+		{name: "form-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjjjjj" + enter, "Keep it logically"}},
+		{name: "image-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 9) + enter, "640 x 480"}},
+		{name: "sse-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 7) + enter + "]", "tick"}},
+		{name: "websocket-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 8) + enter + "]", "normal|1000"}},
+		{name: "refused-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 10) + enter + "]", "connection refused"}},
+		{name: "help-80x24", w: 80, h: 24, keys: []string{"", "favicon", "?replay", "search replay"}},
+		{name: "filter-80x24", w: 80, h: 24, keys: []string{"", "favicon", "/status:>=400\r", "of 13 shown"}},
+		{name: "filter-error-80x24", w: 80, h: 24, keys: []string{"", "favicon", "/stat:5xx", "status"}},
+		{name: "copy-80x24", w: 80, h: 24, keys: []string{"", "favicon", "y", "curl"}},
+		{name: "empty-80x24", w: 80, h: 24, keys: []string{"", "Nothing has called"}, change: none},
+		{name: "empty-40x10", w: 40, h: 10, keys: []string{"", "Nothing has called"}, change: none},
+		{name: "empty-down-120x36", w: 120, h: 36, keys: []string{"", "is not answering"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
+			e.list = nil
+			s.Upstreams[0].Down, s.Upstreams[0].Err = true, "dial tcp 127.0.0.1:3000: connect: connection refused"
+		}},
+		{name: "local-only-80x24", w: 80, h: 24, keys: []string{"", "Local only"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
+			e.list, c.LocalOnly = nil, true
+			s.Welcome.Grants[0].URL, s.Welcome.Grants[0].Direct = "http://acme.localhost:8080", "http://127.0.0.1:8080"
+		}},
+		{name: "down-80x24", w: 80, h: 24, keys: []string{"", "UPSTREAM DOWN", "", "favicon"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
+			s.Upstreams[0].Down, s.Upstreams[0].Err = true, "connection refused"
+		}},
+		{name: "connecting-80x24", w: 80, h: 24, keys: []string{"", "auth"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
+			*s = agent.Status{State: agent.Connecting, Steps: []agent.Step{{Name: "resolve", Took: 12 * time.Millisecond, Done: true}, {Name: "tcp", Took: 21 * time.Millisecond, Done: true}, {Name: "tls", Took: 41 * time.Millisecond, Done: true}, {Name: "auth"}}}
+		}},
+		{name: "reconnecting-80x24", w: 80, h: 24, keys: []string{"", "favicon"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
+			s.State, s.Attempt, s.Next, s.Err = agent.Reconnecting, 4, frozen.Add(3*time.Second), errors.New("i/o timeout")
+			s.OfflineSince = frozen.Add(-9 * time.Second)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s, _, _ := demo(t, tt.w, tt.h, func(c *Config, st *agent.Status, e *demoEdge) {
+				if tt.change != nil {
+					tt.change(c, st, e)
+				}
+			})
+			for i := 0; i+1 < len(tt.keys); i += 2 {
+				s.keys(tt.keys[i])
+				s.waitText(t, tt.keys[i+1])
+			}
+			s.still(t)
+			s.golden(t, tt.name)
+		})
+	}
+}
+
+func TestFollowUntilMoved(t *testing.T) {
+	s, e, _ := demo(t, 80, 24)
+	s.waitText(t, "● live")
+	s.keys("jj")
+	s.waitText(t, "G follows")
+	row := s.rowOf("▌")
+	before := s.line(row)
+	x := demoList(frozen)[0]
+	for range 3 {
+		x.ID, x.Number, x.Path = "", 0, "/new"
+		e.add(x)
+	}
+	s.waitText(t, "3 newer (G)")
+	if got := s.line(s.rowOf("▌")); got != before || s.rowOf("▌") != row {
+		t.Errorf("selected row is\n%s\nwant it to stay\n%s", got, before)
+	}
+	s.keys("G")
+	s.waitText(t, "● live")
+	if got := s.line(s.rowOf("▌")); !strings.Contains(got, "/new") {
+		t.Errorf("after G the selected row is %q, want the latest", got)
+	}
+}
+
+func TestResizeKeepsSelection(t *testing.T) {
+	m := modelWith(t, 120, 36, 300)
+	m.key("j", "j", "j", "j")
+	want := m.selected().ID
+	for _, size := range [][2]int{{80, 24}, {40, 10}, {29, 5}, {60, 45}, {240, 60}, {120, 36}} {
+		m.size(size[0], size[1])
+		if got := m.selected().ID; got != want {
+			t.Errorf("at %dx%d the selection is %s, want %s", size[0], size[1], got, want)
+		}
+		rows, _ := m.draw()
+		if len(rows) != size[1] {
+			t.Errorf("at %dx%d the screen has %d rows", size[0], size[1], len(rows))
+		}
+	}
+}
+
+func TestReplayOffersItsDiff(t *testing.T) {
+	s, e, _ := demo(t, 120, 36)
+	s.waitText(t, "favicon")
+	s.keys("jjjjj")
+	s.waitText(t, "#1274")
+	s.keys("r")
+	s.waitText(t, "#1280 answered 200 in 41ms, was 500")
+	s.waitText(t, "d compare")
+	s.waitText(t, "status 500 -> 200")
+	s.keys("d")
+	s.waitText(t, "change 1 of")
+	text := s.text()
+	for _, want := range []string{"#1274", "#1280", `"42P01"`, "→ 200"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the diff lacks %q:\n%s", want, text)
+		}
+	}
+	if len(e.replays) != 1 {
+		t.Errorf("sent %d replays, want 1", len(e.replays))
+	}
+}
+
+func TestReplayFiveTimes(t *testing.T) {
+	s, e, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("5r")
+	s.waitText(t, "replayed 5 times: 5 x 200")
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.replays) != 5 {
+		t.Errorf("sent %d replays, want 5", len(e.replays))
+	}
+}
+
+// script writes an executable that stands in for an editor.
+func script(t *testing.T, body string) []string {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("the scripted editor is a shell script")
+	}
+	file := filepath.Join(t.TempDir(), "editor")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+body+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"TERM=xterm-256color", "LANG=C.UTF-8", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "EDITOR=" + file}
+}
+
+// onTerminal runs the screen on a real terminal, as an editor needs one.
+func onTerminal(t *testing.T, environ []string) (*screen, *demoEdge) {
+	t.Helper()
+	e := newDemoEdge(func() time.Time { return frozen })
+	for _, x := range demoList(frozen) {
+		e.add(x)
+	}
+	master, tty, err := pty.Open()
+	if err != nil {
+		t.Skipf("no pseudo terminal: %v", err)
+	}
+	if err := pty.Setsize(master, &pty.Winsize{Cols: 120, Rows: 36}); err != nil {
+		t.Fatal(err)
+	}
+	s := &screen{em: vt.NewEmulator(120, 36), in: master, done: make(chan struct{}), tty: true}
+	go func() { _, _ = io.Copy(master, s.em) }()
+	go func() { _, _ = io.Copy(s, master) }()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer close(s.done)
+		s.sum, s.err = Run(ctx, Config{
+			API: e, Agent: newDemoAgent(onlineStatus(frozen)), Tunnels: demoAsked,
+			Input: tty, Output: tty, Environ: environ, Theme: "dark", Now: func() time.Time { return frozen },
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		s.waitDone(t)
+		_ = tty.Close()
+		_ = master.Close()
+		_ = s.em.InputPipe().(io.Closer).Close()
+	})
+	return s, e
+}
+
+func TestEditAndReplay(t *testing.T) {
+	record := filepath.Join(t.TempDir(), "record")
+	environ := script(t, `ls -l "$1" >`+record+`; echo "$1" >>`+record+`; sed -i 's/"amount_paid":4200/"amount_paid":99/' "$1"`)
+	s, e := onTerminal(t, environ)
+	s.waitText(t, "favicon")
+	s.keys("jjjjj")
+	s.waitText(t, "#1274")
+	s.keys("e")
+	s.waitText(t, "send this to http://localhost:3000?")
+	s.waitText(t, ".data.object.amount_paid")
+	s.waitText(t, "4200 → 99")
+	e.mu.Lock()
+	if len(e.replays) != 0 {
+		t.Error("the request was sent before it was confirmed")
+	}
+	e.mu.Unlock()
+	s.keys("y")
+	s.waitText(t, "#1280 answered 200")
+	e.mu.Lock()
+	c := e.replays[0]
+	e.mu.Unlock()
+	if c.Body == nil || !strings.Contains(string(*c.Body), `"amount_paid":99,`) {
+		t.Errorf("sent %+v, want the edited body", c)
+	}
+	data, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if !strings.HasPrefix(lines[0], "-rw-------") {
+		t.Errorf("the file is %q, want it for its owner alone", lines[0])
+	}
+	file := lines[len(lines)-1]
+	if _, err := os.Stat(filepath.Dir(file)); !os.IsNotExist(err) {
+		t.Errorf("%s is still there (%v)", file, err)
+	}
+}
+
+func TestEditUnchangedSendsNothing(t *testing.T) {
+	s, e := onTerminal(t, script(t, "true"))
+	s.waitText(t, "favicon")
+	s.keys("e")
+	s.waitText(t, "unchanged: nothing was sent")
+	if len(e.replays) != 0 {
+		t.Errorf("sent %d replays, want none", len(e.replays))
+	}
+}
+
+func TestEditMistakeIsToldAndReopened(t *testing.T) {
+	flag := filepath.Join(t.TempDir(), "second")
+	record := filepath.Join(t.TempDir(), "record")
+	environ := script(t, `if [ -e `+flag+` ]; then cp "$1" `+record+`; printf 'POST /fixed\nHost: a\n\nx' >"$1"; else touch `+flag+`; printf 'POST\nno colon here\n' >"$1"; fi`)
+	s, e := onTerminal(t, environ)
+	s.waitText(t, "favicon")
+	s.keys("e")
+	s.waitText(t, "e edit again")
+	s.keys("e")
+	s.waitText(t, "send this to")
+	s.waitText(t, "/fixed")
+	s.keys("\x1b")
+	s.waitText(t, "nothing was sent")
+	data, _ := os.ReadFile(record)
+	if !strings.HasPrefix(string(data), "# lrok: ") {
+		t.Errorf("the reopened file begins %q, want the mistake in a comment", data)
+	}
+	if len(e.replays) != 0 {
+		t.Errorf("sent %d replays, want none", len(e.replays))
+	}
+}
+
+func TestMarkAndCompareAnyTwo(t *testing.T) {
+	s, _, _ := demo(t, 120, 36)
+	s.waitText(t, "favicon")
+	s.keys("jj")
+	s.waitText(t, "#1277 GET")
+	s.keys("m")
+	s.waitText(t, "#1277 is A")
+	s.keys("j")
+	s.waitText(t, "#1276 POST")
+	s.keys("d")
+	s.waitText(t, "change 1 of")
+	if text := s.text(); !strings.Contains(text, "A  #1277") || !strings.Contains(text, "B  #1276") {
+		t.Errorf("the diff is of other requests:\n%s", text)
+	}
+	s.keys("\x1b")
+	s.waitText(t, "time     method path")
+}
+
+func TestIgnorePath(t *testing.T) {
+	s, _, _ := demo(t, 120, 36)
+	s.waitText(t, "favicon")
+	s.keys("jjjjd")
+	s.waitText(t, "change 1 of 5")
+	s.keys("nn")
+	s.keys("i")
+	s.waitText(t, "ignored from now on: .code")
+	s.waitText(t, "of 4")
+	s.keys("i")
+	s.waitText(t, "counts again")
+	s.waitText(t, "of 5")
+}
+
+func TestFilterKeepsTheLastValid(t *testing.T) {
+	s, _, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("/status:500")
+	s.waitText(t, "1 of 13 shown")
+	s.keys(" (")
+	s.waitText(t, "✗")
+	s.waitText(t, "1 of 13 shown")
+	s.keys("\x1b")
+	s.waitText(t, "favicon")
+	if strings.Contains(s.text(), "shown") {
+		t.Errorf("esc left a filter:\n%s", s.text())
+	}
+}
+
+func TestFilterCompletesWithTab(t *testing.T) {
+	s, _, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("/meth\t")
+	s.waitText(t, "/ method:")
+	s.keys("DELETE\r")
+	s.waitText(t, "1 of 13 shown")
+}
+
+func TestFilterLooksIntoBodies(t *testing.T) {
+	s, _, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("/resp.body:42P01\r")
+	s.waitText(t, "1 of 13 shown")
+	s.waitText(t, "500")
+}
+
+func TestPauseCountsWhatWaits(t *testing.T) {
+	s, e, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("p")
+	s.waitText(t, "paused")
+	x := demoList(frozen)[0]
+	x.ID, x.Number, x.Path = "", 0, "/while-paused"
+	e.add(x)
+	s.waitText(t, "1 waiting")
+	if strings.Contains(s.text(), "/while-paused") {
+		t.Error("a paused list took a new request in")
+	}
+	s.keys("p")
+	s.waitText(t, "/while-paused")
+}
+
+func TestQuitAsksWhileRequestsAreInFlight(t *testing.T) {
+	s, _, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("q")
+	s.waitText(t, "2 requests are in flight")
+	s.keys("n")
+	s.waitText(t, "enter open")
+	s.keys("\x03")
+	s.waitText(t, "2 requests are in flight")
+	s.keys("\x03")
+	s.waitDone(t)
+	if s.err != nil || s.sum.Seen != 13 {
+		t.Errorf("Run = %+v, %v, want 13 seen and no error", s.sum, s.err)
+	}
+	s.restored(t)
+}
+
+func TestQuitAtOnceWithoutAny(t *testing.T) {
+	s, _, _ := demo(t, 80, 24, none)
+	s.waitText(t, "Nothing has called")
+	s.keys("q")
+	s.waitDone(t)
+	s.restored(t)
+}
+
+func TestClearAsks(t *testing.T) {
+	s, e, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("cn")
+	s.waitText(t, "favicon")
+	s.keys("cy")
+	s.waitText(t, "Nothing has called it yet")
+	if e.forgot != 0 {
+		t.Error("clearing the screen made the edge forget")
+	}
+	x := demoList(frozen)[12]
+	x.ID, x.Number = "", 0
+	e.add(x)
+	s.waitText(t, "/webhooks/stripe")
+}
+
+func TestCopyThroughTheTerminal(t *testing.T) {
+	s, _, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("yu")
+	s.waitText(t, "copied the URL")
+	// base64 of https://acme.lrok.example/webhooks/stripe
+	s.waitRaw(t, "\x1b]52;c;aHR0cHM6Ly9hY21lLmxyb2suZXhhbXBsZS93ZWJob29rcy9zdHJpcGU=\a")
+	s.keys("yc")
+	s.waitText(t, "copied the curl command, secrets left out")
+}
+
+func TestMouse(t *testing.T) {
+	s, _, _ := demo(t, 120, 36)
+	s.waitText(t, "favicon")
+	s.keys("\x1b[<0;20;8M\x1b[<0;20;8m") // the fourth request of the list
+	s.waitText(t, "#1276 POST")
+	s.keys("\x1b[<0;81;5M\x1b[<0;81;5m") // the tab Response
+	s.waitText(t, "gzip")
+	s.keys("\x1b[<65;20;8M")
+	s.waitText(t, "#1273")
+	s.keys("M")
+	s.waitText(t, "mouse released")
+}
+
+func TestMultiTunnelTabs(t *testing.T) {
+	s, _, _ := demo(t, 120, 36, func(c *Config, st *agent.Status, _ *demoEdge) {
+		c.Tunnels = append(c.Tunnels[:1:1], Tunnel{Name: "docs", Local: "http://localhost:8080"})
+		st.Welcome.Grants = append(st.Welcome.Grants[:1:1], st.Welcome.Grants[0])
+		st.Welcome.Grants[1].Name, st.Welcome.Grants[1].URL = "docs", "https://docs.lrok.example"
+	})
+	s.waitText(t, "[2] http docs")
+	s.keys("2")
+	s.waitText(t, "https://docs.lrok.example")
+	s.waitText(t, "Nothing has called it yet")
+	s.keys("1")
+	s.waitText(t, "favicon")
+}
+
+func TestReconnectTellsTheGap(t *testing.T) {
+	s, _, a := demo(t, 120, 36)
+	s.waitText(t, "favicon")
+	st := onlineStatus(frozen)
+	down := st
+	down.State, down.Attempt, down.OfflineSince, down.Err = agent.Reconnecting, 2, frozen.Add(-22*time.Second), errors.New("i/o timeout")
+	a.set(down)
+	s.waitText(t, "reconnecting")
+	s.waitText(t, "URL kept")
+	a.set(st)
+	s.waitText(t, "online again after 22s")
+	s.keys("L")
+	s.waitText(t, "attempt 2: i/o timeout")
+}
+
+func TestContextEndsTheScreen(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	e := newDemoEdge(time.Now)
+	e.add(demoList(frozen)[0])
+	out := &syncBuffer{}
+	done := make(chan error, 1)
+	go func() {
+		_, err := Run(ctx, Config{API: e, Agent: newDemoAgent(onlineStatus(frozen)), Tunnels: demoAsked, Input: strings.NewReader(""), Output: out, Width: 80, Height: 24, Environ: []string{"TERM=xterm", "LANG=C.UTF-8"}})
+		done <- err
+	}()
+	out.wait(t, "sessions")
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("Run = %v, want nil", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("Run did not return")
+	}
+	if !strings.Contains(out.String(), "\x1b[?1049l") {
+		t.Error("the alternate screen was not left")
+	}
+}
+
+func TestHome(t *testing.T) {
+	s, _, _ := demo(t, 120, 36, func(c *Config, _ *agent.Status, e *demoEdge) {
+		c.Tunnels, c.Agent = nil, noAgent{}
+		e.tunnels = demoTunnels
+	})
+	s.waitText(t, "docs")
+	s.golden(t, "home-120x36")
+	s.keys("\r")
+	s.waitText(t, "favicon")
+	s.keys("\x1b")
+	s.waitText(t, "your tunnels")
+}
+
+func TestGoneTunnelIsTold(t *testing.T) {
+	m := modelWith(t, 80, 24, 3)
+	m.ended = map[string]string{"acme": "the tunnel was closed"}
+	rows, _ := m.draw()
+	if all := strings.Join(rows, "\n"); !strings.Contains(all, "the tunnel was closed") {
+		t.Errorf("the screen does not tell:\n%s", all)
+	}
+}
+
+// Writers go on while a person is in the editor, and what came in meanwhile is
+// there afterwards.
+func TestOpenEditorHoldsNothingUp(t *testing.T) {
+	dir := t.TempDir()
+	environ := script(t, `touch `+dir+`/open; while [ ! -e `+dir+`/close ]; do sleep 0.05; done`)
+	s, e := onTerminal(t, environ)
+	s.waitText(t, "favicon")
+	s.keys("e")
+	s.wait(t, func() bool { _, err := os.Stat(dir + "/open"); return err == nil }, "an open editor")
+	x := demoList(frozen)[0]
+	began := time.Now()
+	for range 2000 {
+		x.ID, x.Number, x.Path = "", 0, "/meanwhile"
+		e.add(x)
+	}
+	e.mu.Lock()
+	version := e.version
+	e.mu.Unlock()
+	s.wait(t, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.taken == version }, "the stream read to its end")
+	if d := time.Since(began); d > 4*time.Second {
+		t.Errorf("with an open editor the stream took %v", d)
+	}
+	if strings.Contains(s.text(), "/meanwhile") {
+		t.Error("the screen drew over the editor")
+	}
+	if err := os.WriteFile(dir+"/close", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.waitText(t, "unchanged: nothing was sent")
+	s.waitText(t, "2,013 kept")
+}
+
+// An exchange that is still open gets its body anew when more of it came.
+func TestLiveBody(t *testing.T) {
+	s, e, _ := demo(t, 120, 36, func(c *Config, _ *agent.Status, _ *demoEdge) { c.Now = time.Now })
+	s.waitText(t, "favicon")
+	s.keys(strings.Repeat("j", 7))
+	s.waitText(t, "#1272 GET /events")
+	s.keys("]\r")
+	s.waitText(t, `{"n":2}`)
+	x := demoList(frozen)[5]
+	x.Response.Body.Data = append(x.Response.Body.Data, "id: 3\nevent: tick\ndata: {\"n\":3}\n\n"...)
+	x.Response.Body.Size = int64(len(x.Response.Body.Data))
+	x.Response.Body.Captured = x.Response.Body.Size
+	e.add(x)
+	s.waitText(t, `{"n":3}`)
+}
