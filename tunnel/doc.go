@@ -1,0 +1,66 @@
+// Package tunnel is the protocol between an agent and an edge: both halves of
+// it, the nouns they share, and the rules for names. docs/protocol.md tells the
+// same to somebody who writes another agent.
+//
+// # Flow
+//
+//	agent                                         edge
+//	  | -- TCP, TLS 1.3, ALPN "lrok/1" ------------> |
+//	  | -- first byte, Hello (with the last flight)-> |  5 s, at most 4 KiB
+//	  | <- Welcome: grants, or an Error -------------- |
+//	  |            yamux from here on                 |
+//	  | == stream 1, opened by the agent: control === |
+//	  | <= probe stream, answered by the agent ====== |
+//	  | <- live ------------------------------------- |
+//	  | <= a stream for each request or connection == |
+//	  | => api streams, eight at most =============== |
+//
+// # First frame
+//
+//	1 byte    kind of the connection: 1, a session
+//	4 bytes   length of the hello, big-endian
+//	          Hello, as JSON
+//
+// The answer has no first byte: four bytes of length and a Welcome as JSON, at
+// most 64 KiB. With an error in it, the edge closes. Another kind of connection
+// (one stream of bulk, without yamux) may come; an edge answers one that it
+// does not know with CodeUnsupported.
+//
+// Both sides speak the lower of the two versions that they have said.
+//
+// # Session
+//
+// After the welcome the connection carries yamux; the agent is its client. Its
+// keepalive is off, a yamux ping ends the session. The window of a stream may
+// grow to 1 MiB. Nobody acknowledges a stream late: the edge has at most 256 on
+// the way.
+//
+// The agent opens the control stream first. Messages on it are four bytes of
+// length, big-endian, and JSON (see control.go). Each side sends a ping every
+// 10 seconds and answers the other's; any byte counts as life, and a link that
+// was silent for 20 seconds is dead.
+//
+// # Streams
+//
+// Every other stream starts with a header that names its kind and, from the
+// edge, the tunnel and the public client (see header.go). The opener sends it
+// together with its first bytes. On a stream of the edge the agent answers with
+// a status before anything else: connected, and how long the dial took, or what
+// went wrong. The bytes in both directions are the local service's.
+//
+// A stream of kind probe gets its status without the local service being
+// touched. A tunnel is live once one came back.
+//
+// The end of a direction is FIN; the other direction goes on for as long as
+// somebody wants. Giving up is RST. A receiver of RST still delivers what
+// arrived before it, then an error: a transfer that was cut never looks like one
+// that ended.
+//
+// # How it moves bytes
+//
+// yamux writes a header and a body at a time. A link gathers what is ready into
+// one flush above TLS, and a wire the records of a flush into one system call
+// below. It never waits for more with a timer. The link also reads the
+// headers of frames in both directions, which gives what yamux does not have:
+// resets, ends that can be trusted, counts, and limits for a hostile peer.
+package tunnel
