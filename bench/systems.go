@@ -120,7 +120,7 @@ http {
 			},
 			// The edge's first start writes the key that all agents share.
 			AgentEnv: append([]string{"LROK_API_KEY_FILE={{.Dir}}/data/admin.key"}, lrokEnv...),
-			Agent:    []string{`{{.Bin "lrok"}}`, "http", "{{.Up}}", "--hint", "t{{.I}}", "--edge", "127.0.0.1:{{.Link}}", "--edge-ca", "{{.Cert}}", "--plain"},
+			Agent:    []string{`{{.Bin "lrok"}}`, "http", "{{.Up}}", "--hint", "t{{.I}}", "--edge", "127.0.0.1:{{.Link}}", "--edge-ca", "{{.Cert}}", "--quiet"},
 			NoTCP:    true,
 		},
 

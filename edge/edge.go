@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -54,6 +55,8 @@ type Config struct {
 	MaxHeader      int           // bytes of a request head; 0 means 64 KiB
 	BodyTimeout    time.Duration // without a byte in either direction; 0 means 5 min
 
+	// Pprof adds Go's profiles to the internal listener.
+	Pprof bool
 	// Lone makes the edge's only tunnel answer on its loopback address as well.
 	Lone bool
 
@@ -338,6 +341,11 @@ func (e *Edge) internalHandler() http.Handler {
 		}
 		_, _ = w.Write([]byte("ready\n"))
 	})
+	if e.cfg.Pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

@@ -79,6 +79,7 @@ own is used, which agents are given with --edge-ca.`,
 	f.StringVar(&captureEdge, "capture-total", captureEdge, "how much memory all captured bodies may take")
 	f.IntVar(&c.MaxStreams, "max-streams", 2048, "streams open at once in one agent's session")
 	f.IntVar(&c.MaxAgents, "max-agents", 10_000, "agents connected at once")
+	f.BoolVar(&c.Pprof, "pprof", false, "serve Go's profiles on the internal address")
 	f.IntVar(&c.MaxHeader, "max-header", 64<<10, "bytes of a request's head")
 	return cmd
 }

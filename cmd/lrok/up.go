@@ -59,6 +59,7 @@ unix:/path. On a terminal the inspector opens; otherwise, or with --plain or
 	f.StringVar(&u.claim.HostHeader, "host-header", "", "the Host the local service sees: rewrite (its own address) or a host; default: the public one")
 	f.StringVar(&u.claim.UpstreamProto, "upstream-proto", "h1", "what the local service speaks: h1, or h2c for gRPC and HTTP/2 without TLS")
 	f.BoolVar(&u.claim.Takeover, "takeover", false, "take the name from another lrok of yours")
+	f.BoolVarP(&u.quiet, "quiet", "q", false, "no screen and no line for each request: the URL, and what happens to the connection")
 	f.BoolVar(&u.claim.NoInspect, "no-inspect", false, "capture nothing")
 	return cmd
 }
@@ -80,6 +81,7 @@ type up struct {
 	claim  tunnel.Claim
 	target agent.Target
 	own    bool // on an edge of this process's own, whatever else is known
+	quiet  bool
 
 	// background runs beside the tunnel once it is live. With endsAlone the
 	// tunnel ends when it returns.
@@ -91,7 +93,7 @@ func (u *up) run(ctx context.Context) error {
 	o := u.o
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	screen := o.interactive()
+	screen := o.interactive() && !u.quiet
 	log := o.logger()
 	if screen {
 		log = slog.New(slog.DiscardHandler) // a line on the terminal would ruin the screen
@@ -120,6 +122,7 @@ func (u *up) run(ctx context.Context) error {
 		Edge: r.Edge, TLS: config, Key: r.Key, Instance: hex.EncodeToString(instance[:]),
 		Host: host, Software: software(), Logger: log,
 		Claims: []tunnel.Claim{u.claim}, Targets: []agent.Target{u.target},
+		FirstTries: firstTries(screen),
 	})
 	if err != nil {
 		return err
@@ -163,6 +166,15 @@ func (u *up) run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// firstTries is how often the first connection is tried. Somebody who watches
+// can see what is wrong and end it; a script wants to know.
+func firstTries(watched bool) int {
+	if watched {
+		return 0
+	}
+	return 3
 }
 
 func isLogin(r *reach) bool {
@@ -288,6 +300,9 @@ func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *r
 			}
 			if r.Local && !o.json {
 				_, _ = fmt.Fprintf(o.stderr, "local only: this URL works on this machine%s\nfor a public URL run lrok serve on a server, then lrok http <port> --edge HOST\n", also(g.Direct))
+			}
+			if u.quiet {
+				continue
 			}
 			wg.Go(func() {
 				if err := api.Stream(ctx, g.Name, client.StreamOptions{}, out.event); err != nil && ctx.Err() == nil {
