@@ -1,11 +1,10 @@
 # make build      bin/lrok
 # make test       everything CI checks; installs what it needs (see deps)
-# make lint       format, vet for three systems, staticcheck
+# make lint       format, vet for three systems, staticcheck, dead code
 # make fuzz       every fuzz target for FUZZTIME each
 # make bench      lrok beside its peers (bench/README.md); microbench: Go benchmarks
 # make deps       Debian packages (as root) and npm packages that the tests use
-# make deadcode   functions that nothing reaches
-# make snapshot   what a release would contain, into dist/
+# make snapshot   what a release would contain, into dist/ (needs goreleaser)
 # make clean
 
 SHELL := bash
@@ -40,7 +39,7 @@ $(node)/node_modules/.package-lock.json: $(node)/package.json $(node)/package-lo
 	touch $@
 
 .PHONY: lint
-lint: format vet staticcheck
+lint: format vet staticcheck deadcode
 
 .PHONY: format
 format:
@@ -64,7 +63,8 @@ staticcheck:
 
 .PHONY: deadcode
 deadcode:
-	$(TOOL) deadcode -test ./...
+	@out=$$($(TOOL) deadcode -test ./...); if [ -n "$$out" ]; then \
+	  printf 'nothing reaches these, not even a test:\n%s\n' "$$out"; exit 1; fi
 
 # All modules in one report, which ends with the sum and fails on a skipped test
 # in CI. Vet has run by itself; go test need not do it again.
