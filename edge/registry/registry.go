@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"maps"
@@ -29,7 +30,8 @@ type Config struct {
 	URL func(name string, kind tunnel.Kind) string
 	// Direct is the address that a lone tunnel also answers on, or empty.
 	Direct string
-	// Reserved are names that nobody gets, besides the built-in ones.
+	// Reserved are names that nobody gets, besides those of
+	// [tunnel.CheckName].
 	Reserved []string
 	// MaxClaims is how many tunnels a session may hold; 0 means 16.
 	MaxClaims int
@@ -80,21 +82,10 @@ func New(cfg Config) *Registry {
 
 		bySession: make(map[Session][]*Tunnel),
 	}
-	for _, name := range slices.Concat(reservedNames, cfg.Reserved) {
+	for _, name := range cfg.Reserved {
 		r.reserved[strings.ToLower(name)] = true
 	}
 	return r
-}
-
-// reservedNames are hosts of the edge itself, names that software on the same
-// domain finds by itself, and names that a visitor would take for the edge's
-// own.
-var reservedNames = []string{
-	"abuse", "account", "accounts", "acme", "admin", "administrator", "api", "auth", "autoconfig",
-	"autodiscover", "control", "dash", "dashboard", "dns", "edge", "hostmaster", "imap", "internal",
-	"localhost", "login", "logout", "lrok", "mail", "metrics", "mta-sts", "ns", "ns1", "ns2", "oauth", "pop",
-	"postmaster", "register", "root", "security", "signin", "signup", "smtp", "sso", "status", "tcp", "tls",
-	"traefik", "tunnel", "tunnels", "webmail", "webmaster", "wpad", "www",
 }
 
 // Lookup returns the tunnel that answers for host, a canonical host, whether or
@@ -365,12 +356,6 @@ func (r *Registry) check(c tunnel.Claim) *tunnel.Error {
 		return unsupported("--allow and --deny", "update the edge, or leave --allow and --deny out")
 	case c.Name == "":
 		return nil
-	case !validName(c.Name):
-		return &tunnel.Error{
-			Code:    tunnel.CodeNameInvalid,
-			Message: fmt.Sprintf("%q is not a name", c.Name),
-			Hint:    "a name has 1 to 63 letters a to z, digits and hyphens, and no hyphen at its ends",
-		}
 	case r.reserved[c.Name]:
 		return &tunnel.Error{
 			Code:    tunnel.CodeName,
@@ -378,7 +363,11 @@ func (r *Registry) check(c tunnel.Claim) *tunnel.Error {
 			Hint:    "choose another: --hint my-" + c.Name,
 		}
 	}
-	return nil
+	var e *tunnel.Error
+	if errors.As(tunnel.CheckName(c.Name), &e) && e.Hint == "" {
+		return &tunnel.Error{Code: e.Code, Message: e.Message, Hint: "leave --hint out for a name that the edge chooses"}
+	}
+	return e
 }
 
 // A loss is what a grant takes from whoever had the name before.
@@ -431,7 +420,10 @@ func (r *Registry) decide(me agent, claims []tunnel.Claim, alive map[Session]boo
 		if c.Name != "" {
 			continue
 		}
-		name, holder := r.choose(me, i, c, taken, alive)
+		name, holder, err := r.choose(me, i, c, taken, alive)
+		if err != nil {
+			return nil, nil, nil, err
+		}
 		if holder != nil {
 			unsure = append(unsure, holder)
 		}
@@ -507,7 +499,7 @@ func (r *Registry) refuse(me agent, t *Tunnel) *tunnel.Error {
 // choose finds a name for a claim without one. The same user and project get
 // the same name again; digits are added to one that is in use. It returns the
 // session that must be pinged before the name is known to be free, if any.
-func (r *Registry) choose(me agent, i int, c tunnel.Claim, taken map[string]bool, alive map[Session]bool) (string, Session) {
+func (r *Registry) choose(me agent, i int, c tunnel.Claim, taken map[string]bool, alive map[Session]bool) (string, Session, *tunnel.Error) {
 	project := c.Project
 	if project == "" {
 		// A process without a project keeps its name for as long as it runs.
@@ -515,38 +507,31 @@ func (r *Registry) choose(me agent, i int, c tunnel.Claim, taken map[string]bool
 	}
 	// What this process had before comes first: the plain name may have become
 	// free since, but its visitors know the one with digits.
-	base := generate(me.user, project)
-	for n := range 64 {
-		name := numbered(base, n)
+	for attempt := range 8 {
+		name := tunnel.DefaultName(me.user, project, attempt)
 		t := r.byName[name]
 		if t != nil && !taken[name] && t.Owner == me.user && t.hold.Load().instance == me.instance {
-			return name, nil
+			return name, nil, nil
 		}
 	}
-	for n := 0; ; n++ {
-		name := numbered(base, n)
-		if taken[name] || r.reserved[name] {
-			continue
-		}
+	for attempt := range 1000 {
+		name := tunnel.DefaultName(me.user, project, attempt)
 		t := r.byName[name]
-		if t != nil && t.Owner != me.user {
+		if taken[name] || r.reserved[name] || t != nil && t.Owner != me.user {
 			continue // a chosen name takes nobody's place, not even an absent one's
 		}
-		switch r.judge(me, t, alive, c.Takeover && n == 0) {
+		switch r.judge(me, t, alive, c.Takeover && attempt == 0) {
 		case free:
-			return name, nil
+			return name, nil, nil
 		case ask:
-			return name, t.Session()
+			return name, t.Session(), nil
 		}
 	}
-}
-
-// numbered returns base, base-2, base-3 and so on.
-func numbered(base string, n int) string {
-	if n == 0 {
-		return base
+	return "", nil, &tunnel.Error{
+		Code:    tunnel.CodeName,
+		Message: "all names that the edge would choose are taken",
+		Hint:    "choose one yourself: --hint NAME",
 	}
-	return fmt.Sprintf("%s-%d", base, n+1)
 }
 
 // grant makes name me's and returns who had it until now.
