@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,14 @@ import (
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if binaryDir != "" {
+			_ = os.RemoveAll(binaryDir)
+		}
+		os.Exit(code)
+	}))
+}
 
 // patience is how long anything that should happen may take on a busy machine.
 const patience = 20 * time.Second
