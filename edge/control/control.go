@@ -26,8 +26,11 @@ const (
 	DefaultPerAddr   = 256
 )
 
-// probeTimeout is how long a new session has to bring a stream through.
-const probeTimeout = 10 * time.Second
+const (
+	probeTimeout = 10 * time.Second
+	// claimTimeout bounds the pings that a later claim may need.
+	claimTimeout = 10 * time.Second
+)
 
 // An Authenticator knows whose a key is. Its error is a *[tunnel.Error] of
 // [tunnel.CodeKey] for a key that is refused.
@@ -61,6 +64,8 @@ type Server struct {
 	edge tunnel.EdgeConfig
 	gate *gate
 	api  *listener
+	// probe is how long a new session has to bring a stream through.
+	probe time.Duration
 
 	wg sync.WaitGroup // what Serve waits for
 
@@ -76,6 +81,7 @@ func New(cfg Config) *Server {
 		cfg:      cfg,
 		log:      cfg.Logger,
 		api:      newListener(),
+		probe:    probeTimeout,
 		gate:     newGate(orDefault(cfg.Strangers, DefaultStrangers), orDefault(cfg.PerAddr, DefaultPerAddr), time.Now),
 		sessions: make(map[*session]struct{}),
 		byLink:   make(map[*tunnel.Session]*session),
@@ -313,7 +319,7 @@ func (s *Server) forget(se *session) {
 // prove sends a stream through the session and back before the agent may say
 // that it is live. A session that cannot do that is no use to anybody.
 func (s *Server) prove(ctx context.Context, link *tunnel.Session, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.probe)
 	defer cancel()
 	took, err := link.Probe(ctx)
 	if err == nil {
@@ -337,7 +343,7 @@ func (s *Server) claim(link *tunnel.Session, c tunnel.Claim) (tunnel.Grant, erro
 	if se == nil {
 		return tunnel.Grant{}, errNotYet
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), claimTimeout)
 	defer cancel()
 	grants, refusal := s.cfg.Registry.Claim(ctx, se, se.user.ID, se.instance, se.machine, []tunnel.Claim{c})
 	if refusal != nil {

@@ -18,6 +18,7 @@ type gate struct {
 	inside int
 	from   map[netip.Prefix]int
 	failed map[netip.Prefix]failure
+	swept  time.Time // when the old ones were last looked for
 }
 
 // A failure is how often keys from an address were refused lately.
@@ -78,13 +79,17 @@ func (g *gate) refused(p netip.Prefix) time.Duration {
 		f = failure{}
 	}
 	if !known && len(g.failed) >= maxFailed {
+		if now.Sub(g.swept) < time.Minute {
+			return longestDelay // an attack from everywhere: everybody's is slow
+		}
+		g.swept = now
 		for q, old := range g.failed {
 			if now.Sub(old.last) > forgetAfter {
 				delete(g.failed, q)
 			}
 		}
 		if len(g.failed) >= maxFailed {
-			return longestDelay // an attack from everywhere: everybody's is slow
+			return longestDelay
 		}
 	}
 	f.times, f.last = f.times+1, now

@@ -455,6 +455,11 @@ const (
 	refused                // somebody's
 )
 
+// settled is the age from which on a session has to show that it is alive. One
+// that came just now was alive just now, and on a busy machine it may not answer
+// pings yet: of many processes that start at once one must win, and stay.
+const settled = 5 * time.Second
+
 // judge says whether me may have the tunnel t, which is nil for a free name.
 func (r *Registry) judge(me agent, t *Tunnel, alive map[Session]bool, takeover bool) verdict {
 	if t == nil {
@@ -468,6 +473,8 @@ func (r *Registry) judge(me agent, t *Tunnel, alive map[Session]bool, takeover b
 		return refused
 	case h.instance == me.instance || takeover:
 		return free
+	case r.cfg.Now().Sub(h.since) < settled:
+		return refused
 	}
 	switch answered, pinged := alive[h.session]; {
 	case !pinged:

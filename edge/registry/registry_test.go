@@ -220,10 +220,12 @@ func TestClaimFromAnotherProcess(t *testing.T) {
 		{"takeover of a dead one", true, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := New(Config{Domain: "lrok.example"})
+			now := time.Now()
+			r := New(Config{Domain: "lrok.example", Now: func() time.Time { return now }})
 			old, s := newSession(), newSession()
 			old.dead.Store(test.dead)
 			mustClaim(t, r, old, "ada", "i1", claim("shop")...)
+			now = now.Add(settled)
 			c := claim("shop")
 			c[0].Takeover = test.takeover
 			_, err := r.Claim(t.Context(), s, "ada", "i2", "tower", c)
@@ -243,7 +245,7 @@ func TestClaimFromAnotherProcess(t *testing.T) {
 			if err == nil || err.Code != tunnel.CodeName {
 				t.Fatalf("claim = %v, want code %s", err, tunnel.CodeName)
 			}
-			for _, want := range []string{"laptop", time.Now().UTC().Format("2006-01-02"), "--takeover"} {
+			for _, want := range []string{"laptop", now.Add(-settled).UTC().Format("2006-01-02 15:04:05"), "--takeover"} {
 				if !strings.Contains(err.Message+" "+err.Hint, want) {
 					t.Errorf("the refusal %q, %q does not say %q", err.Message, err.Hint, want)
 				}
@@ -252,6 +254,18 @@ func TestClaimFromAnotherProcess(t *testing.T) {
 				t.Error("the tunnel changed hands")
 			}
 		})
+	}
+}
+
+// TestClaimFromAnotherProcessAtOnce: a holder that came just now needs no ping,
+// which it may be too busy to answer.
+func TestClaimFromAnotherProcessAtOnce(t *testing.T) {
+	r := New(Config{Domain: "lrok.example"})
+	old := newSession()
+	old.dead.Store(true)
+	mustClaim(t, r, old, "ada", "i1", claim("shop")...)
+	if _, err := r.Claim(t.Context(), newSession(), "ada", "i2", "tower", claim("shop")); err == nil || err.Code != tunnel.CodeName {
+		t.Errorf("claim = %v, want code %s", err, tunnel.CodeName)
 	}
 }
 

@@ -1,0 +1,853 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lrok-dev/lrok/edge/api"
+	"github.com/lrok-dev/lrok/edge/certs"
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/edge/store"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// An edge is a control server with all that it needs, on a real socket.
+type edge struct {
+	t        *testing.T
+	server   *Server
+	registry *registry.Registry
+	addr     string
+	key      string
+	tls      *tls.Config // an agent's
+	logs     *syncBuffer
+	later    atomic.Int64 // what the registry's clock is ahead
+	stop     func() error
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newEdge(t *testing.T, change func(*Config)) *edge {
+	t.Helper()
+	dir := t.TempDir()
+	ca, err := certs.OpenDev(dir, "lrok.example", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, _, err := store.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &edge{
+		t:    t,
+		key:  st.AdminKey(),
+		tls:  &tls.Config{RootCAs: ca.Pool(), ServerName: "tunnel.lrok.example"},
+		logs: &syncBuffer{},
+	}
+	e.registry = registry.New(registry.Config{
+		Domain: "lrok.example",
+		Now:    func() time.Time { return time.Now().Add(time.Duration(e.later.Load())) },
+	})
+	cfg := Config{
+		TLS: certs.Config(ca), Store: st, Registry: e.registry, Software: "lrok edge",
+		API: "https://api.lrok.example", Limits: tunnel.Limits{Streams: 64, Ring: 100},
+		Logger: slog.New(slog.NewTextHandler(e.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	e.server = New(cfg)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.addr = ln.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	var served error
+	wg.Go(func() { served = e.server.Serve(ctx, ln) })
+	wg.Go(func() { _ = e.registry.Run(ctx) })
+	e.stop = sync.OnceValue(func() error {
+		cancel()
+		wg.Wait()
+		return served
+	})
+	t.Cleanup(func() {
+		if err := e.stop(); err != nil {
+			t.Errorf("Serve = %v, want nil", err)
+		}
+		if strings.Contains(e.logs.String(), e.key[9:]) {
+			t.Error("the key is in the log")
+		}
+	})
+	return e
+}
+
+func (e *edge) hello(instance byte, claims ...tunnel.Claim) tunnel.Hello {
+	return tunnel.Hello{
+		Software: "lrok test", Instance: strings.Repeat(fmt.Sprintf("%02x", instance), 16),
+		Key: e.key, Host: "laptop", Claims: claims,
+	}
+}
+
+func shop() tunnel.Claim {
+	return tunnel.Claim{Kind: tunnel.HTTP, Name: "shop", Local: "http://localhost:3000"}
+}
+
+// An agent is a connected one.
+type agent struct {
+	*tunnel.Session
+	live    chan struct{}
+	drained chan string
+	ended   chan error
+}
+
+func (e *edge) dial() net.Conn {
+	e.t.Helper()
+	conn, err := net.Dial("tcp", e.addr)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return conn
+}
+
+// connect dials as an agent. Its streams are answered by echo.
+func (e *edge) connect(h tunnel.Hello) (*agent, error) {
+	e.t.Helper()
+	return e.connectConn(e.dial(), h)
+}
+
+func (e *edge) connectConn(conn net.Conn, h tunnel.Hello) (*agent, error) {
+	a := &agent{live: make(chan struct{}), drained: make(chan string, 1), ended: make(chan error, 1)}
+	ctx, cancel := context.WithTimeout(e.t.Context(), 20*time.Second)
+	defer cancel()
+	s, err := tunnel.Connect(ctx, conn, &tunnel.AgentConfig{
+		TLS: e.tls,
+		Serve: func(s *tunnel.Stream) {
+			defer s.Close()
+			_ = s.Connected(0)
+			_, _ = io.Copy(s, s)
+			_ = s.CloseWrite()
+		},
+		Live:  func() { close(a.live) },
+		Drain: func(reason string) { a.drained <- reason },
+	}, h)
+	if err != nil {
+		return nil, err
+	}
+	a.Session = s
+	go func() { a.ended <- s.Run(context.Background()) }()
+	e.t.Cleanup(func() {
+		_ = s.Close()
+		select {
+		case <-a.ended:
+		case <-time.After(10 * time.Second):
+			e.t.Error("an agent's session does not end")
+		}
+	})
+	return a, nil
+}
+
+func (e *edge) mustConnect(h tunnel.Hello) *agent {
+	e.t.Helper()
+	a, err := e.connect(h)
+	if err != nil {
+		e.t.Fatalf("connect: %v", err)
+	}
+	return a
+}
+
+// within waits for something, and says what it waited for.
+func within[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%s: not within 10 s", what)
+		panic("unreachable")
+	}
+}
+
+// until waits for a condition that something else brings about.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 10 s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func code(err error) string {
+	var e *tunnel.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return fmt.Sprint(err)
+}
+
+func TestSession(t *testing.T) {
+	e := newEdge(t, nil)
+	a := e.mustConnect(e.hello(1, shop()))
+	w := a.Welcome()
+	if len(w.Grants) != 1 || w.Grants[0].Name != "shop" || w.Grants[0].URL != "https://shop.lrok.example" {
+		t.Errorf("grants = %+v, want shop", w.Grants)
+	}
+	if w.API != "https://api.lrok.example" || w.User != "admin" || w.Session == "" || w.Limits.Streams != 64 || w.Software != "lrok edge" {
+		t.Errorf("welcome = %+v", w)
+	}
+	within(t, "the tunnel is live", a.live)
+	tn, ok := e.registry.Lookup("shop.lrok.example")
+	if !ok || tn.Machine() != "laptop" || tn.Remote() == "" {
+		t.Fatalf("tunnel = %v, want shop of laptop", tn)
+	}
+	c, err := tn.Open(tunnel.Peer{Tunnel: "shop", Addr: "203.0.113.7:1", Kind: tunnel.HTTP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
+		t.Errorf("echo = %q, %v, want hello", b, err)
+	}
+	_ = c.Close()
+	if n := e.server.Agents(); n != 1 {
+		t.Errorf("%d agents, want 1", n)
+	}
+	_ = a.Close()
+	until(t, "the tunnel is offline", func() bool { return !tn.Online() })
+	if _, ok := e.registry.Lookup("shop.lrok.example"); !ok {
+		t.Error("the tunnel is gone, want it to wait for its agent")
+	}
+	if _, err := tn.Open(tunnel.Peer{}); code(err) != tunnel.CodeAgentOffline {
+		t.Errorf("Open = %v, want code %s", err, tunnel.CodeAgentOffline)
+	}
+	until(t, "the agent is forgotten", func() bool { return e.server.Agents() == 0 })
+}
+
+// TestNotLiveWithoutProbe has an agent whose answers do not arrive: it is never
+// told that its tunnel is live, and is sent away.
+func TestNotLiveWithoutProbe(t *testing.T) {
+	e := newEdge(t, nil)
+	e.server.probe = 300 * time.Millisecond
+	conn := &muted{Conn: e.dial()}
+	var live atomic.Bool
+	s, err := tunnel.Connect(t.Context(), conn, &tunnel.AgentConfig{
+		TLS:    e.tls,
+		Secure: func() { conn.left.Store(1) }, // what says hello
+		Live:   func() { live.Store(true) },
+	}, e.hello(1, shop()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(context.Background()) }()
+	within(t, "the session ends", ended)
+	if live.Load() {
+		t.Error("the agent was told that its tunnel is live, and no stream had come through")
+	}
+	until(t, "the tunnel is offline", func() bool {
+		tn, ok := e.registry.Lookup("shop.lrok.example")
+		return ok && !tn.Online()
+	})
+}
+
+// A muted conn sends nothing any more after left writes, once left is set.
+type muted struct {
+	net.Conn
+	left atomic.Int32
+	mute atomic.Bool
+}
+
+func (c *muted) Write(p []byte) (int, error) {
+	if c.mute.Load() {
+		return len(p), nil
+	}
+	if c.left.Load() > 0 && c.left.Add(-1) == 0 {
+		c.mute.Store(true)
+	}
+	return c.Conn.Write(p)
+}
+
+func TestHelloRefused(t *testing.T) {
+	e := newEdge(t, nil)
+	with := func(f func(*tunnel.Hello)) tunnel.Hello {
+		h := e.hello(1, shop())
+		f(&h)
+		return h
+	}
+	for _, test := range []struct {
+		name  string
+		hello tunnel.Hello
+		code  string
+	}{
+		{"no key", with(func(h *tunnel.Hello) { h.Key = "" }), tunnel.CodeKey},
+		{"mistyped key", with(func(h *tunnel.Hello) { h.Key = h.Key[:40] + "!" }), tunnel.CodeKey},
+		{"unknown key", with(func(h *tunnel.Hello) { h.Key = store.NewKey() }), tunnel.CodeKey},
+		{"no instance", with(func(h *tunnel.Hello) { h.Instance = "" }), tunnel.CodeBadHello},
+		{"strange instance", with(func(h *tunnel.Hello) { h.Instance = "me" }), tunnel.CodeBadHello},
+		{"reserved name", with(func(h *tunnel.Hello) { h.Claims[0].Name = "api" }), tunnel.CodeNameInvalid},
+		{"kind of tomorrow", with(func(h *tunnel.Hello) { h.Claims[0].Kind = "quic" }), tunnel.CodeUnsupported},
+	} {
+		_, err := e.connect(test.hello)
+		var te *tunnel.Error
+		if !errors.As(err, &te) || te.Code != test.code || te.Hint == "" {
+			t.Errorf("%s: %v, want code %s with a hint", test.name, err, test.code)
+		}
+	}
+	if ts := e.registry.Tunnels(""); len(ts) != 0 {
+		t.Errorf("%d tunnels after refusals only, want none", len(ts))
+	}
+	until(t, "nobody is inside", func() bool { return e.server.Agents() == 0 })
+}
+
+// TestOldAgent speaks a protocol of before the first version.
+func TestOldAgent(t *testing.T) {
+	e := newEdge(t, nil)
+	h := e.hello(1, shop())
+	body, err := json.Marshal(h) // version 0: Connect would set it
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := e.raw(append(binary.BigEndian.AppendUint32([]byte{1}, uint32(len(body))), body...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Error == nil || w.Error.Code != tunnel.CodeVersion || !strings.Contains(w.Error.Hint, "update lrok") {
+		t.Errorf("answer = %+v, want code %s and what to update", w, tunnel.CodeVersion)
+	}
+}
+
+// raw sends bytes after the TLS handshake and reads a welcome.
+func (e *edge) raw(b []byte) (tunnel.Welcome, error) {
+	var w tunnel.Welcome
+	config := e.tls.Clone()
+	config.NextProtos = []string{tunnel.ALPN}
+	c, err := tls.Dial("tcp", e.addr, config)
+	if err != nil {
+		return w, err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.Write(b); err != nil {
+		return w, err
+	}
+	var n [4]byte
+	if _, err := io.ReadFull(c, n[:]); err != nil {
+		return w, err
+	}
+	answer := make([]byte, binary.BigEndian.Uint32(n[:]))
+	if _, err := io.ReadFull(c, answer); err != nil {
+		return w, err
+	}
+	return w, json.Unmarshal(answer, &w)
+}
+
+// TestHostileHellos are connections that are no agent's. None of them keeps an
+// agent out, and all are gone within the time that a hello has.
+func TestHostileHellos(t *testing.T) {
+	e := newEdge(t, nil)
+	garbage := bytes.Repeat([]byte("GET / HTTP/1.1\r\n"), 64)
+	frame := func(n uint32, body string) []byte {
+		return append(binary.BigEndian.AppendUint32([]byte{1}, n), body...)
+	}
+	began := time.Now()
+	var wg sync.WaitGroup
+	gone := func(name string, c net.Conn) {
+		wg.Go(func() {
+			defer c.Close()
+			_ = c.SetReadDeadline(time.Now().Add(15 * time.Second))
+			_, err := io.Copy(io.Discard, c)
+			if errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "timeout") {
+				t.Errorf("%s: still connected after 15 s", name)
+			}
+		})
+	}
+	plain := func(name string, b []byte) {
+		c := e.dial()
+		_, _ = c.Write(b)
+		gone(name, c)
+	}
+	secret := func(name string, b []byte) {
+		config := e.tls.Clone()
+		config.NextProtos = []string{tunnel.ALPN}
+		c, err := tls.Dial("tcp", e.addr, config)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		_, _ = c.Write(b)
+		gone(name, c)
+	}
+	plain("silent", nil)
+	plain("HTTP without TLS", garbage)
+	plain("half a ClientHello", []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3})
+	secret("silent in TLS", nil)
+	secret("garbage", garbage)
+	secret("half a length", []byte{1, 0, 0})
+	secret("huge length", frame(0xffffffff, ""))
+	secret("one byte too long", frame(tunnel.MaxHello+1, strings.Repeat("x", tunnel.MaxHello+1)))
+	secret("half a body", frame(100, "{"))
+	secret("not JSON", frame(5, "hello"))
+	secret("wrong types", frame(15, `{"version":"1"}`))
+	secret("deep JSON", frame(4000, strings.Repeat("[", 4000)))
+	secret("unknown kind of connection", []byte{77, 0, 0, 0, 0})
+
+	// A hello one byte at a time, for longer than a hello has.
+	config := e.tls.Clone()
+	config.NextProtos = []string{tunnel.ALPN}
+	slow, err := tls.Dial("tcp", e.addr, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := e.hello(9)
+	h.Version = tunnel.Version
+	body, _ := json.Marshal(h)
+	wg.Go(func() {
+		for _, b := range frame(uint32(len(body)), string(body)) {
+			if _, err := slow.Write([]byte{b}); err != nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond) // 10 s for all of it
+		}
+		t.Error("a hello may take 10 s")
+	})
+	gone("slow", slow)
+
+	a := e.mustConnect(e.hello(1, shop()))
+	within(t, "an agent is live beside all that", a.live)
+	wg.Wait()
+	if took := time.Since(began); took > 12*time.Second {
+		t.Errorf("strangers were inside for %v, want %v at most", took, tunnel.HelloTimeout)
+	}
+	e.server.gate.mu.Lock()
+	defer e.server.gate.mu.Unlock()
+	if e.server.gate.inside != 0 || len(e.server.gate.from) != 0 {
+		t.Errorf("the gate counts %d inside, from %v; want nobody", e.server.gate.inside, e.server.gate.from)
+	}
+}
+
+func TestStrangersAreBounded(t *testing.T) {
+	e := newEdge(t, func(c *Config) { c.PerAddr = 3 })
+	a := e.mustConnect(e.hello(1, shop())) // one that is known takes no place
+	within(t, "live", a.live)
+	var inside []net.Conn
+	for range 3 {
+		c := e.dial()
+		defer c.Close()
+		inside = append(inside, c)
+	}
+	until(t, "three are inside", func() bool {
+		e.server.gate.mu.Lock()
+		defer e.server.gate.mu.Unlock()
+		return e.server.gate.inside == 3
+	})
+	c := e.dial()
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second)) // less than a hello has
+	if n, err := c.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
+		t.Errorf("the fourth stranger reads %d, %v; want it turned away at once", n, err)
+	}
+	_ = inside[0].Close()
+	until(t, "a place is free", func() bool {
+		e.server.gate.mu.Lock()
+		defer e.server.gate.mu.Unlock()
+		return e.server.gate.inside == 2
+	})
+	b := e.mustConnect(e.hello(2, tunnel.Claim{Kind: tunnel.HTTP, Name: "other"}))
+	within(t, "live", b.live)
+}
+
+func TestAgentsAreBounded(t *testing.T) {
+	e := newEdge(t, func(c *Config) { c.Agents = 1 })
+	a := e.mustConnect(e.hello(1))
+	if _, err := e.connect(e.hello(2)); code(err) != tunnel.CodeLimit {
+		t.Errorf("the second agent = %v, want code %s", err, tunnel.CodeLimit)
+	}
+	_ = a.Close()
+	until(t, "the first is gone", func() bool { return e.server.Agents() == 0 })
+	e.mustConnect(e.hello(2))
+}
+
+func TestGateSlowsFailedKeys(t *testing.T) {
+	now := time.Now()
+	g := newGate(10, 10, func() time.Time { return now })
+	p := prefixOf(&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1})
+	neighbour := prefixOf(&net.TCPAddr{IP: net.ParseIP("2001:db8::ffff:1"), Port: 2})
+	if p != neighbour {
+		t.Errorf("%v and %v count as two, want one network", p, neighbour)
+	}
+	if v4, mapped := prefixOf(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}), prefixOf(&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1")}); v4 != mapped || v4.Bits() != 32 {
+		t.Errorf("192.0.2.1 counts as %v and %v, want one address", v4, mapped)
+	}
+	var got []time.Duration
+	for range 10 {
+		got = append(got, g.refused(p))
+	}
+	want := []time.Duration{0, 0, 0, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("delays = %v, want %v", got, want)
+	}
+	if d := g.refused(prefixOf(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)})); d != 0 {
+		t.Errorf("another address waits %v, want 0", d)
+	}
+	now = now.Add(forgetAfter + time.Second)
+	if d := g.refused(p); d != 0 {
+		t.Errorf("after %v the delay is %v, want 0", forgetAfter, d)
+	}
+	for range 5 {
+		g.refused(p)
+	}
+	g.accepted(p)
+	if d := g.refused(p); d != 0 {
+		t.Errorf("after a good key the delay is %v, want 0", d)
+	}
+	for i := range 2 * maxFailed {
+		g.refused(prefixOf(&net.TCPAddr{IP: net.IPv4(10, byte(i>>16), byte(i>>8), byte(i))}))
+	}
+	if n := len(g.failed); n > maxFailed {
+		t.Errorf("%d addresses are remembered, want at most %d", n, maxFailed)
+	}
+}
+
+func TestFailedKeysAreSlowed(t *testing.T) {
+	e := newEdge(t, nil)
+	h := e.hello(1)
+	h.Key = store.NewKey()
+	took := make([]time.Duration, 5)
+	for i := range took {
+		began := time.Now()
+		if _, err := e.connect(h); code(err) != tunnel.CodeKey {
+			t.Fatalf("connect = %v, want code %s", err, tunnel.CodeKey)
+		}
+		took[i] = time.Since(began)
+	}
+	if took[0] > 200*time.Millisecond+firstDelay || took[4] < 2*firstDelay {
+		t.Errorf("refusals took %v, want the fifth to take %v", took, 2*firstDelay)
+	}
+	// The owner beside the guesser is not slowed.
+	began := time.Now()
+	e.mustConnect(e.hello(2))
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("a good key took %v", d)
+	}
+}
+
+func TestTakeover(t *testing.T) {
+	e := newEdge(t, nil)
+	a := e.mustConnect(e.hello(1, shop()))
+	within(t, "live", a.live)
+	_, err := e.connect(e.hello(2, shop()))
+	var te *tunnel.Error
+	if !errors.As(err, &te) || te.Code != tunnel.CodeName || !strings.Contains(te.Message, "laptop") || !strings.Contains(te.Hint, "--takeover") {
+		t.Fatalf("claim of a held name = %+v, want where it is held and the way out", te)
+	}
+	c := shop()
+	c.Takeover = true
+	h := e.hello(2, c)
+	h.Host = "tower"
+	b := e.mustConnect(h)
+	within(t, "live", b.live)
+	err = within(t, "the first agent ends", a.ended)
+	if code(err) != tunnel.CodeSuperseded || !strings.Contains(err.Error(), "tower") {
+		t.Errorf("the first agent ended with %v, want superseded by tower", err)
+	}
+	a.ended <- err
+	if tn, _ := e.registry.Lookup("shop.lrok.example"); tn.Machine() != "tower" {
+		t.Errorf("the tunnel is on %s, want tower", tn.Machine())
+	}
+}
+
+// TestSameProcessComesBack over a new connection while the old one is still
+// there, as after a change of networks.
+func TestSameProcessComesBack(t *testing.T) {
+	e := newEdge(t, nil)
+	a := e.mustConnect(e.hello(1, shop()))
+	within(t, "live", a.live)
+	b := e.mustConnect(e.hello(1, shop()))
+	within(t, "live", b.live)
+	err := within(t, "the old session ends", a.ended)
+	if code(err) == tunnel.CodeSuperseded {
+		t.Errorf("the old session ended with %v: the agent would believe that it is not wanted", err)
+	}
+	a.ended <- err
+	if tn, _ := e.registry.Lookup("shop.lrok.example"); !tn.Online() {
+		t.Error("the tunnel is offline")
+	}
+}
+
+// TestDeadHolder has a holder whose link takes nothing any more.
+func TestDeadHolder(t *testing.T) {
+	e := newEdge(t, nil)
+	near := &frozen{Conn: e.dial(), thaw: make(chan struct{})}
+	defer near.release()
+	a, err := e.connectConn(near, e.hello(1, shop()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, "live", a.live)
+	near.frozen.Store(true)
+	e.later.Store(int64(time.Minute)) // the holder did not come just now
+	began := time.Now()
+	b := e.mustConnect(e.hello(2, shop()))
+	if took := time.Since(began); took < 900*time.Millisecond || took > 5*time.Second {
+		t.Errorf("the claim took %v, want the second that the holder has to answer", took)
+	}
+	within(t, "live", b.live)
+	near.release()
+}
+
+// A frozen conn delivers nothing to the agent while it is frozen.
+type frozen struct {
+	net.Conn
+	frozen atomic.Bool
+	once   sync.Once
+	thaw   chan struct{}
+}
+
+func (c *frozen) release() { c.once.Do(func() { close(c.thaw) }) }
+
+func (c *frozen) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.frozen.Load() {
+		<-c.thaw
+	}
+	return n, err
+}
+
+// TestRace has a hundred agents connect for one name, over real sockets.
+func TestRace(t *testing.T) {
+	e := newEdge(t, nil)
+	const n = 100
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			a, err := e.connect(e.hello(byte(i+1), shop()))
+			if err == nil {
+				won.Add(1)
+				within(t, "the winner is live", a.live)
+			} else if code(err) != tunnel.CodeName {
+				t.Errorf("agent %d: %v, want code %s", i, err, tunnel.CodeName)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d agents won, want 1", won.Load())
+	}
+	if ts := e.registry.Tunnels(""); len(ts) != 1 || !ts[0].Online() {
+		t.Errorf("%d tunnels, want one, online", len(ts))
+	}
+}
+
+func TestDrain(t *testing.T) {
+	e := newEdge(t, nil)
+	a := e.mustConnect(e.hello(1, shop()))
+	within(t, "live", a.live)
+	e.server.Drain(t.Context(), "new version")
+	if reason := within(t, "the agent is told", a.drained); reason != "new version" {
+		t.Errorf("reason = %q, want %q", reason, "new version")
+	}
+	// What is there stays until it is ended.
+	tn, _ := e.registry.Lookup("shop.lrok.example")
+	if c, err := tn.Open(tunnel.Peer{Tunnel: "shop", Kind: tunnel.HTTP}); err != nil {
+		t.Errorf("Open while draining: %v", err)
+	} else {
+		_ = c.Close()
+	}
+	if _, err := e.connect(e.hello(2)); code(err) != tunnel.CodeDraining {
+		t.Errorf("a new agent = %v, want code %s", err, tunnel.CodeDraining)
+	}
+	if err := e.stop(); err != nil {
+		t.Errorf("Serve = %v, want nil", err)
+	}
+	a.ended <- within(t, "the session ends with the edge", a.ended)
+}
+
+func TestCloseTunnelEndsAgent(t *testing.T) {
+	e := newEdge(t, nil)
+	a := e.mustConnect(e.hello(1, shop()))
+	within(t, "live", a.live)
+	e.registry.CloseTunnel("usr_admin", "shop")
+	err := within(t, "the agent ends", a.ended)
+	if code(err) != tunnel.CodeSuperseded || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("the agent ended with %v, want that its tunnel was closed", err)
+	}
+	a.ended <- err
+}
+
+func TestLaterClaims(t *testing.T) {
+	e := newEdge(t, nil)
+	a := e.mustConnect(e.hello(1, shop()))
+	g, err := a.Claim(t.Context(), tunnel.Claim{Kind: tunnel.HTTP, Name: "wiki"})
+	if err != nil || g.URL != "https://wiki.lrok.example" {
+		t.Fatalf("Claim = %+v, %v, want wiki", g, err)
+	}
+	if _, err := a.Claim(t.Context(), tunnel.Claim{Kind: tunnel.HTTP, Name: "api"}); code(err) != tunnel.CodeNameInvalid {
+		t.Errorf("Claim of a reserved name = %v, want code %s", err, tunnel.CodeNameInvalid)
+	}
+	b := e.mustConnect(e.hello(2))
+	if _, err := b.Claim(t.Context(), tunnel.Claim{Kind: tunnel.HTTP, Name: "wiki"}); code(err) != tunnel.CodeName {
+		t.Errorf("Claim of a held name = %v, want code %s", err, tunnel.CodeName)
+	}
+	if err := a.Release("wiki"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the released tunnel is gone", func() bool { _, ok := e.registry.Lookup("wiki.lrok.example"); return !ok })
+	if _, ok := e.registry.Lookup("shop.lrok.example"); !ok {
+		t.Error("the other tunnel is gone too")
+	}
+}
+
+// TestAPIOverControl reaches the API from a connection without claims, through
+// its end and back.
+func TestAPIOverControl(t *testing.T) {
+	e := newEdge(t, nil)
+	srv := &http.Server{Handler: api.New(api.Config{Store: e.server.cfg.Store, Registry: e.registry, Domain: "lrok.example"})}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(e.server.API()) }()
+	defer func() {
+		_ = srv.Close()
+		<-done
+	}()
+	a := e.mustConnect(e.hello(1, shop()))
+	within(t, "live", a.live)
+
+	c, err := client.DialControl(t.Context(), client.ControlConfig{Edge: e.addr, TLS: e.tls, Key: e.key, Software: "lrok test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ts, err := c.Client().Tunnels(t.Context())
+	if err != nil || len(ts) != 1 || ts[0].Subdomain != "shop" {
+		t.Fatalf("Tunnels = %+v, %v, want shop", ts, err)
+	}
+	var wg sync.WaitGroup
+	for range 20 { // more than there may be streams
+		wg.Go(func() {
+			if _, err := c.Client().Me(t.Context()); err != nil {
+				t.Errorf("Me: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+
+	// The edge ends the session: the next request dials again.
+	e.server.mu.Lock()
+	for link, se := range e.server.byLink {
+		if se.machine == "" {
+			_ = link.Close()
+		}
+	}
+	e.server.mu.Unlock()
+	until(t, "the API answers again", func() bool {
+		_, err := c.Client().Me(t.Context())
+		return err == nil
+	})
+
+	bad, err := client.DialControl(t.Context(), client.ControlConfig{Edge: e.addr, TLS: e.tls, Key: store.NewKey()})
+	if code(err) != tunnel.CodeKey {
+		t.Errorf("DialControl with an unknown key = %v, %v, want code %s", bad, err, tunnel.CodeKey)
+	}
+	if _, err := client.DialControl(t.Context(), client.ControlConfig{Edge: e.addr, Key: e.key}); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("DialControl without the CA = %v, want an error about the certificate", err)
+	}
+}
+
+// TestAPINeedsKey: being an agent is not enough.
+func TestAPINeedsKey(t *testing.T) {
+	e := newEdge(t, nil)
+	srv := &http.Server{Handler: api.New(api.Config{Store: e.server.cfg.Store, Registry: e.registry})}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(e.server.API()) }()
+	defer func() {
+		_ = srv.Close()
+		<-done
+	}()
+	a := e.mustConnect(e.hello(1))
+	c := client.Over(func(context.Context) (net.Conn, error) { return a.OpenAPI() }, store.NewKey())
+	defer c.Close()
+	if _, err := c.Me(t.Context()); code(err) != tunnel.CodeKey {
+		t.Errorf("Me = %v, want code %s", err, tunnel.CodeKey)
+	}
+}
+
+// TestNobodyServesAPI: streams that nobody accepts are closed and do not pile up.
+func TestNobodyServesAPI(t *testing.T) {
+	e := newEdge(t, nil)
+	a := e.mustConnect(e.hello(1))
+	c, err := a.OpenAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.stop(); err != nil {
+		t.Errorf("Serve = %v, want nil", err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the stream reads on: %v", err)
+	}
+	if _, err := e.server.API().Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept = %v, want %v", err, net.ErrClosed)
+	}
+}
+
+func TestClean(t *testing.T) {
+	for in, want := range map[string]string{
+		"laptop":                 "laptop",
+		"a\x1b]0;owned\x07b\n":   "a]0;ownedb",
+		"x\u202ey":               "xy",
+		strings.Repeat("é", 100): strings.Repeat("é", 64),
+		"":                       "",
+		"\xff\xfe":               "\ufffd\ufffd",
+	} {
+		if got := clean(in, 64); got != want {
+			t.Errorf("clean(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
