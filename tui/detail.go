@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -41,15 +42,16 @@ type opened struct {
 
 // detail shows one capture.
 type detail struct {
-	id    string
-	tab   int
-	whole *opened
-	pages [tabCount]pager
-	diff  diffPane // of the Diff tab
-	raw   int      // the side of the Raw tab
-	hex   bool     // of the Raw tab
-	err   string
-	asked struct { // the load that is under way
+	id     string
+	tab    int
+	whole  *opened
+	pages  [tabCount]pager
+	diff   diffPane // of the Diff tab
+	raw    int      // the side of the Raw tab
+	hex    bool     // of the Raw tab
+	masked bool     // the Raw tab hides secrets
+	err    string
+	asked  struct { // the load that is under way
 		id      string
 		version uint64
 		at      time.Time
@@ -125,10 +127,10 @@ func (d *detail) fill(m *model, x *capture) {
 			d.pages[side].show(b.view())
 		}
 	}
-	d.showRaw()
+	d.showRaw(m)
 }
 
-func (d *detail) showRaw() {
+func (d *detail) showRaw(m *model) {
 	if d.whole == nil {
 		return
 	}
@@ -136,7 +138,16 @@ func (d *detail) showRaw() {
 	if d.raw == 1 {
 		msg = &d.whole.x.Response
 	}
-	data := append(append([]byte(nil), head(&d.whole.x, d.raw == 1)...), msg.Body.Data...)
+	top := head(&d.whole.x, d.raw == 1)
+	d.masked = false
+	if !m.reveal {
+		hide := format.Mask
+		if d.hex {
+			hide = format.Redact
+		}
+		top, d.masked = maskHead(top, hide)
+	}
+	data := append(append([]byte(nil), top...), msg.Body.Data...)
 	if d.hex {
 		d.pages[tabRaw].show(&hexDoc{data: data})
 		return
@@ -145,6 +156,24 @@ func (d *detail) showRaw() {
 	lines.Index(context.Background(), 64<<10)
 	lines.Index(context.Background(), 0)
 	d.pages[tabRaw].show(&textDoc{lines})
+}
+
+// maskHead hides the values of secret headers in a head, and reports whether
+// there were any. Every other byte stays.
+func maskHead(head []byte, hide func(name, value string) string) (out []byte, any bool) {
+	for line := range bytes.Lines(head) {
+		name, value, ok := bytes.Cut(line, []byte(":"))
+		if !ok || !format.SecretHeader(string(name)) {
+			out = append(out, line...)
+			continue
+		}
+		any = true
+		v := bytes.TrimRight(value, "\r\n")
+		out = append(append(out, name...), ": "...)
+		out = append(out, hide(string(name), string(bytes.TrimSpace(v)))...)
+		out = append(out, value[len(v):]...)
+	}
+	return out, any
 }
 
 // head is the message's head as it came, or, where there is none on the wire as
@@ -186,7 +215,7 @@ func (d *detail) turn(n int) {
 	d.tab = (d.tab + n + tabCount) % tabCount
 }
 
-func (d *detail) otherSide() {
+func (d *detail) otherSide(m *model) {
 	switch d.tab {
 	case tabRequest:
 		d.tab = tabResponse
@@ -194,14 +223,14 @@ func (d *detail) otherSide() {
 		d.tab = tabRequest
 	case tabRaw:
 		d.raw = 1 - d.raw
-		d.showRaw()
+		d.showRaw(m)
 		d.pages[tabRaw].home()
 	case tabDiff:
 		d.diff.otherSide()
 	}
 }
 
-func (d *detail) toggleHex() {
+func (d *detail) toggleHex(m *model) {
 	if d.whole == nil {
 		return
 	}
@@ -217,7 +246,7 @@ func (d *detail) toggleHex() {
 	case tabRaw:
 		d.hex = !d.hex
 		d.pages[tabRaw].cur, d.pages[tabRaw].top = spot{}, spot{}
-		d.showRaw()
+		d.showRaw(m)
 	}
 }
 
@@ -510,6 +539,11 @@ func (m *model) rawHead(width int) string {
 		} else {
 			l.put(dim, "  as it came")
 		}
+	}
+	if m.detail.masked {
+		l.put(dim, ", secrets hidden")
+		l.put(hotkey, "  S")
+		l.put(dim, " show")
 	}
 	l.put(hotkey, "  s")
 	l.put(dim, " "+other)

@@ -45,6 +45,21 @@ type diffRow struct {
 	rule    string
 	spans   []diff.Span
 	change  bool // n and N stop here
+	header  bool
+}
+
+// values are both sides as the screen may show them.
+func (r *diffRow) values(m *model) (a, b string) {
+	a, b = r.a, r.b
+	if r.header && r.op != diff.Move && !m.reveal && format.SecretHeader(r.path) {
+		if a != "" {
+			a = format.Mask(r.path, a)
+		}
+		if b != "" {
+			b = format.Mask(r.path, b)
+		}
+	}
+	return a, b
 }
 
 type rowKind uint8
@@ -234,7 +249,7 @@ func (d *diffPane) lay() {
 	}
 	section("headers", ms.HeaderCounts)
 	for _, h := range append(append([]diff.HeaderChange(nil), ms.Headers...), ms.Trailers...) {
-		r := diffRow{kind: rowValue, op: h.Op, path: h.Name, a: h.A, b: h.B, ignored: h.Ignored, rule: h.Rule, change: !h.Ignored}
+		r := diffRow{kind: rowValue, op: h.Op, path: h.Name, a: h.A, b: h.B, ignored: h.Ignored, rule: h.Rule, change: !h.Ignored, header: true}
 		if h.Op == diff.Move {
 			r.a, r.b = sprintf("line %d", h.From), sprintf("line %d", h.To)
 		}
@@ -382,7 +397,9 @@ func (d *diffPane) draw(m *model, out []string, focused bool) []string {
 		out = append(out, l.String())
 	}
 	if d.empty != "" {
-		add(func(l *line) { l.put(dim, d.empty) })
+		for _, s := range wrapWords(d.empty, d.width) {
+			add(func(l *line) { l.put(dim, s) })
+		}
 		return out
 	}
 	if d.report == nil {
@@ -517,7 +534,8 @@ func (d *diffPane) valueWidth(m *model, pathW, from, to int) int {
 	half := max((d.width-pathW-10)/2, 4)
 	for i := from; i < min(to, len(d.rows)); i++ {
 		if r := &d.rows[i]; r.kind == rowValue {
-			w = max(w, m.th.width(clip(r.a, half)))
+			a, _ := r.values(m)
+			w = max(w, m.th.width(clip(a, half)))
 		}
 	}
 	return min(w, half)
@@ -567,7 +585,7 @@ func (d *diffPane) row(m *model, l *line, r *diffRow, pathW, valueW int, cur boo
 		} else if r.note != "" {
 			note = "   " + r.note
 		}
-		a, b := r.a, r.b
+		a, b := r.values(m)
 		if r.op == diff.Add {
 			a = m.th.g.none
 		}
@@ -595,6 +613,21 @@ func (d *diffPane) row(m *model, l *line, r *diffRow, pathW, valueW int, cur boo
 	if cur {
 		l.to(l.max)
 	}
+}
+
+// wrapWords breaks a sentence of ours into rows.
+func wrapWords(s string, width int) (rows []string) {
+	row := ""
+	for _, w := range strings.Fields(s) {
+		if row != "" && len(row)+1+len(w) > width {
+			rows, row = append(rows, row), ""
+		}
+		if row != "" {
+			row += " "
+		}
+		row += w
+	}
+	return append(rows, row)
 }
 
 // clip is enough of s to measure n columns of it.
@@ -637,8 +670,9 @@ func (d *diffPane) foot(m *model, out []string, n int) []string {
 			}
 			out = append(out, l.String())
 			each := max((n-1)/2, 1)
-			out = wrapValue(m, out, "A", removed, r.a, r.op == diff.Add, d.width, each)
-			out = wrapValue(m, out, "B", added, r.b, r.op == diff.Remove, d.width, each)
+			a, b := r.values(m)
+			out = wrapValue(m, out, "A", removed, a, r.op == diff.Add, d.width, each)
+			out = wrapValue(m, out, "B", added, b, r.op == diff.Remove, d.width, each)
 		}
 	}
 	for len(out)-start < n {

@@ -160,8 +160,17 @@ func (m *model) drawList(out []string) []string {
 	if m.lay.rules {
 		out = append(out, m.listHead(t, cols, r.w))
 	}
-	for i := range m.listRows() {
-		x := t.list.at(t.captures, t.list.offset+i)
+	m.rowsOf = m.rowsOf[:0]
+	for i := t.list.offset; len(m.rowsOf) < m.listRows(); i++ {
+		x := t.list.at(t.captures, i)
+		if g := m.gapBefore(t, i); g != nil {
+			out = append(out, m.gapRow(g, r.w))
+			m.rowsOf = append(m.rowsOf, -1)
+			if len(m.rowsOf) == m.listRows() {
+				break
+			}
+		}
+		m.rowsOf = append(m.rowsOf, i)
 		l := m.th.line(r.w)
 		if x == nil {
 			if i == 0 && t.query != "" {
@@ -171,7 +180,7 @@ func (m *model) drawList(out []string) []string {
 			out = append(out, l.String())
 			continue
 		}
-		if t.list.offset+i == t.list.cursor {
+		if i == t.list.cursor {
 			l.on(focused)
 			r := accent
 			if !focused {
@@ -185,6 +194,38 @@ func (m *model) drawList(out []string) []string {
 		out = append(out, l.String())
 	}
 	return out
+}
+
+// gapBefore is the stretch offline that belongs above row i, if there is one.
+func (m *model) gapBefore(t *tab, i int) *offline {
+	for k := range m.gaps {
+		g := &m.gaps[k]
+		above, below := t.list.at(t.captures, i-1), t.list.at(t.captures, i)
+		newer, older := above, below
+		if t.list.newestLast {
+			newer, older = below, above
+		}
+		if older == nil || older.Timing.Accepted.After(g.from) {
+			continue
+		}
+		if newer == nil && (!t.list.newestLast || i == len(t.shown)) || newer != nil && newer.Timing.Accepted.After(g.from) {
+			return g
+		}
+	}
+	return nil
+}
+
+func (m *model) gapRow(g *offline, width int) string {
+	l := m.th.line(width)
+	rule := m.th.g.rule
+	l.fill(warn, rule, 3)
+	s := " offline " + g.from.Format("15:04:05") + "-" + g.to.Format("15:04:05")
+	if width >= 60 {
+		s += " (" + span2(g.to.Sub(g.from)) + "), requests then were not captured"
+	}
+	l.put(warn, s+" ")
+	l.fill(warn, rule, width)
+	return l.String()
 }
 
 func (m *model) listHead(t *tab, cols columns, width int) string {

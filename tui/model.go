@@ -89,7 +89,8 @@ type model struct {
 	blurred   bool
 	quitting  bool
 	dropped   int
-	gaps      []offline
+	gaps      []offline // the last three stretches without a connection
+	rowsOf    []int     // what each row of the list shows, -1 for a gap
 	lastWake  time.Time
 	testing   bool
 	lastClick struct {
@@ -375,6 +376,7 @@ func (m *model) follow(s agent.Status) {
 		if !was.OfflineSince.IsZero() && was.State == agent.Reconnecting {
 			gap := offline{was.OfflineSince, m.c.Now()}
 			m.gaps = append(m.gaps, gap)
+			m.gaps = m.gaps[max(len(m.gaps)-3, 0):]
 			m.say(good, "online again after %s", span2(gap.to.Sub(gap.from)))
 			m.record(good, "online again after %s", span2(gap.to.Sub(gap.from)))
 		} else {
@@ -407,7 +409,7 @@ func (m *model) upstreams(was, now []agent.Upstream) {
 // has to be loaded, and once more when it has changed.
 func (m *model) sync() tea.Cmd {
 	if t := m.tab(); t != nil {
-		t.list.height = m.listRows()
+		t.list.height = max(m.listRows()-len(m.gaps), 1) // whatever of them is in view
 		t.list.settle(t.captures)
 	}
 	if m.lay.detail.w == 0 || m.focus == inHome || m.focus == inDiff && m.from == inList && m.lay.shape < stacked {
@@ -730,7 +732,7 @@ func (m *model) foldWhat(s string) {
 }
 
 func (m *model) toggleHex() tea.Cmd {
-	m.detail.toggleHex()
+	m.detail.toggleHex(m)
 	return nil
 }
 
@@ -738,7 +740,7 @@ func (m *model) otherSide() tea.Cmd {
 	if m.focus == inDiff {
 		m.diff.otherSide()
 	} else {
-		m.detail.otherSide()
+		m.detail.otherSide(m)
 	}
 	return nil
 }

@@ -52,10 +52,13 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 			}
 			return nil
 		}
-		if x := t.list.at(t.captures, t.list.offset+y); x != nil {
+		if y >= len(m.rowsOf) || m.rowsOf[y] < 0 {
+			return nil
+		}
+		if x := t.list.at(t.captures, m.rowsOf[y]); x != nil {
 			m.focus = inList
 			t.list.choose(t.captures, x)
-			if twice || m.lay.detail.w == 0 && t.list.sel == x.Number && twice {
+			if twice {
 				return m.open()
 			}
 		}

@@ -401,7 +401,7 @@ type hexDoc struct {
 
 func (h *hexDoc) fit(width int) {
 	switch {
-	case width >= 79:
+	case width >= 78:
 		h.per = 16
 	case width >= 45:
 		h.per = 8

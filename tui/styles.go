@@ -363,3 +363,6 @@ func (t *theme) shortPath(target string, n int) string {
 	}
 	return ansi.Truncate(path, n-lw-1, "") + more + last
 }
+
+// visible measures a finished row.
+func (t *theme) visible(row string) int { return ansi.StringWidth(row) }
