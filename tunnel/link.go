@@ -13,10 +13,26 @@ import (
 	"time"
 )
 
-// queueSize is how many bytes of frames wait for the next flush; a writer
-// that finds it full waits. What waits here cannot be overtaken, so it is no
-// larger than what the kernel may hold unsent.
-const queueSize = 64 << 10
+// What waits in the queue or unsent in the kernel cannot be overtaken by a small
+// answer, so both are short, and shorter on a line that a flush waits for: there
+// a full queue is not what keeps it busy.
+const (
+	queueFast, queueSlow   = 64 << 10, 16 << 10
+	unsentFast, unsentSlow = 128 << 10, 32 << 10
+
+	// pieceSize is the most that one frame of a stream holds: a frame blocks
+	// everybody behind it.
+	pieceSize, pieceSlow = 32 << 10, 16 << 10
+
+	// A flush that takes this long, at less than this many bytes a second, has
+	// waited for the line. Between two of them a few find room in the kernel,
+	// and a busy machine makes one slow now and then: only many make a slow
+	// line, and only many others a fast one.
+	slowFlush  = 4 * time.Millisecond
+	slowRate   = 8 << 20
+	slowWeight = 4
+	slowSure   = 16
+)
 
 // heldFrames is how many frames that need not hurry may wait for one that
 // does.
@@ -76,6 +92,9 @@ type link struct {
 	heard atomic.Int64 // when a byte last arrived, as time since start
 	since atomic.Int64 // when the running flush began, 0 while none runs
 	start time.Time
+
+	slow atomic.Bool // flushes wait for the line
+	sure int         // how much speaks for that; the flusher's
 
 	// Reading, by one goroutine.
 	part frame  // an incomplete header
@@ -243,7 +262,11 @@ func (l *link) reset(id uint32, established, tell bool) {
 func (l *link) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for !l.ending && len(l.queue) > 0 && len(l.queue)+len(p) > queueSize {
+	limit := queueFast
+	if l.slow.Load() {
+		limit = queueSlow
+	}
+	for !l.ending && len(l.queue) > 0 && len(l.queue)+len(p) > limit {
 		l.ready.Signal()
 		l.room.Wait()
 	}
@@ -308,7 +331,7 @@ func (l *link) flusher() {
 		for len(l.queue) <= l.held && !l.ending {
 			l.ready.Wait()
 		}
-		if len(l.queue) < queueSize/2 && !l.ending {
+		if len(l.queue) < queueSlow && !l.ending {
 			// Whoever is ready to run may have a frame for this flush.
 			l.mu.Unlock()
 			runtime.Gosched()
@@ -336,14 +359,41 @@ func (l *link) flusher() {
 }
 
 func (l *link) flush(b []byte) error {
-	l.since.Store(int64(time.Since(l.start)) | 1)
+	began := time.Since(l.start)
+	l.since.Store(int64(began) | 1)
 	l.wire.cork()
 	_, err := l.tls.Write(b)
 	if e := l.wire.uncork(); err == nil {
 		err = e
 	}
 	l.since.Store(0)
+	l.pace(len(b), time.Since(l.start)-began)
 	return err
+}
+
+// pace notes how long a flush took.
+func (l *link) pace(n int, took time.Duration) {
+	if took >= slowFlush && float64(n) < slowRate*took.Seconds() {
+		l.sure = min(l.sure+slowWeight, slowSure)
+	} else {
+		l.sure = max(l.sure-1, 0)
+	}
+	switch {
+	case l.sure == slowSure && !l.slow.Load():
+		l.slow.Store(true)
+		limitUnsent(l.wire.Conn, unsentSlow)
+	case l.sure == 0 && l.slow.Load():
+		l.slow.Store(false)
+		limitUnsent(l.wire.Conn, unsentFast)
+	}
+}
+
+// piece is how much of a stream's bytes one frame takes.
+func (l *link) piece() int {
+	if l.slow.Load() {
+		return pieceSlow
+	}
+	return pieceSize
 }
 
 // finish flushes what was written, for at most d, and takes no more.

@@ -4,4 +4,4 @@ package tunnel
 
 import "net"
 
-func limitUnsent(net.Conn) {}
+func limitUnsent(net.Conn, int) {}

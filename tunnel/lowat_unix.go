@@ -7,9 +7,6 @@ import (
 	"syscall"
 )
 
-// unsent is how many bytes the kernel may hold that it has not sent yet.
-const unsent = 128 << 10
-
 func setTCPOption(conn net.Conn, set func(fd uintptr)) {
 	c, ok := conn.(syscall.Conn)
 	if !ok {

@@ -12,10 +12,6 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// pieceSize is the most that one frame of a stream holds: a frame blocks
-// everybody behind it.
-const pieceSize = 32 << 10
-
 // ErrReset is what Read and Write return after the other side has given the
 // stream up. Read returns it only after the bytes that came before.
 var ErrReset = errors.New("stream reset by the other side")
@@ -155,7 +151,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 		}
 	}
 	for total < len(p) {
-		n, err := s.write(p[total:min(len(p), total+pieceSize)])
+		n, err := s.write(p[total:min(len(p), total+s.session.link.piece())])
 		total += n
 		if err != nil {
 			return total, err

@@ -41,7 +41,7 @@ func takeBlock() []byte { return blocks.Get().(*block)[:0] }
 func giveBlock(b []byte) { blocks.Put((*block)(b[:cap(b)])) }
 
 func newWire(conn net.Conn) *wire {
-	limitUnsent(conn)
+	limitUnsent(conn, unsentFast)
 	w := &wire{Conn: conn, corked: true}
 	w.greeting.Store(true)
 	return w

@@ -144,6 +144,9 @@ func copyAll(to io.Writer, from io.Reader) (readErr, writeErr error) {
 		case n < smallBuffer/2 && large != nil:
 			largeBuffers.Put(large)
 			large, b = nil, small[:]
+			if s, ok := from.(interface{ Shrink() }); ok {
+				s.Shrink() // an idle stream must not keep a window of memory
+			}
 		}
 	}
 }
