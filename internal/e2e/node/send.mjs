@@ -2,9 +2,10 @@
 // every payload of @octokit/webhooks-examples, Stripe events, Standard Webhooks.
 //
 //   node send.mjs --url http://127.0.0.1:8080/hooks [--host shop.localhost]
-//                 [--kind github|stripe|standard|all] [--limit N] [--parallel N] [--tamper 1]
+//                 [--kind github|stripe|standard|all] [--skip N] [--limit N] [--parallel N] [--tamper 1]
 //
-// Secrets come from GITHUB_SECRET, STRIPE_SECRET and STANDARD_SECRET. --tamper
+// --skip and --limit count for each kind. Secrets come from GITHUB_SECRET,
+// STRIPE_SECRET and STANDARD_SECRET. --tamper
 // changes a byte after signing: nothing may then verify. Prints for each delivery
 //   {"kind", "event", "id", "status", "sha256", "size", "answer"}   or  {"kind", "event", "id", "error"}
 // and at the end {"done": true, "sent", "verified"}, where verified counts the answers 200.
@@ -17,7 +18,7 @@ import Stripe from "stripe";
 import { post } from "./dial.mjs";
 import { flags, say } from "./lines.mjs";
 
-const f = flags({ url: "", host: "", kind: "all", limit: "0", parallel: "4", tamper: "" });
+const f = flags({ url: "", host: "", kind: "all", skip: "0", limit: "0", parallel: "4", tamper: "" });
 const { GITHUB_SECRET, STRIPE_SECRET, STANDARD_SECRET } = process.env;
 
 async function* github() {
@@ -94,7 +95,8 @@ async function* deliveries() {
   for (const make of makers[f.kind]) {
     let n = 0;
     for await (const d of make()) {
-      if (+f.limit && n++ >= +f.limit) break;
+      if (n++ < +f.skip) continue;
+      if (+f.limit && n > +f.skip + +f.limit) break;
       yield d;
     }
   }
