@@ -109,7 +109,7 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 func (d *detail) compare(m *model, x *capture) tea.Cmd {
 	other := m.counterpart(x)
 	if other == nil {
-		d.diff = diffPane{empty: "nothing to compare with: this is the first request on its route. Mark one with m and press d."}
+		d.diff = diffPane{width: d.diff.width, height: d.diff.height, empty: "nothing to compare with: this is the first request on its route. Mark one with m and press d."}
 		return nil
 	}
 	return d.diff.set(m, other.ID, x.ID)

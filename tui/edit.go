@@ -129,7 +129,9 @@ func (m *model) editing(msg editingMsg) tea.Cmd {
 
 func (m *model) runEditor(x inspector.Exchange, file string) tea.Cmd {
 	argv := append(editor(m.c.Environ), file)
-	cmd := exec.Command(argv[0], argv[1:]...)
+	// The loop stands still while the editor is open. Its end with the context
+	// lets the screen leave in order.
+	cmd := exec.CommandContext(m.ctx, argv[0], argv[1:]...)
 	cmd.Env = m.c.Environ
 	return tea.ExecProcess(cmd, func(err error) tea.Msg {
 		return editedMsg{x: x, file: file, err: err}

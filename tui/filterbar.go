@@ -59,10 +59,11 @@ func (b *filterBar) update(m *model, msg tea.Msg) tea.Cmd {
 				b.err = nil
 				return nil
 			}
+			cmd := m.setFilter(b.in.text())
 			if q := strings.TrimSpace(b.in.text()); q != "" && (len(b.history) == 0 || b.history[len(b.history)-1] != q) {
 				b.history = append(b.history, q)
 			}
-			return nil
+			return cmd
 		case "tab", "shift+tab":
 			b.accept(t)
 			return m.retype()
@@ -124,7 +125,25 @@ func (b *filterBar) accept(*tab) {
 func (m *model) retype() tea.Cmd {
 	b, t := &m.bar, m.tab()
 	b.complete(t)
-	return m.setFilter(b.in.text())
+	return m.setFilter(b.settled())
+}
+
+// settled is the query without a last word that may become the name of a field:
+// the list should not go empty on the way to "status:".
+func (b *filterBar) settled() string {
+	q := b.in.text()
+	if b.in.pos != len(b.in.value) {
+		return q
+	}
+	for _, o := range b.offers {
+		if o.From < 0 || o.From >= len(q) {
+			continue
+		}
+		if word := q[o.From:]; strings.HasSuffix(o.Text, ":") && strings.HasPrefix(o.Text, strings.ToLower(word)) {
+			return q[:o.From]
+		}
+	}
+	return q
 }
 
 // setFilter applies q to the list, or says why it cannot.
@@ -238,12 +257,17 @@ func (m *model) scanned(msg scannedMsg) tea.Cmd {
 // draw is the status row while the filter is typed.
 func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 	l.put(hotkey, "/ ")
+	if b.err != nil && m.w < 110 {
+		right = m.th.line(0) // what is wrong matters more than the counters
+	}
 	x := l.w
 	width := max(l.max-x-right.w-2, 8)
 	value, pos := b.in.value, b.in.pos
 	// What does not fit goes out at the left, so that the cursor stays in view.
 	from := max(pos-width+2, 0)
 	l.max = x + width
+	value = value[:min(len(value), from+width)]
+	pos = min(pos, len(value))
 	if b.err != nil {
 		// The part that cannot be read is marked where it is.
 		bytes := min(max(b.err.Pos, 0), len(string(value)))

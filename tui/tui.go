@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -93,7 +94,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	f := newFeed(c.API, c.Agent)
 	m := newModel(ctx, c, f)
 
-	options := []tea.ProgramOption{tea.WithContext(ctx), tea.WithEnvironment(c.Environ), tea.WithoutSignalHandler()}
+	options := []tea.ProgramOption{tea.WithEnvironment(c.Environ), tea.WithoutSignalHandler()}
 	if c.Input != nil {
 		options = append(options, tea.WithInput(c.Input))
 	}
@@ -111,11 +112,22 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		defer close(following)
 		f.run(ctx, c.Tunnels)
 	}()
-	_, err := tea.NewProgram(m, options...).Run()
-	outside := ctx.Err() != nil
+	p := tea.NewProgram(m, options...)
+	// Quit leaves in order, which ending the program's own context would not: it
+	// waits for whoever reads the terminal. A terminal that takes nothing any more
+	// does not keep the screen either.
+	var killed atomic.Bool
+	stop := context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(2*time.Second, func() { killed.Store(true); p.Kill() })
+		p.Quit()
+		p.Wait()
+		t.Stop()
+	})
+	_, err := p.Run()
+	stop()
 	cancel()
 	<-following
-	if outside && errors.Is(err, tea.ErrProgramKilled) {
+	if killed.Load() && errors.Is(err, tea.ErrProgramKilled) {
 		err = nil // ctx ended: that is how the caller stops the screen
 	}
 	if err != nil {
