@@ -312,8 +312,9 @@ func FuzzLinkFrames(f *testing.F) {
 		}
 		var out []byte
 		p := make([]byte, 4096)
-		for len(in) > 0 || len(l.rest) > 0 {
+		for len(in) > 0 || len(l.rest) > 0 || len(l.mine) > 0 {
 			// What Read does, with TLS replaced by in.
+			out, l.mine = append(out, l.mine...), nil
 			n := copy(p, l.part[:l.have])
 			if len(l.rest) > 0 {
 				m := copy(p[n:], l.rest)

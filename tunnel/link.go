@@ -101,6 +101,7 @@ type link struct {
 	have int    // bytes of it
 	left int    // bytes of the current body to come
 	rest []byte // read and not yet looked at
+	mine []byte // our own frames for yamux, before rest
 
 	resets struct {
 		sync.Mutex
@@ -151,6 +152,11 @@ func (l *link) Read(p []byte) (int, error) {
 		return 0, io.ErrShortBuffer
 	}
 	for {
+		if len(l.mine) > 0 {
+			n := copy(p, l.mine)
+			l.mine = l.mine[n:]
+			return n, nil
+		}
 		n := copy(p, l.part[:l.have])
 		m, err := l.next(p[n:])
 		if m == 0 && err != nil {
@@ -197,7 +203,10 @@ func (l *link) look(p []byte) (int, error) {
 			return i, nil
 		}
 		if l.resets.any.Load() {
-			l.rest = append(l.takeResets(), append(p[i:len(p):len(p)], l.rest...)...)
+			l.mine = l.takeResets()
+			if i < len(p) {
+				l.rest = append(append([]byte(nil), p[i:]...), l.rest...)
+			}
 			return i, nil
 		}
 		if len(p)-i < frameSize {

@@ -440,6 +440,9 @@ func (s *Session) arrives(f *frame) error {
 	}
 	st := s.table.m[id]
 	if st == nil {
+		// Closed by us, but yamux may not know yet, and an end that it does
+		// not expect would end the session.
+		f.setFlags(flags &^ (flagFIN | flagRST))
 		return nil
 	}
 	st.got.Add(uint64(f.body()))

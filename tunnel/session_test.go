@@ -130,6 +130,12 @@ func TestHalfCloseEachWay(t *testing.T) {
 // noStreams waits until only the control stream is left in either yamux.
 func noStreams(t testing.TB, p *pair) {
 	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("edge: %d in yamux, %d known, %d open; agent: %d in yamux, %d known",
+				p.edge.mux.NumStreams(), len(p.edge.table.m), p.edge.Streams(), p.agent.mux.NumStreams(), len(p.agent.table.m))
+		}
+	}()
 	eventually(t, "no streams left", func() bool {
 		p.edge.table.Lock()
 		e := len(p.edge.table.m)
