@@ -143,14 +143,13 @@ func (m *model) compared(msg comparedMsg) tea.Cmd {
 		}
 		d.show(msg.report)
 	}
-	if m.note.a == msg.pair.a && m.note.b == msg.pair.b && msg.err == nil && !strings.Contains(m.note.text, m.th.g.dot) {
+	if m.note.a == msg.pair.a && m.note.b == msg.pair.b && msg.err == nil {
 		s := msg.report
 		s.Request = nil
-		what := s.Summary()
+		m.note.more = strings.TrimPrefix(s.Summary(), "response ")
 		if s.Equal() {
-			what = "same answer as before"
+			m.note.more = "the answer is the same"
 		}
-		m.note.text += "  " + m.th.g.dot + "  " + what
 	}
 	return nil
 }
@@ -611,7 +610,7 @@ func (d *diffPane) row(m *model, l *line, r *diffRow, pathW, valueW int, cur boo
 		l.put(dim, note)
 	}
 	if cur {
-		l.to(l.max)
+		l.rest()
 	}
 }
 

@@ -150,7 +150,7 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 			l.gap(1)
 			l.right(text, format.Count(t.Requests), 10)
 			l.right(dim, format.Duration(m.c.Now().Sub(t.CreatedAt)), 8)
-			l.to(r.w)
+			l.rest()
 		})
 	}
 	return out

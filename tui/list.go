@@ -313,7 +313,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	if cols.size {
 		l.right(dim, sizeOf(&x.Exchange), 6)
 	}
-	l.to(l.max)
+	l.rest()
 }
 
 // method shortens the long ones.

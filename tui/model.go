@@ -41,8 +41,9 @@ type note struct {
 	text  string
 	role  role
 	until time.Time
-	// a and b are a pair to compare, offered with the note.
-	a, b string
+	// a and b are a pair to compare, offered with the note; more says in short
+	// how they differ.
+	a, b, more string
 }
 
 type model struct {

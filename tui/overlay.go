@@ -288,7 +288,7 @@ func (m *model) qr(url string) []string {
 				b.WriteByte(' ')
 			}
 		}
-		l.put(paper, b.String())
+		l.put(paper, strings.TrimSuffix(b.String(), " ")+nbsp)
 		rows = append(rows, l.String())
 	}
 	return rows
@@ -385,7 +385,7 @@ func (p *picker) draw(m *model, w, height int) []string {
 		l.right(status(c.Status), statusText(&c.Exchange, &m.th.g), 4)
 		l.right(text, format.Duration(c.Duration(m.c.Now())), 7)
 		l.put(dim, "  "+c.why)
-		l.to(width)
+		l.rest()
 		rows = append(rows, l.String())
 	}
 	l := m.th.line(width)

@@ -273,7 +273,7 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 		to := rows[min(at.row, len(rows)-1)]
 		p.paint(&l, from, to)
 		if focused && at.line == p.cur.line {
-			l.to(p.width)
+			l.rest()
 		}
 		out = append(out, l.String())
 		if at.row+1 < len(rows) {

@@ -149,6 +149,24 @@ func TestFollowUntilMoved(t *testing.T) {
 	}
 }
 
+// The ground of the selected row reaches from edge to edge.
+func TestSelectionFillsTheRow(t *testing.T) {
+	for _, w := range []int{40, 80, 240} {
+		s, _, _ := demo(t, w, 30)
+		s.waitText(t, "favicon")
+		s.keys("jjjjd")
+		s.waitText(t, "9d02c4f1")
+		s.still(t)
+		y := s.rowOf("▌")
+		for x := 1; x < w-1; x++ {
+			if !s.ground(x, y) {
+				t.Errorf("at %d columns the selected row has no ground at %d", w, x)
+				break
+			}
+		}
+	}
+}
+
 func TestResizeKeepsSelection(t *testing.T) {
 	m := modelWith(t, 120, 36, 300)
 	m.key("j", "j", "j", "j")

@@ -296,6 +296,20 @@ func (l *line) gap(n int) {
 // to appends blanks up to column x.
 func (l *line) to(x int) { l.gap(x - l.w) }
 
+// rest fills the row up. On a ground of its own the last cell is a no-break
+// space: renderers clear trailing blanks with an erase sequence, and not every
+// multiplexer keeps the ground of what was erased.
+func (l *line) rest() {
+	if l.sgr == &l.th.plain || l.th.ascii || l.room() == 0 {
+		l.to(l.max)
+		return
+	}
+	l.to(l.max - 1)
+	l.put(text, nbsp)
+}
+
+const nbsp = "\u00a0"
+
 // fill repeats s up to column x.
 func (l *line) fill(r role, s string, x int) {
 	x = min(x, l.max)

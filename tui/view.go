@@ -474,8 +474,9 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		l.max -= min(right.w+2, l.max/3)
 		l.put(m.note.role, m.note.text)
 		if m.note.a != "" {
-			l.put(hotkey, "   d")
+			l.put(hotkey, "  d")
 			l.put(text, " compare")
+			l.put(dim, "  "+m.note.more)
 		}
 		l.max = m.w
 	case t != nil && m.lost[t.Name] != "" && m.feed.agent == nil:

@@ -95,7 +95,7 @@ func (s *screen) keys(raw string) { _, _ = s.in.Write([]byte(raw)) }
 func (s *screen) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lines := strings.Split(s.em.String(), "\n")
+	lines := strings.Split(strings.ReplaceAll(s.em.String(), nbsp, " "), "\n")
 	for i := range lines {
 		lines[i] = strings.TrimRight(lines[i], " ")
 	}
