@@ -1,7 +1,9 @@
 package node
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"testing"
 )
 
@@ -85,5 +87,16 @@ func TestEventsResume(t *testing.T) {
 		if o.LastEventID != want || o.Host != "shop.localhost" {
 			t.Errorf("connection = %+v, want Last-Event-ID %q", o, want)
 		}
+	}
+}
+
+// The lock file names packages and digests, not the registry of whoever made it.
+func TestLockFileNamesNoRegistry(t *testing.T) {
+	lock, err := os.ReadFile("package-lock.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(lock, []byte(`"integrity"`)) || bytes.Contains(lock, []byte(`"resolved"`)) {
+		t.Error("package-lock.json: want integrity and no resolved; npm reads that from .npmrc here")
 	}
 }
