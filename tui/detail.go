@@ -37,27 +37,26 @@ const keepOpened = 10
 type opened struct {
 	x     inspector.Exchange
 	sides [2]*body // request, response
-	raw   [2]content
 }
 
 // detail shows one capture.
 type detail struct {
-	id     string
-	tab    int
-	whole  *opened
-	pages  [tabCount]pager
-	diff   diffPane // of the Diff tab
-	raw    int      // the side of the Raw tab
-	hex    bool     // of the Raw tab
-	masked bool     // the Raw tab hides secrets
-	err    string
-	asked  struct { // the load that is under way
+	id                 string
+	tab                int
+	whole              *opened
+	pages              [tabCount]pager
+	diff               diffPane // of the Diff tab
+	raw                int      // the side of the Raw tab
+	hex                bool     // of the Raw tab
+	masked             bool     // the Raw tab hides secrets
+	rawAsked, rawShown rawKey
+	err                string
+	asked              struct { // the load that is under way
 		id      string
 		version uint64
 		at      time.Time
 	}
 	stale bool // the tables have to be made anew
-	inner rect // where the pager was drawn last
 }
 
 // The results of loading and of laying out.
@@ -102,6 +101,9 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 	if d.tab == tabDiff && d.whole != nil {
 		cmds = append(cmds, d.compare(m, x))
 	}
+	if d.tab == tabRaw && d.whole != nil {
+		cmds = append(cmds, d.showRaw(m))
+	}
 	return tea.Batch(cmds...)
 }
 
@@ -127,35 +129,66 @@ func (d *detail) fill(m *model, x *capture) {
 			d.pages[side].show(b.view())
 		}
 	}
-	d.showRaw(m)
 }
 
-func (d *detail) showRaw(m *model) {
-	if d.whole == nil {
-		return
+// A rawKey says what the Raw tab is to show.
+type rawKey struct {
+	id      string
+	version uint64
+	side    int
+	hex     bool
+	reveal  bool
+}
+
+// A rawMsg is what the Raw tab shows, laid out.
+type rawMsg struct {
+	key    rawKey
+	c      content
+	masked bool
+}
+
+// showRaw lays the bytes of one side out, if that is not what shows already.
+func (d *detail) showRaw(m *model) tea.Cmd {
+	k := rawKey{d.id, d.whole.x.Version, d.raw, d.hex, m.reveal}
+	if k == d.rawAsked {
+		return nil
 	}
-	msg := &d.whole.x.Request
-	if d.raw == 1 {
-		msg = &d.whole.x.Response
-	}
-	top := head(&d.whole.x, d.raw == 1)
-	d.masked = false
-	if !m.reveal {
-		hide := format.Mask
-		if d.hex {
-			hide = format.Redact
+	d.rawAsked = k
+	x := d.whole.x
+	return func() tea.Msg {
+		msg := &x.Request
+		if k.side == 1 {
+			msg = &x.Response
 		}
-		top, d.masked = maskHead(top, hide)
+		top, masked := head(&x, k.side == 1), false
+		if !k.reveal {
+			hide := format.Mask
+			if k.hex {
+				hide = format.Redact
+			}
+			top, masked = maskHead(top, hide)
+		}
+		data := make([]byte, 0, len(top)+len(msg.Body.Data))
+		data = append(append(data, top...), msg.Body.Data...)
+		if k.hex {
+			return rawMsg{k, &hexDoc{data: data}, masked}
+		}
+		lines := format.NewLines(data)
+		lines.Index(m.ctx, 0)
+		return rawMsg{k, &textDoc{lines}, masked}
 	}
-	data := append(append([]byte(nil), top...), msg.Body.Data...)
-	if d.hex {
-		d.pages[tabRaw].show(&hexDoc{data: data})
+}
+
+func (d *detail) raws(msg rawMsg) {
+	if msg.key != d.rawAsked {
 		return
 	}
-	lines := format.NewLines(data)
-	lines.Index(context.Background(), 64<<10)
-	lines.Index(context.Background(), 0)
-	d.pages[tabRaw].show(&textDoc{lines})
+	p := &d.pages[tabRaw]
+	if d.rawShown.side != msg.key.side || d.rawShown.hex != msg.key.hex {
+		p.cur, p.top = spot{}, spot{}
+	}
+	d.rawShown, d.masked = msg.key, msg.masked
+	p.show(msg.c)
 }
 
 // maskHead hides the values of secret headers in a head, and reports whether
@@ -215,7 +248,7 @@ func (d *detail) turn(n int) {
 	d.tab = (d.tab + n + tabCount) % tabCount
 }
 
-func (d *detail) otherSide(m *model) {
+func (d *detail) otherSide() {
 	switch d.tab {
 	case tabRequest:
 		d.tab = tabResponse
@@ -223,14 +256,12 @@ func (d *detail) otherSide(m *model) {
 		d.tab = tabRequest
 	case tabRaw:
 		d.raw = 1 - d.raw
-		d.showRaw(m)
-		d.pages[tabRaw].home()
 	case tabDiff:
 		d.diff.otherSide()
 	}
 }
 
-func (d *detail) toggleHex(m *model) {
+func (d *detail) toggleHex() {
 	if d.whole == nil {
 		return
 	}
@@ -245,8 +276,6 @@ func (d *detail) toggleHex(m *model) {
 		d.pages[d.tab].show(b.view())
 	case tabRaw:
 		d.hex = !d.hex
-		d.pages[tabRaw].cur, d.pages[tabRaw].top = spot{}, spot{}
-		d.showRaw(m)
 	}
 }
 

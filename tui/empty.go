@@ -104,7 +104,7 @@ func (m *model) invitation(t *tab, r rect) []string {
 		if m.c.SendTest != nil {
 			say(part{hotkey, "  t   "}, part{text, "send a test request to yourself"})
 		}
-		say(part{hotkey, "  y u "}, part{text, "copy the URL"})
+		say(part{hotkey, "  y   "}, part{text, "copy the URL"})
 		say(part{hotkey, "  ?   "}, part{text, "all keys"})
 		say()
 	}
@@ -164,8 +164,8 @@ func (m *model) invitation(t *tab, r rect) []string {
 	if u != nil {
 		rows = append(rows, "")
 		for i, s := range []string{
-			sprintf("%s %s is not answering: %s", m.th.g.warn, t.Local, u.Err),
-			"  Callers get a 502 page that says so; their requests are captured all the same.",
+			m.th.g.warn + " " + u.Err,
+			"  Callers get a 502 page that says so; requests are captured all the same.",
 		} {
 			l := m.th.line(r.w)
 			l.gap(left)

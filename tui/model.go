@@ -284,6 +284,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.loaded(msg)
 	case laidOutMsg:
 		return m.laidOut(msg)
+	case rawMsg:
+		m.detail.raws(msg)
 	case replayedMsg:
 		return m.replayed(msg)
 	case editingMsg:
@@ -733,7 +735,7 @@ func (m *model) foldWhat(s string) {
 }
 
 func (m *model) toggleHex() tea.Cmd {
-	m.detail.toggleHex(m)
+	m.detail.toggleHex()
 	return nil
 }
 
@@ -741,7 +743,7 @@ func (m *model) otherSide() tea.Cmd {
 	if m.focus == inDiff {
 		m.diff.otherSide()
 	} else {
-		m.detail.otherSide(m)
+		m.detail.otherSide()
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func TestScreens(t *testing.T) {
 		{name: "copy-80x24", w: 80, h: 24, keys: []string{"", "favicon", "y", "curl"}},
 		{name: "empty-80x24", w: 80, h: 24, keys: []string{"", "Nothing has called"}, change: none},
 		{name: "empty-40x10", w: 40, h: 10, keys: []string{"", "Nothing has called"}, change: none},
-		{name: "empty-down-120x36", w: 120, h: 36, keys: []string{"", "is not answering"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
+		{name: "empty-down-120x36", w: 120, h: 36, keys: []string{"", "connection refused"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
 			e.list = nil
 			s.Upstreams[0].Down, s.Upstreams[0].Err = true, "dial tcp 127.0.0.1:3000: connect: connection refused"
 		}},
@@ -590,6 +590,34 @@ func TestOpenEditorHoldsNothingUp(t *testing.T) {
 	}
 	s.waitText(t, "unchanged: nothing was sent")
 	s.waitText(t, "2,013 kept")
+}
+
+// A large body shows at once, and then whole; one that is too large to format
+// shows as it came.
+func TestHugeBodies(t *testing.T) {
+	big := func(s string) func(*Config, *agent.Status, *demoEdge) {
+		return func(_ *Config, _ *agent.Status, e *demoEdge) {
+			x := demoList(frozen)[0]
+			x.ID, x.Number = "", 0
+			x.Request = message1("Content-Type", "application/json", s)
+			e.add(x)
+		}
+	}
+	s, _, _ := demo(t, 120, 36, big(largeJSON(5<<20)))
+	s.waitText(t, "Ada Lovelace")
+	s.keys("\r")
+	s.waitText(t, "line 1 of 738,435")
+	s.keys("G")
+	s.waitText(t, "null")
+	s.keys("zM")
+	s.waitText(t, "array of")
+
+	s, _, _ = demo(t, 120, 36, big(strings.Repeat("x", 9<<20)), func(_ *Config, _ *agent.Status, e *demoEdge) {
+		e.list[len(e.list)-1].Request.Body.Size = 42 << 20
+		e.list[len(e.list)-1].Request.Body.Missing = "limit"
+	})
+	s.waitText(t, "captured 9.0 MiB of 42.0 MiB (limit --capture-body)")
+	s.waitText(t, "xxxxxxxxxxxx")
 }
 
 // An exchange that is still open gets its body anew when more of it came.

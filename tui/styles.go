@@ -52,13 +52,14 @@ type theme struct {
 
 // glyphs is all there is besides letters.
 type glyphs struct {
-	bar, mark, replay, fail                    string
-	online, offline, paused                    string
-	up, down, right, left, both, arrow         string
-	open, closed, ellipsis, rule, wall         string
-	teeDown, teeUp, corner                     [4]string // unused corners are ""
-	ok, no, warn, dot, live, none, full, empty string
-	spark                                      []string
+	bar, mark, replay, fail             string
+	online, offline, paused             string
+	up, down, right, left, both, arrow  string
+	open, closed, ellipsis, rule, wall  string
+	teeDown, teeUp                      string
+	corner                              [4]string
+	ok, no, warn, dot, live, none, full string
+	spark                               []string
 }
 
 var unicodeGlyphs = glyphs{
@@ -66,8 +67,8 @@ var unicodeGlyphs = glyphs{
 	online: "●", offline: "○", paused: "‖",
 	up: "▲", down: "▼", right: "▶", left: "←", both: "⇄", arrow: "→",
 	open: "▾", closed: "▸", ellipsis: "…", rule: "─", wall: "│",
-	teeDown: [4]string{"┬"}, teeUp: [4]string{"┴"}, corner: [4]string{"╭", "╮", "╰", "╯"},
-	ok: "✓", no: "✗", warn: "▲", dot: "·", live: "●", none: "–", full: "█", empty: "·",
+	teeDown: "┬", teeUp: "┴", corner: [4]string{"╭", "╮", "╰", "╯"},
+	ok: "✓", no: "✗", warn: "▲", dot: "·", live: "●", none: "–", full: "█",
 	spark: []string{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
 }
 
@@ -76,8 +77,8 @@ var asciiGlyphs = glyphs{
 	online: "*", offline: "o", paused: "=",
 	up: "^", down: "v", right: ">", left: "<-", both: "<->", arrow: "->",
 	open: "-", closed: "+", ellipsis: "~", rule: "-", wall: "|",
-	teeDown: [4]string{"+"}, teeUp: [4]string{"+"}, corner: [4]string{"+", "+", "+", "+"},
-	ok: "ok", no: "x", warn: "!", dot: "-", live: "*", none: "-", full: "#", empty: ".",
+	teeDown: "+", teeUp: "+", corner: [4]string{"+", "+", "+", "+"},
+	ok: "ok", no: "x", warn: "!", dot: "-", live: "*", none: "-", full: "#",
 	spark: []string{"_", "_", ".", ".", "-", "-", "=", "#"},
 }
 

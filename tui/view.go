@@ -54,11 +54,11 @@ func (m *model) draw() ([]string, *tea.Cursor) {
 		wall = m.lay.list.w
 	}
 	if m.lay.rules {
-		out = append(out, m.rule(wall, m.th.g.teeDown[0]))
+		out = append(out, m.rule(wall, m.th.g.teeDown))
 	}
 	out = m.drawPanes(out)
 	if m.lay.rules {
-		out = append(out, m.rule(wall, m.th.g.teeUp[0]))
+		out = append(out, m.rule(wall, m.th.g.teeUp))
 	}
 	foot, cursor := m.drawStatus(len(out))
 	out = append(out, foot, m.drawHints(len(out)+1))
