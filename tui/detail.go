@@ -27,8 +27,10 @@ const (
 	tabCount
 )
 
-var tabNames = [tabCount]string{"Request", "Response", "Headers", "Timing", "Diff", "Raw"}
-var tabShort = [tabCount]string{"Req", "Resp", "Head", "Time", "Diff", "Raw"}
+var (
+	tabNames = [tabCount]string{"Request", "Response", "Headers", "Timing", "Diff", "Raw"}
+	tabShort = [tabCount]string{"Req", "Resp", "Head", "Time", "Diff", "Raw"}
+)
 
 // keepOpened is how many captures keep their bodies on this screen.
 const keepOpened = 10

@@ -92,7 +92,6 @@ type model struct {
 	dropped   int
 	gaps      []offline // the last three stretches without a connection
 	rowsOf    []int     // what each row of the list shows, -1 for a gap
-	lastWake  time.Time
 	testing   bool
 	lastClick struct {
 		at   time.Time

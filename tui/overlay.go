@@ -68,7 +68,6 @@ type help struct {
 	at    place
 	query string
 	top   int
-	rows  int
 }
 
 func (m *model) startHelp() tea.Cmd {

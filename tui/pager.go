@@ -218,6 +218,16 @@ func (p *pager) settle() {
 	if p.top.before(first) {
 		p.top = first
 	}
+	if n-p.top.line >= p.height {
+		return // the screen is full
+	}
+	last := spot{n - 1, len(p.text(nil, n-1)) - 1}
+	for k := 1; k < p.height; k++ {
+		last, _ = p.up(last)
+	}
+	if last.before(p.top) {
+		p.top = last
+	}
 }
 
 // fold opens or closes the fold at the cursor.

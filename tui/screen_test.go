@@ -611,6 +611,7 @@ func TestHugeBodies(t *testing.T) {
 	s.waitText(t, "null")
 	s.keys("zM")
 	s.waitText(t, "array of")
+	s.waitText(t, "▾ {")
 
 	s, _, _ = demo(t, 120, 36, big(strings.Repeat("x", 9<<20)), func(_ *Config, _ *agent.Status, e *demoEdge) {
 		e.list[len(e.list)-1].Request.Body.Size = 42 << 20

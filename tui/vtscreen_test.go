@@ -110,12 +110,6 @@ func (s *screen) ground(x, y int) bool {
 	return c != nil && (c.Style.Bg != nil || c.Style.Attrs&uv.AttrReverse != 0)
 }
 
-func (s *screen) resize(w, h int) {
-	s.mu.Lock()
-	s.em.Resize(w, h)
-	s.mu.Unlock()
-}
-
 func (s *screen) wait(t *testing.T, ok func() bool, what string) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
