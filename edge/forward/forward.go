@@ -61,6 +61,8 @@ type Forwarder struct {
 	bridge *Listener // ServeHTTP, for HTTP/1 requests to an HTTP/2 service
 	h2     *Listener // connections that speak HTTP/2
 
+	servers map[*Listener]*http.Server
+
 	wg       sync.WaitGroup // connections
 	draining atomic.Bool
 
@@ -86,9 +88,31 @@ func New(cfg Config) *Forwarder {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Forwarder{
+	f := &Forwarder{
 		cfg: cfg, api: NewListener(), bridge: NewListener(), h2: NewListener(),
 		conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{},
+	}
+	f.servers = map[*Listener]*http.Server{
+		f.api:    f.server(cfg.API),
+		f.bridge: f.server(http.HandlerFunc(f.serveHTTP)),
+		f.h2:     f.server(http.HandlerFunc(f.serveHTTP)),
+	}
+	return f
+}
+
+// server is one of the http.Servers inside the process.
+func (f *Forwarder) server(h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: h, Protocols: &protocols,
+		ReadHeaderTimeout: f.cfg.HeaderTimeout, IdleTimeout: f.cfg.IdleTimeout,
+		MaxHeaderBytes: f.cfg.Limits.Head,
+		ErrorLog:       slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
+		ConnContext:    saveConn,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 256},
 	}
 }
 
@@ -96,26 +120,8 @@ func New(cfg Config) *Forwarder {
 // until ctx ends. It is to run as long as any [Forwarder.Serve].
 func (f *Forwarder) Run(ctx context.Context) error {
 	var group sync.WaitGroup
-	serve := func(l net.Listener, h http.Handler) *http.Server {
-		var protocols http.Protocols
-		protocols.SetHTTP1(true)
-		protocols.SetHTTP2(true)
-		protocols.SetUnencryptedHTTP2(true)
-		s := &http.Server{
-			Handler: h, Protocols: &protocols,
-			ReadHeaderTimeout: f.cfg.HeaderTimeout, IdleTimeout: f.cfg.IdleTimeout,
-			MaxHeaderBytes: f.cfg.Limits.Head,
-			ErrorLog:       slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
-			ConnContext:    saveConn,
-			HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 256},
-		}
+	for l, s := range f.servers {
 		group.Go(func() { _ = s.Serve(l) })
-		return s
-	}
-	servers := []*http.Server{
-		serve(f.api, f.cfg.API),
-		serve(f.bridge, http.HandlerFunc(f.serveHTTP)),
-		serve(f.h2, http.HandlerFunc(f.serveHTTP)),
 	}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -126,7 +132,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	for _, s := range servers {
+	for _, s := range f.servers {
 		_ = s.Close()
 	}
 	group.Wait()
@@ -194,7 +200,8 @@ func (f *Forwarder) serveConn(nc net.Conn, config *tls.Config) {
 }
 
 // Shutdown stops accepting, closes idle connections and waits for the requests
-// in flight. When ctx ends first, they are cut.
+// in flight to tunnels. When ctx ends first, they are cut. Requests to the API
+// are cut at once: its event streams would never end.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.draining.Store(true)
 	f.mu.Lock()
@@ -205,8 +212,13 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 		c.wake()
 	}
 	f.mu.Unlock()
+	_ = f.servers[f.api].Close()
 	done := make(chan struct{})
-	go func() { f.wg.Wait(); close(done) }()
+	go func() {
+		_ = f.servers[f.h2].Shutdown(ctx)
+		f.wg.Wait()
+		close(done)
+	}()
 	var err error
 	select {
 	case <-done:
