@@ -194,7 +194,8 @@ func TestStrayStreamsAreReset(t *testing.T) {
 		appendHeader(nil, header{kind: kindHTTP, peer: Peer{Tunnel: "shop"}}),
 		appendHeader(nil, header{kind: kindProbe}),
 		appendHeader(nil, header{kind: 99}),
-		{0, 1, 0}, {0xff, 0xff},
+		{0, 1, 0},
+		{0xff, 0xff},
 	} {
 		m, err := p.agent.mux.OpenStream()
 		if err != nil {

@@ -710,7 +710,8 @@ func TestOpenAPI(t *testing.T) {
 				if !slices.ContainsFunc(op.Parameters, func(p struct {
 					Name, In string
 					Required bool
-				}) bool {
+				},
+				) bool {
 					return p.Name == q.name && p.In == "query"
 				}) {
 					t.Errorf("%s %s: no parameter %s", rt.method, rt.path, q.name)

@@ -66,49 +66,71 @@ func TestJSON(t *testing.T) {
 		{"members", `{"a":1,"b":2,"c":3}`, `{"b":2,"c":4,"d":5}`, "- .a 1; ~ .c 3 4; + .d 5"},
 		{"type change is one entry", `{"a":{"x":1,"y":2}}`, `{"a":"x"}`, `~ .a {"x":1,"y":2} "x" (type)`},
 		{"null is a type", `{"a":4200}`, `{"a":null}`, "~ .a 4200 null (type)"},
-		{"odd keys", `{"":1,"a b":1,"1":1,"a\"b":1,"é":1}`, `{"":2,"a b":2,"1":2,"a\"b":2,"é":2}`,
-			`~ .[""] 1 2; ~ .["a b"] 1 2; ~ .["1"] 1 2; ~ .["a\"b"] 1 2; ~ .["é"] 1 2`},
+		{
+			"odd keys", `{"":1,"a b":1,"1":1,"a\"b":1,"é":1}`, `{"":2,"a b":2,"1":2,"a\"b":2,"é":2}`,
+			`~ .[""] 1 2; ~ .["a b"] 1 2; ~ .["1"] 1 2; ~ .["a\"b"] 1 2; ~ .["é"] 1 2`,
+		},
 		{"repeated keys", `{"a":1,"a":2}`, `{"a":1,"a":3,"a":4}`, "~ .a#2 2 3; + .a#3 4"},
 		{"repeated keys swapped", `{"a":1,"a":2}`, `{"a":2,"a":1}`, "~ .a 1 2; ~ .a#2 2 1"},
 		{"huge numbers", `{"n":9007199254740992}`, `{"n":9007199254740993}`, "~ .n 9007199254740992 9007199254740993"},
-		{"numbers written differently", `{"a":1,"b":0,"c":-0,"d":100,"e":1e400,"f":0.1,"g":-1,"h":[7,1.0]}`, `{"a":1.0,"b":0e9,"c":0,"d":1e2,"e":10E399,"f":1e-1,"g":1,"h":[1,8]}`,
+		{
+			"numbers written differently", `{"a":1,"b":0,"c":-0,"d":100,"e":1e400,"f":0.1,"g":-1,"h":[7,1.0]}`, `{"a":1.0,"b":0e9,"c":0,"d":1e2,"e":10E399,"f":1e-1,"g":1,"h":[1,8]}`,
 			"~ .a 1 1.0 (same number); ~ .b 0 0e9 (same number); ~ .c -0 0 (same number); ~ .d 100 1e2 (same number); " +
-				"~ .e 1e400 10E399 (same number); ~ .f 0.1 1e-1 (same number); ~ .g -1 1; - .h[0] 7; ~ .h[1] 1.0 1 (same number); + .h[1] 8"},
-		{"elements by id", `[{"id":1,"v":1},{"id":2,"v":1},{"id":3,"v":1}]`, `[{"id":2,"v":2},{"id":3,"v":1},{"id":4,"v":1}]`,
-			`- .[id=1] {"id":1,"v":1}; ~ .[id=2].v 1 2; + .[id=4] {"id":4,"v":1}`},
-		{"elements by id reordered", `{"i":[{"id":"a","v":1},{"id":"b"},{"id":"c"}]}`, `{"i":[{"id":"c"},{"id":"a","v":2},{"id":"b"}]}`,
-			`> .i[id=c] to 0; ~ .i[id=a].v 1 2`},
-		{"ids need quotes", `[{"id":"42","v":1},{"id":"a b","v":1}]`, `[{"id":"42","v":2},{"id":"a b","v":2}]`,
-			`~ .[id="42"].v 1 2; ~ .[id="a b"].v 1 2`},
+				"~ .e 1e400 10E399 (same number); ~ .f 0.1 1e-1 (same number); ~ .g -1 1; - .h[0] 7; ~ .h[1] 1.0 1 (same number); + .h[1] 8",
+		},
+		{
+			"elements by id", `[{"id":1,"v":1},{"id":2,"v":1},{"id":3,"v":1}]`, `[{"id":2,"v":2},{"id":3,"v":1},{"id":4,"v":1}]`,
+			`- .[id=1] {"id":1,"v":1}; ~ .[id=2].v 1 2; + .[id=4] {"id":4,"v":1}`,
+		},
+		{
+			"elements by id reordered", `{"i":[{"id":"a","v":1},{"id":"b"},{"id":"c"}]}`, `{"i":[{"id":"c"},{"id":"a","v":2},{"id":"b"}]}`,
+			`> .i[id=c] to 0; ~ .i[id=a].v 1 2`,
+		},
+		{
+			"ids need quotes", `[{"id":"42","v":1},{"id":"a b","v":1}]`, `[{"id":"42","v":2},{"id":"a b","v":2}]`,
+			`~ .[id="42"].v 1 2; ~ .[id="a b"].v 1 2`,
+		},
 		{"same id twice is no id", `[{"id":1,"v":1},{"id":1,"v":2}]`, `[{"id":1,"v":1},{"id":1,"v":3}]`, "~ .[1].v 2 3"},
-		{"second best key", `[{"id":1,"name":"a","v":1},{"id":1,"name":"b","v":1}]`, `[{"id":1,"name":"b","v":2},{"id":1,"name":"a","v":1}]`,
-			"~ .[name=b].v 1 2; > .[name=a] to 1"},
+		{
+			"second best key", `[{"id":1,"name":"a","v":1},{"id":1,"name":"b","v":1}]`, `[{"id":1,"name":"b","v":2},{"id":1,"name":"a","v":1}]`,
+			"~ .[name=b].v 1 2; > .[name=a] to 1",
+		},
 		{"inserted in front", `[1,2,3]`, `[0,1,2,3]`, "+ .[0] 0"},
 		{"removed in the middle", `[1,2,3]`, `[1,3]`, "- .[1] 2"},
 		{"scalars", `["a","b","c"]`, `["a","x","c","d"]`, `~ .[1] "b" "x"; + .[3] "d"`},
 		{"moved", `[{"a":1},{"b":2},{"c":3}]`, `[{"b":2},{"c":3},{"a":1}]`, "> .[0] to 2"},
-		{"changed object beside an inserted one", `[{"t":"x","n":1,"o":9}]`, `[{"t":"q","n":7,"o":8},{"t":"x","n":2,"o":9}]`,
-			`+ .[0] {"t":"q","n":7,"o":8}; ~ .[0].n 1 2`},
+		{
+			"changed object beside an inserted one", `[{"t":"x","n":1,"o":9}]`, `[{"t":"q","n":7,"o":8},{"t":"x","n":2,"o":9}]`,
+			`+ .[0] {"t":"q","n":7,"o":8}; ~ .[0].n 1 2`,
+		},
 		{"element type", `[1]`, `["1"]`, `~ .[0] 1 "1" (type)`},
 		{"nested arrays", `[[1,2],[3,4]]`, `[[1,2],[3,5,4]]`, "+ .[1][1] 5"},
 		{"to empty", `{"a":[1,2]}`, `{"a":[]}`, "- .a[0] 1; - .a[1] 2"},
 		{"bom and space", "\ufeff{\"a\":1}\n", `{"a":2}`, "~ .a 1 2"},
-		{"times", `{"created_at":"2026-01-02T03:04:05Z","updatedAt":1763819001,"timestamp":"1763819001.5","date":"2026-01-02","format":1763819001}`,
+		{
+			"times", `{"created_at":"2026-01-02T03:04:05Z","updatedAt":1763819001,"timestamp":"1763819001.5","date":"2026-01-02","format":1763819001}`,
 			`{"created_at":"2026-01-02T03:04:06+01:00","updatedAt":1763819345,"timestamp":"1763819002.5","date":"2026-01-03","format":1763819002}`,
 			`~ .created_at "2026-01-02T03:04:05Z" "2026-01-02T03:04:06+01:00" (time); ~ .updatedAt 1763819001 1763819345 (time); ` +
-				`~ .timestamp "1763819001.5" "1763819002.5" (time); ~ .date "2026-01-02" "2026-01-03"; ~ .format 1763819001 1763819002`},
+				`~ .timestamp "1763819001.5" "1763819002.5" (time); ~ .date "2026-01-02" "2026-01-03"; ~ .format 1763819001 1763819002`,
+		},
 		{"a time on one side only", `{"created_at":"2026-01-02T03:04:05Z"}`, `{"created_at":"never"}`, `~ .created_at "2026-01-02T03:04:05Z" "never"`},
-		{"ids", `{"id":"5f3c1a52-6f1c-4f29-9b0a-2d7f4f1f7a10","request_id":"01HV0A8F7Q5B7W3KZ1R9X2M4NC","traceId":"4bf92f3577b34da6a3ce929d0e0e4736","nonce":"abc","o":{"id":"evt_1PqT9xLkdIwHu7ix"}}`,
+		{
+			"ids", `{"id":"5f3c1a52-6f1c-4f29-9b0a-2d7f4f1f7a10","request_id":"01HV0A8F7Q5B7W3KZ1R9X2M4NC","traceId":"4bf92f3577b34da6a3ce929d0e0e4736","nonce":"abc","o":{"id":"evt_1PqT9xLkdIwHu7ix"}}`,
 			`{"id":"5f3c1a52-6f1c-4f29-9b0a-2d7f4f1f7a11","request_id":"01HV0A8F7Q5B7W3KZ1R9X2M4ND","traceId":"4bf92f3577b34da6a3ce929d0e0e4737","nonce":"abd","o":{"id":"evt_1PqT9yLkdIwHu7iy"}}`,
 			`~ .id "5f3c1a52-6f1c-4f29-9b0a-2d7f4f1f7a10" "5f3c1a52-6f1c-4f29-9b0a-2d7f4f1f7a11" (random id); ` +
 				`~ .request_id "01HV0A8F7Q5B7W3KZ1R9X2M4NC" "01HV0A8F7Q5B7W3KZ1R9X2M4ND" (random id); ` +
 				`~ .traceId "4bf92f3577b34da6a3ce929d0e0e4736" "4bf92f3577b34da6a3ce929d0e0e4737" (random id); ` +
-				`~ .nonce "abc" "abd"; ~ .o.id "evt_1PqT9xLkdIwHu7ix" "evt_1PqT9yLkdIwHu7iy" (random id)`},
+				`~ .nonce "abc" "abd"; ~ .o.id "evt_1PqT9xLkdIwHu7ix" "evt_1PqT9yLkdIwHu7iy" (random id)`,
+		},
 		{"a uuid against something else", `{"id":"5f3c1a52-6f1c-4f29-9b0a-2d7f4f1f7a10"}`, `{"id":"42"}`, `~ .id "5f3c1a52-6f1c-4f29-9b0a-2d7f4f1f7a10" "42"`},
-		{"graphql", `{"query":"query  Q {\n  me { id }\n}"}`, `{"query":"query Q { me { id } }"}`,
-			`~ .query "query  Q {\n  me { id }\n}" "query Q { me { id } }" (GraphQL white space)`},
-		{"graphql string literals", `{"query":"{ a(s: \"x  y\") }"}`, `{"query":"{ a(s: \"x y\") }"}`,
-			`~ .query "{ a(s: \"x  y\") }" "{ a(s: \"x y\") }"`},
+		{
+			"graphql", `{"query":"query  Q {\n  me { id }\n}"}`, `{"query":"query Q { me { id } }"}`,
+			`~ .query "query  Q {\n  me { id }\n}" "query Q { me { id } }" (GraphQL white space)`,
+		},
+		{
+			"graphql string literals", `{"query":"{ a(s: \"x  y\") }"}`, `{"query":"{ a(s: \"x y\") }"}`,
+			`~ .query "{ a(s: \"x  y\") }" "{ a(s: \"x y\") }"`,
+		},
 	} {
 		got, err := JSON([]byte(c.a), []byte(c.b), Options{})
 		if err != nil {

@@ -258,7 +258,8 @@ func TestCurlRequests(t *testing.T) {
 		{"post nothing", inspector.Exchange{Method: "POST", Path: "/", Request: inspector.Message{Header: []inspector.Field{field("Content-Length", "0")}}}},
 		{"post without length", inspector.Exchange{Method: "POST", Path: "/"}},
 		{"put chunked", inspector.Exchange{Method: "PUT", Path: "/", Request: inspector.Message{
-			Header: []inspector.Field{field("Transfer-Encoding", "chunked")}, Body: inspector.Body{Data: []byte("abc\x00")}}}},
+			Header: []inspector.Field{field("Transfer-Encoding", "chunked")}, Body: inspector.Body{Data: []byte("abc\x00")},
+		}}},
 		{"dots", inspector.Exchange{Method: "GET", Path: "/a/../b/./c/%2e%2e/d"}},
 		{"globs", inspector.Exchange{Method: "GET", Path: "/a[1-3]{x,y}?q[]=1&r={}"}},
 		{"shell in the path", inspector.Exchange{Method: "GET", Path: "/$(id)`id`;'\"&|<>*!"}},
@@ -272,9 +273,11 @@ func TestCurlRequests(t *testing.T) {
 			field("Accept", "a/b"), field("accept", "c/d"), field("X-Latin", "caf\xe9"), field("X-Tab", "a\tb"), field("Referer", "http://x/?a#b"),
 		}}}},
 		{"expect", inspector.Exchange{Method: "POST", Path: "/", Request: inspector.Message{
-			Header: []inspector.Field{field("Expect", "100-continue"), field("Accept-Encoding", "br")}, Body: inspector.Body{Data: []byte("x")}}}},
+			Header: []inspector.Field{field("Expect", "100-continue"), field("Accept-Encoding", "br")}, Body: inspector.Body{Data: []byte("x")},
+		}}},
 		{"content types", inspector.Exchange{Method: "POST", Path: "/", Request: inspector.Message{
-			Header: []inspector.Field{field("Content-Type", "a/b"), field("Content-Type", "c/d")}, Body: inspector.Body{Data: []byte("x")}}}},
+			Header: []inspector.Field{field("Content-Type", "a/b"), field("Content-Type", "c/d")}, Body: inspector.Body{Data: []byte("x")},
+		}}},
 		{"big", inspector.Exchange{Method: "POST", Path: "/", Request: inspector.Message{Body: inspector.Body{Data: bytes.Repeat([]byte("0123456789\n"), 200_000)}}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -32,8 +32,10 @@ func answered(t *testing.T) inspector.Exchange {
 		inspector.Field{Name: "Authorization", Value: "Bearer secret-token-of-mine"})
 	x.Response = inspector.Message{
 		Header: []inspector.Field{
-			{Name: "Content-Type", Value: "application/json"}, {Name: "Content-Encoding", Value: "gzip"},
-			{Name: "Set-Cookie", Value: "sid=new; Path=/; HttpOnly"}, {Name: "Location", Value: "/next?token=abc"},
+			{Name: "Content-Type", Value: "application/json"},
+			{Name: "Content-Encoding", Value: "gzip"},
+			{Name: "Set-Cookie", Value: "sid=new; Path=/; HttpOnly"},
+			{Name: "Location", Value: "/next?token=abc"},
 		},
 		Body: inspector.Body{Size: int64(z.Len()), Captured: int64(z.Len()), Data: z.Bytes()},
 	}
@@ -47,8 +49,10 @@ func answered(t *testing.T) inspector.Exchange {
 // TestHARSchema holds an archive against the fields that the specification
 // requires, with their JSON types.
 func TestHARSchema(t *testing.T) {
-	failed := inspector.Exchange{Method: "GET", Path: "/", Scheme: "http", Host: "a", Proto: "HTTP/2.0", EndedBy: "client",
-		Timing: inspector.Timing{Accepted: time.Unix(0, 0).UTC(), Done: time.Millisecond}}
+	failed := inspector.Exchange{
+		Method: "GET", Path: "/", Scheme: "http", Host: "a", Proto: "HTTP/2.0", EndedBy: "client",
+		Timing: inspector.Timing{Accepted: time.Unix(0, 0).UTC(), Done: time.Millisecond},
+	}
 	out, err := HAR([]inspector.Exchange{answered(t), failed}, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -140,7 +140,8 @@ func TestChanges(t *testing.T) {
 		{"POST", "PUT", inspector.Changes{Method: "PUT"}},
 		{"/webhooks/stripe?a=1&b=%20\n", "/other\n", inspector.Changes{Path: "/other"}},
 		{"/webhooks/stripe?a=1&b=%20\n", "http://localhost:3000/other\n", inspector.Changes{
-			Path: "/other", Set: []inspector.Field{{Name: "Host", Value: "localhost:3000"}}}},
+			Path: "/other", Set: []inspector.Field{{Name: "Host", Value: "localhost:3000"}},
+		}},
 		{"/webhooks", "https://acme.lrok.example/webhooks", inspector.Changes{}},
 		{`{"id": 1}`, `{"id": 2}`, inspector.Changes{Body: &body}},
 		{`{"id": 1}` + "\n", "", inspector.Changes{Body: &[]byte{}}},
