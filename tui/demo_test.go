@@ -344,3 +344,9 @@ func TestPreview(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What the screen asks for is what the client and the agent have.
+var (
+	_ API   = (*client.Client)(nil)
+	_ Agent = (*agent.Agent)(nil)
+)

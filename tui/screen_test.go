@@ -610,7 +610,7 @@ func TestHugeBodies(t *testing.T) {
 	s.keys("G")
 	s.waitText(t, "null")
 	s.keys("zM")
-	s.waitText(t, "array of")
+	s.waitText(t, "73,844 items")
 	s.waitText(t, "▾ {")
 
 	s, _, _ = demo(t, 120, 36, big(strings.Repeat("x", 9<<20)), func(_ *Config, _ *agent.Status, e *demoEdge) {
