@@ -349,16 +349,17 @@ func (e *Edge) internalHandler() http.Handler {
 	return mux
 }
 
-// HTTPAddr and its siblings are the addresses listened on, empty without one.
+// HTTPAddr is the address of public HTTP. Like those below it is known after
+// Listen, and empty where nothing is listened on.
 func (e *Edge) HTTPAddr() string { return address(e.http) }
 
-// HTTPSAddr: see HTTPAddr.
+// HTTPSAddr is the address of public HTTPS.
 func (e *Edge) HTTPSAddr() string { return address(e.https) }
 
-// ControlAddr: see HTTPAddr.
+// ControlAddr is the address that agents connect to.
 func (e *Edge) ControlAddr() string { return address(e.agents) }
 
-// InternalAddr: see HTTPAddr.
+// InternalAddr is the address of health and readiness.
 func (e *Edge) InternalAddr() string { return address(e.internal) }
 
 func address(l net.Listener) string {

@@ -270,8 +270,7 @@ type BodyRecord struct {
 	hash    hash.Hash // for bodies larger than what is kept
 }
 
-// RequestBody and ResponseBody return where the bodies are recorded, nil for a
-// nil Record.
+// RequestBody returns where the request body is recorded, nil for a nil Record.
 func (rec *Record) RequestBody() *BodyRecord {
 	if rec == nil {
 		return nil
@@ -279,7 +278,8 @@ func (rec *Record) RequestBody() *BodyRecord {
 	return &rec.Request
 }
 
-// ResponseBody: see RequestBody.
+// ResponseBody returns where the response body is recorded, nil for a nil
+// Record.
 func (rec *Record) ResponseBody() *BodyRecord {
 	if rec == nil {
 		return nil

@@ -88,9 +88,6 @@ func (config *EdgeConfig) prepared() *tls.Config {
 // flush leave in one call anyway.
 func commonTLS(c *tls.Config) { c.DynamicRecordSizingDisabled = true }
 
-// RemoteAddr is the agent's address.
-func (p *Pending) RemoteAddr() net.Addr { return p.wire.RemoteAddr() }
-
 // Accept sends the welcome and starts the session, which the caller runs.
 func (p *Pending) Accept(w Welcome) (*Session, error) {
 	w.Version = min(p.Hello.Version, Version)

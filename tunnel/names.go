@@ -14,17 +14,14 @@ const MaxName = 63
 // reservedNames are the edge's own hosts, and those that people would take for
 // them.
 var reservedNames = map[string]bool{
-	"about": true, "abuse": true, "account": true, "accounts": true, "acme": true,
-	"admin": true, "administrator": true, "api": true, "app": true, "apps": true,
-	"assets": true, "auth": true, "autoconfig": true, "autodiscover": true,
-	"billing": true, "blog": true, "cdn": true, "console": true, "control": true,
-	"dashboard": true, "dns": true, "docs": true, "edge": true, "events": true,
-	"ftp": true, "health": true, "help": true, "host": true, "hostmaster": true,
-	"imap": true, "info": true, "internal": true, "localhost": true, "login": true,
-	"logout": true, "lrok": true, "mail": true, "metrics": true, "mx": true,
-	"ns": true, "ns1": true, "ns2": true, "oauth": true, "pop": true, "postmaster": true,
-	"registry": true, "root": true, "security": true, "signin": true, "signup": true,
-	"smtp": true, "ssh": true, "sso": true, "static": true, "status": true,
+	"abuse": true, "account": true, "accounts": true, "acme": true, "admin": true,
+	"administrator": true, "api": true, "auth": true, "autoconfig": true,
+	"autodiscover": true, "control": true, "dashboard": true, "dns": true, "edge": true,
+	"ftp": true, "health": true, "help": true, "hostmaster": true, "imap": true,
+	"internal": true, "localhost": true, "login": true, "logout": true, "lrok": true,
+	"mail": true, "metrics": true, "mx": true, "ns": true, "ns1": true, "ns2": true,
+	"oauth": true, "pop": true, "postmaster": true, "root": true, "security": true,
+	"signin": true, "signup": true, "smtp": true, "ssh": true, "sso": true, "status": true,
 	"support": true, "system": true, "tcp": true, "tls": true, "tunnel": true,
 	"tunnels": true, "webmail": true, "webmaster": true, "wpad": true, "www": true,
 }

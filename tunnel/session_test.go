@@ -492,9 +492,9 @@ func TestCutLinkIsNotEOF(t *testing.T) {
 					t.Errorf("Read = %v, want %v or %v", err, ErrEnded, ErrReset)
 				}
 			})
-			if _, err := p.edge.Open(Peer{Tunnel: "a"}); side != "agent closes" {
+			if side != "agent closes" {
 				<-p.edge.Done()
-				_, err = p.edge.Open(Peer{Tunnel: "a"})
+				_, err := p.edge.Open(Peer{Tunnel: "a"})
 				var e *Error
 				if !errors.As(err, &e) || e.Code != CodeAgentOffline {
 					t.Errorf("Open = %v, want %s", err, CodeAgentOffline)

@@ -23,8 +23,7 @@ import (
 
 // variables that are settings without being flags.
 var ownVariables = []string{
-	"LROK_API_KEY", "LROK_API_KEY_FILE", "LROK_BASIC_AUTH", "LROK_BASIC_AUTH_FILE",
-	"LROK_THEME", "LROK_REDUCE_MOTION",
+	"LROK_API_KEY", "LROK_THEME", "LROK_REDUCE_MOTION",
 }
 
 // A setting's origin, for error messages and `lrok config show`.
@@ -295,23 +294,6 @@ func readFile(path string) ([]fileSetting, error) {
 		out = append(out, s)
 	}
 	return out, nil
-}
-
-// readSecret reads a secret from the variable name, or from the file that
-// name_FILE says.
-func readSecret(name string) (string, error) {
-	if v := os.Getenv(name); v != "" {
-		return v, nil
-	}
-	path := os.Getenv(name + "_FILE")
-	if path == "" {
-		return "", nil
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", usage("%s_FILE: %w", name, err)
-	}
-	return strings.TrimSpace(string(b)), nil
 }
 
 // exitCode is what lrok ends with for err.

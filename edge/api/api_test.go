@@ -681,9 +681,7 @@ func TestOpenAPI(t *testing.T) {
 				}
 			}
 			var want []string
-			for _, m := range placeholder.FindAllString(p, -1) {
-				want = append(want, m)
-			}
+			want = append(want, placeholder.FindAllString(p, -1)...)
 			if !slices.Equal(inPath, want) {
 				t.Errorf("%s %s: path parameters %v, want %v", method, p, inPath, want)
 			}

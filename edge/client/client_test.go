@@ -576,7 +576,7 @@ func TestKeyNeedsEncryption(t *testing.T) {
 	} {
 		dialled.Store(0)
 		tr := &http.Transport{DialTLSContext: counting, Proxy: nil}
-		tr.Dial = func(network, addr string) (net.Conn, error) { return counting(t.Context(), network, addr) } //nolint:staticcheck // DialContext is what the client looks for
+		tr.Dial = func(network, addr string) (net.Conn, error) { return counting(t.Context(), network, addr) } //lint:ignore SA1019 DialContext is what the client looks for
 		_, err := client.New(&http.Client{Transport: tr}, test.base, "lrok_ada").Me(t.Context())
 		if (dialled.Load() > 0) != test.sent || err == nil {
 			t.Errorf("%s: dialled %d times, want %v: %v", test.base, dialled.Load(), test.sent, err)

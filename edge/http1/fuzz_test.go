@@ -45,9 +45,9 @@ func FuzzRequest(f *testing.F) {
 func checkRequest(t *testing.T, in []byte) {
 	var r http1.Request
 	n, err := http1.ParseRequest(&r, in, http1.Limits{})
-	checkPieces(t, in, n, err, func(p []byte) (int, error, string) {
+	checkPieces(t, in, n, err, func(p []byte) (int, string, error) {
 		n, err := http1.ParseRequest(&pieceRequest, p, http1.Limits{})
-		return n, err, request(&pieceRequest)
+		return n, request(&pieceRequest), err
 	}, func() string { return request(&r) })
 	if n == 0 {
 		return
@@ -96,15 +96,15 @@ func checkRequest(t *testing.T, in []byte) {
 var pieceRequest http1.Request
 
 // checkPieces holds that a head that comes in two pieces is the same head.
-func checkPieces(t *testing.T, in []byte, n int, err error, parse func(p []byte) (int, error, string), whole func() string) {
+func checkPieces(t *testing.T, in []byte, n int, err error, parse func(p []byte) (int, string, error), whole func() string) {
 	t.Helper()
 	cut := len(in) / 2
 	if n > 0 {
 		cut = n / 2
 	}
-	m, perr, s := parse(slices.Clone(in[:cut]))
+	m, s, perr := parse(slices.Clone(in[:cut]))
 	if m == 0 && perr == nil {
-		m, perr, s = parse(in)
+		m, s, perr = parse(in)
 	}
 	if m != n || perr != err {
 		t.Fatalf("%q in two pieces = %d, %v, in one %d, %v", in, m, perr, n, err)
@@ -215,9 +215,9 @@ func checkResponse(t *testing.T, in []byte, head bool) {
 	}
 	var r http1.Response
 	n, err := http1.ParseResponse(&r, in, http1.Limits{}, []byte(method))
-	checkPieces(t, in, n, err, func(p []byte) (int, error, string) {
+	checkPieces(t, in, n, err, func(p []byte) (int, string, error) {
 		n, err := http1.ParseResponse(&pieceResponse, p, http1.Limits{}, []byte(method))
-		return n, err, response(&pieceResponse)
+		return n, response(&pieceResponse), err
 	}, func() string { return response(&r) })
 	if n == 0 {
 		return
