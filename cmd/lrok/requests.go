@@ -521,7 +521,7 @@ func (l *lines) encode(v any) error {
 func (l *lines) event(ev inspector.Event) error {
 	switch {
 	case ev.Type == "gap" && !l.json:
-		_, err := fmt.Fprintln(l.w, "-- some requests were not shown: there were more than the edge keeps --")
+		_, err := fmt.Fprintln(l.w, "-- a gap: requests that the edge no longer knows of are not shown --")
 		return err
 	case ev.Exchange == nil || ev.Exchange.State != inspector.Done || l.done[ev.Exchange.ID]:
 		return nil

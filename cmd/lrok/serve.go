@@ -122,7 +122,7 @@ func (o *options) serve(ctx context.Context, c edge.Config, dev bool) error {
 		say("  %-13s SHA-256 %s", "", e.Fingerprint())
 	}
 	if created {
-		say("\nThe first key, shown this once and kept in %s:\n\n  %s\n", filepath.Join(c.DataDir, "admin.key"), key)
+		say("\nThe first key, shown this once and kept in %s:\n\n  %s", filepath.Join(c.DataDir, "admin.key"), key)
 	}
 	if dev {
 		forget, err := logInLocally(e)

@@ -340,6 +340,7 @@ type notices struct {
 	local string
 	state agent.State
 	try   int
+	gone  time.Time // when the connection was lost
 	down  bool
 }
 
@@ -358,10 +359,13 @@ func (n *notices) tell(s agent.Status) error {
 		}
 	}
 	if s.State == agent.Online && n.state == agent.Reconnecting {
-		gone := time.Since(s.OfflineSince).Round(time.Second)
+		gone := time.Since(n.gone).Round(time.Second)
 		if err := n.say("reconnected", fmt.Sprintf("online again after %s; requests in that time were not captured", gone), map[string]any{"seconds": gone.Seconds()}); err != nil {
 			return err
 		}
+	}
+	if s.State == agent.Reconnecting && n.state != s.State {
+		n.gone = s.OfflineSince
 	}
 	n.state, n.try = s.State, s.Attempt
 	down, why := false, ""
