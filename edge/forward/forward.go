@@ -304,6 +304,13 @@ func (f *Forwarder) open(t *registry.Tunnel, peer string, fresh, twice bool, now
 func asError(err error, local string) *tunnel.Error {
 	var e *tunnel.Error
 	if errors.As(err, &e) {
+		if e.Code == tunnel.CodeUpstreamRefused || e.Code == tunnel.CodeUpstreamTimeout {
+			return &tunnel.Error{
+				Code:    e.Code,
+				Message: local + " does not answer: " + e.Message,
+				Hint:    "start the service there, or open the tunnel to the port it listens on",
+			}
+		}
 		return e
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
