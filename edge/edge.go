@@ -349,6 +349,20 @@ func (e *Edge) internalHandler() http.Handler {
 	return mux
 }
 
+// Reload reads certificate files again, as happens by itself when they change.
+func (e *Edge) Reload() {
+	files, ok := e.certs.(*certs.Files)
+	if !ok {
+		return
+	}
+	changed, err := files.Reload()
+	if err != nil {
+		e.log.Error("reload certificates; the old ones stay", "err", err)
+		return
+	}
+	e.log.Info("certificates read again", "changed", changed)
+}
+
 // HTTPAddr is the address of public HTTP. Like those below it is known after
 // Listen, and empty where nothing is listened on.
 func (e *Edge) HTTPAddr() string { return address(e.http) }

@@ -40,7 +40,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run is lrok without the process around it; it returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal ends lrok at once.
 	context.AfterFunc(ctx, stop)
@@ -54,11 +54,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if errors.Is(err, syscall.EPIPE) {
 		return 0 // who reads has had enough, as in lrok http 3000 | head -1
 	}
-	if err != nil && err.Error() != "" && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
-		printError(stderr, err)
+	if errors.Is(err, context.Canceled) {
+		return 0 // by a signal: nothing else cancels
 	}
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return 0
+	if err != nil && err.Error() != "" {
+		printError(stderr, err)
 	}
 	return exitCode(err)
 }
@@ -108,6 +108,11 @@ is started on this machine: the inspector works, the URL is local only.`,
 		Args:          cobra.NoArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			o.stdin, o.stdout, o.stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+			if cmd.Name() != "serve" { // to an edge it says: read certificates again
+				ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+				context.AfterFunc(ctx, stop)
+				cmd.SetContext(ctx)
+			}
 			switch cmd.Name() {
 			case "completion", "bash", "zsh", "fish", "powershell", "help", "version", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
 				return nil

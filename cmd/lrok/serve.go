@@ -139,6 +139,14 @@ func (o *options) serve(ctx context.Context, c edge.Config, dev bool) error {
 		}
 		say("\nOpen a tunnel from anywhere:\n\n  LROK_API_KEY=… lrok http 3000 --edge %s%s\n", controlHost(c, e), ca)
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	go func() {
+		for range hangups {
+			e.Reload()
+		}
+	}()
 	return e.Run(ctx, second(ctx))
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -30,8 +31,9 @@ type Files struct {
 	every time.Duration
 
 	set atomic.Pointer[set]
-	// state is what the set was read from. Only Run and NewFiles use it.
-	state [sha256.Size]byte
+
+	mu    sync.Mutex
+	state [sha256.Size]byte // what the set was read from
 }
 
 // NewFiles reads the pairs, of which each must be good, and returns the source.
@@ -83,9 +85,10 @@ func (f *Files) Run(ctx context.Context) error {
 	}
 }
 
-// Reload reads the files now. It must not run at the same time as itself or
-// Run.
+// Reload reads the files now and reports whether they have changed.
 func (f *Files) Reload() (changed bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	s, state, err := f.read()
 	if err != nil || state == f.state {
 		return false, err
