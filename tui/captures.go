@@ -39,7 +39,8 @@ type captures struct {
 	query string
 	match *filter.Filter
 
-	open  int // in flight
+	open  int       // in flight
+	fresh time.Time // when the youngest of them came
 	rate  rate
 	stats stats
 }
@@ -78,6 +79,9 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 	c.seen++
 	if x.State == inspector.Open {
 		c.open++
+		if x.Timing.Accepted.After(c.fresh) {
+			c.fresh = x.Timing.Accepted
+		}
 	}
 	c.stats.stale = true
 	c.rate.add(x.Timing.Accepted)

@@ -93,6 +93,7 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 	due := d.asked.id != x.ID || d.asked.version < x.Version && m.c.Now().Sub(d.asked.at) > 300*time.Millisecond
 	if !fresh && due {
 		d.asked.id, d.asked.version, d.asked.at = x.ID, x.Version, m.c.Now()
+		m.wanted.Store(x.ID)
 		cmds = append(cmds, m.load(x.ID, 30*time.Millisecond))
 	}
 	if d.stale {
@@ -285,8 +286,9 @@ func (d *detail) toggleHex() {
 // what the selection only passes over.
 func (m *model) load(id string, wait time.Duration) tea.Cmd {
 	return func() tea.Msg {
-		if wait > 0 {
-			time.Sleep(wait)
+		time.Sleep(wait)
+		if m.wanted.Load() != id {
+			return nil
 		}
 		x, err := fetch(m.ctx, m.c.API, id)
 		if err != nil {

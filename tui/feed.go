@@ -3,6 +3,8 @@ package tui
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -34,6 +36,22 @@ type feed struct {
 	lost    map[string]string // why the stream of a tunnel is broken for now
 
 	more chan string // names of tunnels to follow as well
+
+	panicked any // what a follower fell over, set before run returns
+}
+
+// guard runs f and keeps its panic for whoever waits for the feed: it may only
+// come out once the terminal is itself again.
+func (f *feed) guard(abort func(), run func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			f.mu.Lock()
+			f.panicked = fmt.Sprintf("%v\n\n%s", r, debug.Stack())
+			f.mu.Unlock()
+			abort()
+		}
+	}()
+	run()
 }
 
 // A queue holds what is new of one tunnel, oldest first.
@@ -148,8 +166,9 @@ func (f *feed) state() (s agent.Status, tunnels []Tunnel, ended, lost map[string
 	return f.status, f.tunnels, ended, lost
 }
 
-// run follows the agent and every tunnel until ctx ends.
-func (f *feed) run(ctx context.Context, tunnels []Tunnel) {
+// run follows the agent and every tunnel until ctx ends. It calls abort when it
+// cannot go on.
+func (f *feed) run(ctx context.Context, abort func(), tunnels []Tunnel) {
 	defer close(f.done)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -159,7 +178,7 @@ func (f *feed) run(ctx context.Context, tunnels []Tunnel) {
 			return
 		}
 		followed[name] = true
-		wg.Go(func() { f.follow(ctx, name) })
+		wg.Go(func() { f.guard(abort, func() { f.follow(ctx, name) }) })
 	}
 	if f.agent == nil {
 		f.mu.Lock()

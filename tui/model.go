@@ -5,6 +5,7 @@ import (
 	"image/color"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"charm.land/bubbles/v2/key"
@@ -80,7 +81,8 @@ type model struct {
 	counted int    // generation of the count's timer
 	prefix  string // "y" or "z": the next key belongs to it
 	hits    []hit
-	opened  []*opened // most recent first
+	opened  []*opened    // most recent first
+	wanted  atomic.Value // id of the capture that the detail waits for; commands read it
 
 	rules []diff.Rule // what comparisons ignore, from i
 
@@ -220,12 +222,15 @@ func (m *model) await() tea.Cmd {
 	}
 }
 
+// tick redraws what runs with the clock: quickly while tenths of a second show,
+// every second otherwise.
 func (m *model) tick() tea.Cmd {
 	d := time.Second
-	if t := m.tab(); t != nil && t.open > 0 && !m.blurred && !m.c.ReduceMotion {
-		d = 250 * time.Millisecond
-	} else if m.status.State == agent.Connecting && m.feed.agent != nil && !m.blurred {
-		d = 250 * time.Millisecond
+	if !m.blurred && !m.c.ReduceMotion {
+		t := m.tab()
+		if t != nil && t.open > 0 && m.c.Now().Sub(t.fresh) < 10*time.Second || m.status.State == agent.Connecting && m.feed.agent != nil {
+			d = 250 * time.Millisecond
+		}
 	}
 	return tea.Tick(d, func(time.Time) tea.Msg { return tickMsg{} })
 }

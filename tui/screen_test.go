@@ -14,6 +14,8 @@ import (
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
@@ -217,17 +219,17 @@ func TestReplayFiveTimes(t *testing.T) {
 	}
 }
 
-// script writes an executable that stands in for an editor.
+// script writes a shell script that stands in for an editor.
 func script(t *testing.T, body string) []string {
 	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("the scripted editor is a shell script")
 	}
 	file := filepath.Join(t.TempDir(), "editor")
-	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+body+"\n"), 0o700); err != nil {
+	if err := os.WriteFile(file, []byte(body+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return []string{"TERM=xterm-256color", "LANG=C.UTF-8", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "EDITOR=" + file}
+	return []string{"TERM=xterm-256color", "LANG=C.UTF-8", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "EDITOR=sh " + file}
 }
 
 // onTerminal runs the screen on a real terminal, as an editor needs one.
@@ -538,6 +540,31 @@ func TestContextEndsTheScreen(t *testing.T) {
 	}
 }
 
+// brokenAPI falls over while it follows.
+type brokenAPI struct{ API }
+
+func (brokenAPI) Stream(context.Context, string, client.StreamOptions, func(inspector.Event) error) error {
+	panic("a bug")
+}
+
+func TestPanicOfAFollowerRestoresTheTerminal(t *testing.T) {
+	out := &syncBuffer{}
+	defer func() {
+		if r := recover(); r == nil || !strings.Contains(sprintf("%v", r), "a bug") {
+			t.Errorf("Run panicked with %v, want the follower's panic", r)
+		}
+		if !strings.Contains(out.String(), "\x1b[?1049l") {
+			t.Error("the alternate screen was not left")
+		}
+	}()
+	r, w := io.Pipe()
+	defer w.Close()
+	_, _ = Run(context.Background(), Config{
+		API: brokenAPI{newDemoEdge(time.Now)}, Agent: newDemoAgent(onlineStatus(frozen)), Tunnels: demoAsked,
+		Input: r, Output: out, Width: 80, Height: 24, Environ: []string{"TERM=xterm", "LANG=C.UTF-8"},
+	})
+}
+
 func TestHome(t *testing.T) {
 	s, _, _ := demo(t, 120, 36, func(c *Config, _ *agent.Status, e *demoEdge) {
 		c.Tunnels, c.Agent = nil, noAgent{}
@@ -549,6 +576,67 @@ func TestHome(t *testing.T) {
 	s.waitText(t, "favicon")
 	s.keys("\x1b")
 	s.waitText(t, "your tunnels")
+}
+
+func TestTestRequest(t *testing.T) {
+	var edge *demoEdge
+	s, _, _ := demo(t, 80, 24, func(c *Config, _ *agent.Status, e *demoEdge) {
+		e.list, edge = nil, e
+		c.SendTest = func(_ context.Context, target Tunnel) error {
+			x := demoList(frozen)[0]
+			x.ID, x.Number, x.Path = "", 0, "/test-of-"+target.Name
+			edge.add(x)
+			return nil
+		}
+	})
+	s.waitText(t, "send a test request")
+	s.keys("t")
+	s.waitText(t, "/test-of-acme")
+	s.waitText(t, "test request sent")
+}
+
+// Attached to a tunnel that runs elsewhere there is no agent, and nothing to ask
+// before leaving.
+func TestAttached(t *testing.T) {
+	s, _, _ := demo(t, 80, 24, func(c *Config, _ *agent.Status, _ *demoEdge) {
+		c.Agent = noAgent{}
+		c.Tunnels = []Tunnel{{Name: "acme", URL: "https://acme.lrok.example", Local: "http://localhost:3000"}}
+	})
+	s.waitText(t, "favicon")
+	s.waitText(t, "attached")
+	s.keys("q")
+	s.waitDone(t)
+}
+
+func TestNewestAtTheBottom(t *testing.T) {
+	m := modelWith(t, 80, 24, 100)
+	m.key("v")
+	rows, _ := m.draw()
+	l := m.tab().list
+	if at := l.at(m.tab().captures, l.offset+m.listRows()-1); at.Number != 100 || l.cursor != 99 {
+		t.Errorf("the last row shows #%d and the cursor is on row %d, want #100 on row 99:\n%s", at.Number, l.cursor, strings.Join(rows, "\n"))
+	}
+	m.key("k")
+	if m.tab().list.follow || m.selected().Number != 99 {
+		t.Errorf("k selects #%d (follow %v), want #99", m.selected().Number, m.tab().list.follow)
+	}
+}
+
+func TestSecretsStayHidden(t *testing.T) {
+	s, _, _ := demo(t, 120, 36)
+	s.waitText(t, "favicon")
+	s.keys("jjjjj")
+	s.waitText(t, "#1274 POST")
+	s.keys("\r")
+	for range tabCount {
+		s.still(t)
+		if strings.Contains(s.text(), "5257a869e7ec") {
+			t.Errorf("the signature is on show:\n%s", s.text())
+		}
+		s.keys("]")
+	}
+	s.keys("[S")
+	s.waitText(t, "5257a869e7ec")
 }
 
 func TestGoneTunnelIsTold(t *testing.T) {
@@ -617,7 +705,7 @@ func TestHugeBodies(t *testing.T) {
 		e.list[len(e.list)-1].Request.Body.Size = 42 << 20
 		e.list[len(e.list)-1].Request.Body.Missing = "limit"
 	})
-	s.waitText(t, "captured 9.0 MiB of 42.0 MiB (limit --capture-body)")
+	s.waitText(t, "captured 9.0 MiB of 42 MiB (limit --capture-body)")
 	s.waitText(t, "xxxxxxxxxxxx")
 }
 

@@ -110,7 +110,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	following := make(chan struct{})
 	go func() {
 		defer close(following)
-		f.run(ctx, c.Tunnels)
+		f.guard(cancel, func() { f.run(ctx, cancel, c.Tunnels) })
 	}()
 	p := tea.NewProgram(m, options...)
 	// Quit leaves in order, which ending the program's own context would not: it
@@ -127,6 +127,9 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	stop()
 	cancel()
 	<-following
+	if f.panicked != nil {
+		panic(f.panicked)
+	}
 	if killed.Load() && errors.Is(err, tea.ErrProgramKilled) {
 		err = nil // ctx ended: that is how the caller stops the screen
 	}
