@@ -33,6 +33,7 @@ type Record struct {
 	x        Exchange // ID, Number and what Begin sets never change
 	reqHead  string
 	respHead string
+	heads    int64 // bytes of the budgets that the heads take
 }
 
 // progressEvery is how often a running exchange tells watchers of its bytes.
@@ -67,7 +68,9 @@ func (r *Ring) Begin(s Start) *Record {
 		Timing:  Timing{Accepted: s.Accepted},
 	}
 	rec.Request.rec, rec.Response.rec = rec, rec
+	rec.charge(s.Head, s.Header)
 	if !r.add(rec) {
+		rec.release()
 		return nil
 	}
 	return rec
@@ -85,6 +88,30 @@ func newID(t time.Time) string {
 	copy(buf[:], "req_")
 	_ = id.MarshalTextTo(buf[4:])
 	return string(buf[:])
+}
+
+// charge takes what a head needs from the budgets: its bytes, and as much again
+// for the lines that are made of it.
+func (rec *Record) charge(head []byte, fields []Field) {
+	n := 2 * int64(len(head))
+	for _, f := range fields {
+		n += int64(len(f.Name) + len(f.Value))
+	}
+	rec.heads += n
+	rec.ring.own.charge(n)
+	rec.ring.edge.charge(n)
+}
+
+// release gives back what the record takes, heads and bodies. Only the snapshots
+// that were made of it stay.
+func (rec *Record) release() {
+	rec.mu.Lock()
+	n := rec.heads
+	rec.heads = 0
+	rec.mu.Unlock()
+	rec.ring.own.give(n)
+	rec.ring.edge.give(n)
+	rec.dropBodies("evicted")
 }
 
 // ID is the exchange's id, empty for a nil Record.
@@ -135,6 +162,7 @@ func (rec *Record) Answered(a Answer) {
 	rec.x.Status, rec.x.Reason = a.Status, a.Reason
 	rec.x.Response.Header = a.Header
 	rec.respHead = string(a.Head)
+	rec.charge(a.Head, a.Header)
 	if a.Kind != "" {
 		rec.x.Kind = a.Kind
 	}
@@ -178,7 +206,7 @@ func (rec *Record) End(e Ending) {
 	rec.mu.Unlock()
 	rec.ended.Store(true)
 	if rec.detached.Load() {
-		rec.dropBodies("evicted")
+		rec.release()
 		return
 	}
 	rec.ring.touch(rec)
@@ -246,7 +274,7 @@ func fields(head string) []Field {
 func (rec *Record) detach() {
 	rec.detached.Store(true)
 	if rec.ended.Load() {
-		rec.dropBodies("evicted")
+		rec.release()
 	}
 }
 

@@ -42,6 +42,18 @@ func (b *Budget) take(n int64) bool {
 	return true
 }
 
+// charge reserves n bytes even when the budget has no room; see [Ring.fit].
+func (b *Budget) charge(n int64) {
+	if b != nil {
+		b.used.Add(n)
+	}
+}
+
+// over reports whether more is taken than there is.
+func (b *Budget) over() bool {
+	return b != nil && b.used.Load() > b.limit.Load()
+}
+
 func (b *Budget) give(n int64) {
 	if b != nil {
 		b.used.Add(-n)
@@ -226,8 +238,17 @@ func (r *Ring) add(rec *Record) bool {
 	rec.x.Number = r.number
 	rec.version.Store(r.version)
 	r.records = append(r.records, rec)
+	r.fit()
 	r.poke()
 	return true
+}
+
+// fit keeps fewer exchanges while heads take more memory than there is: a head
+// is small and always kept whole, but a hundred large ones are not small.
+func (r *Ring) fit() {
+	for (r.own.over() || r.edge.over()) && len(r.records) > 1 {
+		r.evict()
+	}
 }
 
 // evict drops the oldest exchange that has ended, or the oldest when all are

@@ -122,6 +122,26 @@ func TestBudgetsBoundMemory(t *testing.T) {
 	}
 }
 
+// Heads count: a hundred of 64 KiB would be more than a tunnel may take.
+func TestLargeHeadsShortenTheRing(t *testing.T) {
+	edge := NewBudget(1 << 20)
+	r := NewRing("a", 100, Limits{}, edge)
+	for range 100 {
+		head := append([]byte("GET / HTTP/1.1\r\nX: "), make([]byte, 60<<10)...)
+		r.Begin(Start{Head: head, Method: "GET", Path: "/", Accepted: time.Now()}).End(Ending{})
+		if u := edge.Used(); u > 1<<20 {
+			t.Fatalf("the heads take %d, want at most %d", u, 1<<20)
+		}
+	}
+	if n := len(r.List(0, 0)); n < 4 || n > 8 {
+		t.Errorf("%d exchanges are kept, want as many as fit", n)
+	}
+	r.Close()
+	if u := edge.Used(); u != 0 {
+		t.Errorf("after Close the budget holds %d, want 0", u)
+	}
+}
+
 // An exchange whose ring lets go of it while it runs gives its memory back when
 // it ends.
 func TestDetachedExchangeGivesMemoryBack(t *testing.T) {
