@@ -111,11 +111,11 @@ func TestCurl(t *testing.T) {
 	e.tunnel(t, "", service(t, bulk))
 	want := newFlow(gigabyte).sum()
 	_, port, _ := net.SplitHostPort(e.https)
-	base := "https://app.tun.test:" + port
+	base := "https://shop.tun.test:" + port
 	for _, version := range []string{"--http1.1", "--http2"} {
 		common := []string{
 			"--silent", "--show-error", "--fail", version, "--cacert", e.ca(),
-			"--resolve", "app.tun.test:" + port + ":127.0.0.1", "--max-time", "120",
+			"--resolve", "shop.tun.test:" + port + ":127.0.0.1", "--max-time", "120",
 		}
 		protocol := map[string]string{"--http1.1": "1.1", "--http2": "2"}[version]
 
@@ -175,7 +175,7 @@ func TestThreeGigabytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Host, req.ContentLength = "app.tun.test", size
+	req.Host, req.ContentLength = "shop.tun.test", size
 	tr := &http.Transport{WriteBufferSize: 64 << 10}
 	defer tr.CloseIdleConnections()
 	res, err := tr.RoundTrip(req)
@@ -189,7 +189,7 @@ func TestThreeGigabytes(t *testing.T) {
 	}
 
 	api := e.api(t)
-	xs, err := api.Requests(t.Context(), "app", client.Query{Limit: 1})
+	xs, err := api.Requests(t.Context(), "shop", client.Query{Limit: 1})
 	if err != nil || len(xs) != 1 {
 		t.Fatalf("%d captures, %v", len(xs), err)
 	}

@@ -170,7 +170,7 @@ func (e *edgeProcess) offline(t testing.TB) {
 // captured returns the newest capture of a path, whole.
 func captured(t testing.TB, api *client.Client, path string) inspector.Exchange {
 	t.Helper()
-	xs, err := api.Requests(t.Context(), "app", client.Query{})
+	xs, err := api.Requests(t.Context(), "shop", client.Query{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func TestSilentLinkIsNoticed(t *testing.T) {
 		}
 		defer func() { _ = c.Close() }()
 		_ = c.SetDeadline(time.Now().Add(time.Minute))
-		_, _ = io.WriteString(c, "POST /dark HTTP/1.1\r\nHost: app.tun.test\r\nContent-Length: 2\r\n\r\nhi")
+		_, _ = io.WriteString(c, "POST /dark HTTP/1.1\r\nHost: shop.tun.test\r\nContent-Length: 2\r\n\r\nhi")
 		b := make([]byte, 12)
 		_, err = io.ReadFull(c, b)
 		var status int
@@ -328,7 +328,7 @@ func TestSecondAgentIsRefusedAndTakesOver(t *testing.T) {
 	e.answers(t, "/", "first /")
 	second := named(t, "second")
 
-	p := lrok(t, e.reach(""), "http", second, "--plain", "--hint", "app")
+	p := lrok(t, e.reach(""), "http", second, "--plain", "--hint", "shop")
 	if code := p.wait(); code != 4 {
 		t.Errorf("exit code %d, want 4", code)
 	}
@@ -344,7 +344,7 @@ func TestSecondAgentIsRefusedAndTakesOver(t *testing.T) {
 	if code := first.wait(); code != 1 {
 		t.Errorf("the first agent ends with exit code %d, want 1", code)
 	}
-	if want := "your lrok on " + host + " took over the name \"app\""; !strings.Contains(first.stderr.String(), want) {
+	if want := "your lrok on " + host + " took over the name \"shop\""; !strings.Contains(first.stderr.String(), want) {
 		t.Errorf("there is no %q in\n%s", want, first.stderr)
 	}
 	e.answers(t, "/", "second /")

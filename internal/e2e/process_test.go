@@ -63,7 +63,8 @@ func lrok(t testing.TB, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, args: args, stdout: newOutput(), stderr: newOutput(), done: make(chan struct{})}
+	done := make(chan struct{})
+	p := &process{t: t, args: args, stdout: newOutput(done), stderr: newOutput(done), done: done}
 	p.cmd = exec.Command(path, args...)
 	p.cmd.Env = append(cleanEnv(t), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
@@ -138,12 +139,15 @@ func (p *process) running() bool {
 
 // An output keeps what a process writes.
 type output struct {
-	mu   sync.Mutex
-	buf  bytes.Buffer
-	more chan struct{} // closed and replaced when something was written
+	ended <-chan struct{} // closed when nothing more comes
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	more  chan struct{} // closed and replaced when something was written
 }
 
-func newOutput() *output { return &output{more: make(chan struct{})} }
+func newOutput(ended <-chan struct{}) *output {
+	return &output{ended: ended, more: make(chan struct{})}
+}
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
@@ -169,7 +173,7 @@ func (o *output) awaitIn(t testing.TB, text string, limit time.Duration) string 
 	t.Helper()
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	for {
+	for last := false; ; {
 		o.mu.Lock()
 		all, more := o.buf.String(), o.more
 		o.mu.Unlock()
@@ -178,8 +182,13 @@ func (o *output) awaitIn(t testing.TB, text string, limit time.Duration) string 
 				return strings.TrimSuffix(line, "\n")
 			}
 		}
+		if last {
+			t.Fatalf("lrok has ended, and no line held %q:\n%s", text, all)
+		}
 		select {
 		case <-more:
+		case <-o.ended:
+			last = true
 		case <-timeout.C:
 			t.Fatalf("no line holds %q after %v:\n%s", text, limit, all)
 		}
@@ -226,12 +235,12 @@ func (e *edgeProcess) reach(addr string) []string {
 	return []string{"LROK_EDGE=" + addr, "LROK_EDGE_CA=" + e.ca(), "LROK_API_KEY_FILE=" + e.keyFile()}
 }
 
-// tunnel starts `lrok http` for the service at local under the name app and
+// tunnel starts `lrok http` for the service at local under the name shop and
 // waits until it is live.
 func (e *edgeProcess) tunnel(t testing.TB, addr, local string, flags ...string) *process {
 	t.Helper()
-	p := lrok(t, e.reach(addr), append([]string{"http", local, "--plain", "--hint", "app"}, flags...)...)
-	p.stdout.await(t, "https://app.tun.test")
+	p := lrok(t, e.reach(addr), append([]string{"http", local, "--plain", "--hint", "shop"}, flags...)...)
+	p.stdout.await(t, "https://shop.tun.test")
 	return p
 }
 
@@ -254,7 +263,7 @@ func (e *edgeProcess) api(t testing.TB) *client.Client {
 	return c.Client()
 }
 
-// get asks the tunnel app for path on the public HTTP side.
+// get asks the tunnel shop for path on the public HTTP side.
 func (e *edgeProcess) get(t testing.TB, path string) (int, http.Header, string) {
 	t.Helper()
 	status, header, body, err := tryGet(e.http, path)
@@ -265,7 +274,7 @@ func (e *edgeProcess) get(t testing.TB, path string) (int, http.Header, string) 
 }
 
 func tryGet(addr, path string) (int, http.Header, string, error) {
-	return tryGetHost(addr, "app.tun.test", path)
+	return tryGetHost(addr, "shop.tun.test", path)
 }
 
 // tryGetHost asks on a connection of its own, so that no test waits for
@@ -288,7 +297,7 @@ func tryGetHost(addr, host, path string) (int, http.Header, string, error) {
 	return res.StatusCode, res.Header, string(b), err
 }
 
-// answers waits until the tunnel app answers 200 with want.
+// answers waits until the tunnel shop answers 200 with want.
 func (e *edgeProcess) answers(t testing.TB, path, want string) {
 	t.Helper()
 	eventually(t, "the tunnel answers "+path, func() bool {

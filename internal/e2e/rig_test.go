@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // patience is how long anything that should happen may take on a busy machine.
 const patience = 20 * time.Second
 
-// A rig is an edge with an agent and its tunnel "app".
+// A rig is an edge with an agent and its tunnel "shop".
 type rig struct {
 	edge  *edge.Edge
 	agent *agent.Agent
@@ -123,7 +123,7 @@ func newAgent(t testing.TB, e *edge.Edge, local string, c rigConfig) (a *agent.A
 		c.claim.Kind = tunnel.HTTP
 	}
 	if c.claim.Name == "" {
-		c.claim.Name = "app"
+		c.claim.Name = "shop"
 	}
 	c.claim.Local = target.String()
 	key, _ := e.AdminKey()
