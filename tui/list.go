@@ -14,6 +14,7 @@ import (
 type list struct {
 	sel        uint64 // number of the selected capture
 	top        uint64 // number of the capture on the first row
+	known      uint64 // number of the latest when following ended
 	follow     bool   // the latest is selected as it comes
 	newestLast bool
 	height     int
@@ -55,7 +56,7 @@ func (l *list) settle(c *captures) {
 	}
 	if l.follow {
 		newest := c.shown[n-1]
-		l.sel = newest.Number
+		l.sel, l.known = newest.Number, newest.Number
 		newest.unseen = false
 	}
 	l.cursor = min(l.row(c, l.sel), n-1)
@@ -109,15 +110,20 @@ func (l *list) scroll(c *captures, n int) {
 	l.follow = false
 }
 
-// newer counts the rows that came in out of sight.
+// newer counts what came in since following ended and is out of sight.
 func (l *list) newer(c *captures) int {
 	if l.follow || len(c.shown) == 0 {
 		return 0
 	}
-	if l.newestLast {
-		return max(len(c.shown)-l.offset-l.height, 0)
+	i, found := position(c.shown, l.known)
+	if found {
+		i++
 	}
-	return l.offset
+	hidden := l.offset
+	if l.newestLast {
+		hidden = max(len(c.shown)-l.offset-l.height, 0)
+	}
+	return min(len(c.shown)-i, hidden)
 }
 
 // columns of the list, from the right: what there is room for.

@@ -133,6 +133,7 @@ func TestFollowUntilMoved(t *testing.T) {
 	s.waitText(t, "● live")
 	s.keys("jj")
 	s.waitText(t, "G follows")
+	s.still(t)
 	row := s.rowOf("▌")
 	before := s.line(row)
 	x := demoList(frozen)[0]

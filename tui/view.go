@@ -322,10 +322,15 @@ func (m *model) reconnecting() string {
 	if wait := s.Next.Sub(m.c.Now()); wait > 0 {
 		l.put(warn, ", next in "+wait.Round(time.Second).String())
 	}
+	const kept = "URL kept, the list is live"
 	if s.Err != nil {
+		if m.w >= 80 {
+			l.max -= len(kept) + 3
+		}
 		l.put(text, ": "+message(s.Err))
+		l.max = m.w
 	}
-	if kept := "URL kept, the list is live"; l.room() > len(kept)+2 {
+	if l.room() > len(kept)+2 {
 		l.to(m.w - len(kept) - 1)
 		l.put(dim, kept)
 	}
@@ -358,6 +363,8 @@ func (m *model) subline() string {
 			m.hits = append(m.hits, hit{rect{x, 1, l.w - x, 1}, func(m *model) tea.Cmd { m.toTab(i); return nil }})
 			l.gap(2)
 		}
+	} else if m.feed.agent != nil && m.status.State == agent.Reconnecting {
+		l.put(dim, t.URL)
 	} else if m.c.LocalOnly {
 		l.put(warn, "local only")
 		l.put(dim, ": this machine can call it. lrok login gives a public URL")
