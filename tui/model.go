@@ -10,6 +10,7 @@ import (
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
 
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
@@ -55,6 +56,7 @@ type model struct {
 	th      *theme
 	noColor bool
 	ground  color.Color
+	profile colorprofile.Profile // what the terminal can show, Unknown at first
 
 	w, h   int
 	share  int
@@ -139,7 +141,19 @@ func (m *model) paint() {
 	if name == "" || name == "auto" {
 		name = fromEnviron(m.c.Environ)
 	}
-	m.th = newTheme(name, m.c.ASCII, m.noColor, m.ground)
+	ground, none := m.ground, m.noColor
+	switch m.profile {
+	case colorprofile.NoTTY, colorprofile.ASCII:
+		none = true
+	case colorprofile.ANSI:
+		// A shade of the background comes out as one of sixteen colours there,
+		// as likely as not the background itself.
+		ground = nil
+		if name == "dark" || name == "light" {
+			name = "auto"
+		}
+	}
+	m.th = newTheme(name, m.c.ASCII, none, ground)
 }
 
 // fromEnviron guesses the background from COLORFGBG ("15;0"), which counts until
@@ -250,6 +264,9 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 			m.ground = msg.Color
 			m.paint()
 		}
+	case tea.ColorProfileMsg:
+		m.profile = msg.Profile
+		m.paint()
 	case tea.FocusMsg:
 		m.blurred = false
 	case tea.BlurMsg:

@@ -363,9 +363,12 @@ func (m *model) subline() string {
 			m.hits = append(m.hits, hit{rect{x, 1, l.w - x, 1}, func(m *model) tea.Cmd { m.toTab(i); return nil }})
 			l.gap(2)
 		}
+		if m.down() != nil {
+			l.put(bad, m.th.g.warn+" UPSTREAM DOWN")
+		}
 	} else if m.feed.agent != nil && m.status.State == agent.Reconnecting {
 		l.put(dim, t.URL)
-	} else if m.c.LocalOnly {
+	} else if m.down() == nil && m.c.LocalOnly {
 		l.put(warn, "local only")
 		l.put(dim, ": this machine can call it. lrok login gives a public URL")
 	} else if u := m.down(); u != nil && len(t.all) > 0 {
