@@ -3,6 +3,7 @@ package tui
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,9 +134,26 @@ func (m *model) runEditor(x inspector.Exchange, file string) tea.Cmd {
 	// lets the screen leave in order.
 	cmd := exec.CommandContext(m.ctx, argv[0], argv[1:]...)
 	cmd.Env = m.c.Environ
-	return tea.ExecProcess(cmd, func(err error) tea.Msg {
+	return tea.Exec(&editorRun{cmd}, func(err error) tea.Msg {
 		return editedMsg{x: x, file: file, err: err}
 	})
+}
+
+// An editorRun is a command that has the terminal to itself.
+type editorRun struct{ *exec.Cmd }
+
+func (e *editorRun) SetStdin(r io.Reader)  { e.Stdin = r }
+func (e *editorRun) SetStdout(w io.Writer) { e.Stdout = w }
+func (e *editorRun) SetStderr(w io.Writer) { e.Stderr = w }
+
+// Run waits a moment before it starts the editor. Bubble Tea (2.1.1) stops its
+// renderer's ticker in a goroutine that it does not wait for, and starts the
+// ticker again after the command: one that returns at once, as an editor does
+// that hands the file to a running instance, could win that race, and the
+// screen would stay blank for good.
+func (e *editorRun) Run() error {
+	time.Sleep(50 * time.Millisecond)
+	return e.Cmd.Run()
 }
 
 func (m *model) edited(msg editedMsg) tea.Cmd {

@@ -370,7 +370,17 @@ func (m *model) subline() string {
 		l.put(dim, t.URL)
 	} else if m.down() == nil && m.c.LocalOnly {
 		l.put(warn, "local only")
-		l.put(dim, ": this machine can call it. lrok login gives a public URL")
+		// The counters beside it matter more than the rest of the sentence.
+		room := m.w - l.w - 2
+		if t.seen > 0 {
+			room -= 60 - 14*b2i(!wide)
+		}
+		for _, more := range []string{": this machine can call it. lrok login gives a public URL", ": lrok login gives a public URL", ": lrok login for more"} {
+			if len(more) <= room {
+				l.put(dim, more)
+				break
+			}
+		}
 	} else if u := m.down(); u != nil && len(t.all) > 0 {
 		l.put(bad, m.th.g.warn+" UPSTREAM DOWN ")
 		l.put(text, u.Err)
@@ -417,14 +427,14 @@ func spark(list []time.Duration, blocks []string, n int) string {
 	}
 	low, high := math.MaxFloat64, 0.0
 	for _, d := range list {
-		v := math.Log(float64(max(d, time.Millisecond)))
+		v := math.Log(float64(max(d, 10*time.Microsecond)))
 		low, high = min(low, v), max(high, v)
 	}
 	var b strings.Builder
 	for _, d := range list {
 		i := 0
 		if high > low {
-			v := math.Log(float64(max(d, time.Millisecond)))
+			v := math.Log(float64(max(d, 10*time.Microsecond)))
 			i = int((v - low) / (high - low) * float64(len(blocks)-1))
 		}
 		b.WriteString(blocks[i])
