@@ -150,10 +150,14 @@ func saveConn(ctx context.Context, c net.Conn) context.Context {
 // configuration it ends TLS on them first and speaks HTTP/2 to clients that ask
 // for it; it sets the configuration's NextProtos.
 func (f *Forwarder) Serve(l net.Listener, config *tls.Config) error {
+	defer func() { _ = l.Close() }()
 	f.mu.Lock()
+	if f.draining.Load() { // the end came before the beginning: Shutdown saw no listener to close
+		f.mu.Unlock()
+		return nil
+	}
 	f.listeners[l] = struct{}{}
 	f.mu.Unlock()
-	defer func() { _ = l.Close() }()
 	if config != nil {
 		config = config.Clone()
 		config.NextProtos = []string{"h2", "http/1.1"}
