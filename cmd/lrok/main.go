@@ -44,6 +44,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer stop()
 	// A second signal ends lrok at once.
 	context.AfterFunc(ctx, stop)
+	// Whoever reads the lines may leave, as head does: then writing fails, and
+	// the tunnel is closed in order. Without this the signal would end lrok.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	root := newRoot()
 	root.SetArgs(args)
@@ -142,11 +145,17 @@ is started on this machine: the inspector works, the URL is local only.`,
 		newHTTP(o), newServe(o), newDemo(o), newInspect(o), newLogs(o), newReplay(o),
 		newDiff(o), newExport(o), newVersion(o),
 	)
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.InitDefaultCompletionCmd("completion") // now, to be among the commands below
 	for _, c := range root.Commands() {
 		wrapArgs(c)
+		if c.Name() == "completion" {
+			c.RunE = func(*cobra.Command, []string) error {
+				return usage("name the shell: lrok completion bash, zsh, fish or powershell")
+			}
+		}
 	}
 	wrapArgs(root)
-	root.CompletionOptions.HiddenDefaultCmd = false
 	return root
 }
 

@@ -38,6 +38,9 @@ const tunnelsKey = "tunnels"
 // usageError is a mistake in how lrok was called: exit code 2.
 type usageError struct{ error }
 
+// Unwrap lets the hint of what is inside be seen.
+func (e usageError) Unwrap() error { return e.error }
+
 func usage(format string, a ...any) error { return usageError{fmt.Errorf(format, a...)} }
 
 // configPath is where the configuration file is looked for; the second value is

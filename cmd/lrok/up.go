@@ -130,12 +130,15 @@ func (u *up) run(ctx context.Context) error {
 	api := client.Over(a.DialAPI, r.Key)
 	defer api.Close()
 
+	// The agent outlives ctx by what it takes to close the tunnel.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer end()
 	defer cancel()
 	ended := make(chan error, 1)
 	wg.Go(func() {
-		ended <- a.Run(ctx)
+		ended <- a.Run(life)
 		cancel()
 	})
 	if u.background != nil {
@@ -159,13 +162,31 @@ func (u *up) run(ctx context.Context) error {
 		err = u.plain(ctx, a, api, r)
 	}
 	cancel()
-	if aerr := <-ended; aerr != nil && !errors.Is(aerr, context.Canceled) {
+	closed := closeTunnels(life, a, api)
+	end()
+	if aerr := <-ended; aerr != nil && !closed && !errors.Is(aerr, context.Canceled) {
 		return unreachable(r, aerr)
 	}
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// closeTunnels gives the names back and has the captures forgotten: the edge
+// would keep both for a while, for an agent that lost its connection. It
+// reports whether there was something to close.
+func closeTunnels(ctx context.Context, a *agent.Agent, api *client.Client) bool {
+	s := a.Status()
+	if s.State != agent.Online {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, g := range s.Welcome.Grants {
+		_ = api.CloseTunnel(ctx, g.Name) // the session ends with the last one, perhaps before the answer
+	}
+	return true
 }
 
 // firstTries is how often the first connection is tried. Somebody who watches
