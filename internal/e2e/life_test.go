@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -299,6 +300,79 @@ func TestSilentLinkIsNoticed(t *testing.T) {
 	}
 	if took := time.Since(began); took > 40*time.Second {
 		t.Errorf("all was well after %v", took)
+	}
+}
+
+// TestDrainedEdge ends an edge in order, as an update does: the request under
+// way finishes, the agent comes back to the edge that follows.
+func TestDrainedEdge(t *testing.T) {
+	t.Parallel()
+	inside, finish := make(chan struct{}), make(chan struct{})
+	e := serve(t, nil)
+	a := e.tunnel(t, "", service(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(inside)
+			<-finish
+		}
+		_, _ = fmt.Fprintf(w, "shop %s", r.URL.Path)
+	}))
+	slow := make(chan string, 1)
+	go func() {
+		status, _, body, err := tryGet(e.http, "/slow")
+		slow <- fmt.Sprint(status, body, err)
+	}()
+	<-inside
+	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the edge takes no more connections", func() bool {
+		_, _, _, err := tryGet(e.http, "/")
+		return err != nil
+	})
+	if !e.running() {
+		t.Error("the edge has ended before the request under way")
+	}
+	close(finish)
+	if got, want := <-slow, "200shop /slow<nil>"; got != want {
+		t.Errorf("the request under way: %s, want %s", got, want)
+	}
+	if code := e.wait(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	a.stderr.await(t, "reconnecting")
+	e = serve(t, e)
+	e.answers(t, "/after", "shop /after")
+	if code := a.term(); code != 0 {
+		t.Errorf("the agent ends with exit code %d, want 0", code)
+	}
+	if status, header, _ := e.get(t, "/"); status != http.StatusNotFound || header.Get("Lrok-Error-Code") != tunnel.CodeTunnelNotFound {
+		t.Errorf("after the agent's end: %d %s, want 404 %s", status, header.Get("Lrok-Error-Code"), tunnel.CodeTunnelNotFound)
+	}
+}
+
+// TestSecondSignalEndsTheWait has an edge that would wait 30 s for a request.
+func TestSecondSignalEndsTheWait(t *testing.T) {
+	t.Parallel()
+	inside, finish := make(chan struct{}), make(chan struct{})
+	e := serve(t, nil)
+	e.tunnel(t, "", service(t, func(w http.ResponseWriter, r *http.Request) {
+		close(inside)
+		<-finish
+	}))
+	t.Cleanup(func() { close(finish) })
+	go func() { _, _, _, _ = tryGet(e.http, "/slow") }()
+	<-inside
+	began := time.Now()
+	for e.running() && time.Since(began) < patience {
+		_ = e.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-e.done:
+		case <-time.After(100 * time.Millisecond): // signals may come together
+		}
+	}
+	e.wait()
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it took %v with signal upon signal", took)
 	}
 }
 
