@@ -103,9 +103,6 @@ func BenchmarkView(b *testing.B) {
 }
 
 func TestViewBudget(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("measures time")
-	}
 	for _, s := range viewBudgets {
 		m := bigModel(t, s.w, s.h)
 		best := time.Hour
@@ -114,7 +111,7 @@ func TestViewBudget(t *testing.T) {
 			m.View()
 			best = min(best, time.Since(began))
 		}
-		if best > s.budget {
+		if best > slack*s.budget {
 			t.Errorf("View at %dx%d took %v at best, the budget is %v", s.w, s.h, best, s.budget)
 		}
 		t.Logf("View at %dx%d: %v", s.w, s.h, best)
@@ -123,9 +120,6 @@ func TestViewBudget(t *testing.T) {
 
 // A key must not wait for anything that grows with the data.
 func TestUpdateBudget(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("measures time")
-	}
 	m := bigModel(t, 120, 36)
 	for _, k := range []string{"j", "k", " ", "b", "g", "G", "o", "]", "[", "h", "j", "g", "G", "m", "S"} {
 		best := time.Hour
@@ -134,7 +128,7 @@ func TestUpdateBudget(t *testing.T) {
 			m.key(k)
 			best = min(best, time.Since(began))
 		}
-		if best > 5*time.Millisecond {
+		if best > slack*5*time.Millisecond {
 			t.Errorf("key %q took %v at best", k, best)
 		}
 	}

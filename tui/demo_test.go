@@ -288,12 +288,18 @@ var demoAsked = []Tunnel{{Kind: tunnel.HTTP, Name: "acme", Local: "http://localh
 
 var previewFlag = flag.String("preview", "", "run the screen on this terminal: live, empty, down, connecting, reconnecting, home, busy")
 
-// TestPreview is no test: built with go test -c and run with -preview, it shows
-// the screen with the demo's traffic.
-func TestPreview(t *testing.T) {
-	if *previewFlag == "" {
-		t.Skip("for looking at: go test -c -o /tmp/tui.test && /tmp/tui.test -test.run TestPreview -preview live")
+// TestMain runs the tests or, built with go test -c and run with -preview, shows
+// the screen with the demo's traffic in a state that is hard to come by.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if *previewFlag != "" {
+		showState()
+		return
 	}
+	os.Exit(m.Run())
+}
+
+func showState() {
 	e := newDemoEdge(time.Now)
 	now := time.Now()
 	s := onlineStatus(now)
@@ -341,7 +347,7 @@ func TestPreview(t *testing.T) {
 		c.Agent = newDemoAgent(s)
 	}
 	if _, err := Run(context.Background(), c); err != nil {
-		t.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
 	}
 }
 

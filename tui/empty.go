@@ -110,7 +110,7 @@ func (m *model) invitation(t *tab, r rect) []string {
 	}
 	if m.c.LocalOnly {
 		say(part{warn, "  Local only: "}, part{text, "this edge runs on this machine and"})
-		say(part{text, "  nobody else can call it. For a public URL: lrok login"})
+		say(part{text, "  nobody else can call it. For a public URL: --edge HOST"})
 		say()
 	}
 	say(part{dim, "  Captures stay in memory, for you alone."})

@@ -375,7 +375,7 @@ func (m *model) subline() string {
 		if t.seen > 0 {
 			room -= 60 - 14*b2i(!wide)
 		}
-		for _, more := range []string{": this machine can call it. lrok login gives a public URL", ": lrok login gives a public URL", ": lrok login for more"} {
+		for _, more := range []string{": this machine can call it. --edge HOST gives a public URL", ": --edge HOST gives a public URL", ": see --edge"} {
 			if len(more) <= room {
 				l.put(dim, more)
 				break

@@ -275,6 +275,9 @@ func (x *flight) copyBody() error {
 	rec := x.rec.RequestBody()
 	for !c.body.Done() {
 		c.setRead(c.f.cfg.BodyTimeout)
+		if x.stopping.Load() { // its deadline may be the one just replaced
+			return errNotAwaited
+		}
 		n, err := c.nc.Read(*buf)
 		if n > 0 {
 			c.moved()
