@@ -2,6 +2,8 @@ module github.com/lrok-dev/lrok
 
 go 1.26.0
 
+ignore ./internal/e2e/node/node_modules
+
 require (
 	charm.land/bubbles/v2 v2.2.1
 	charm.land/bubbletea/v2 v2.1.1
