@@ -38,7 +38,7 @@
 // The agent opens the control stream first. Messages on it are four bytes of
 // length, big-endian, and JSON (see control.go). Each side sends a ping every
 // 10 seconds and answers the other's; any byte counts as life, and a link that
-// was silent for 20 seconds is dead.
+// was silent for 19 seconds is dead.
 //
 // # Streams
 //

@@ -19,7 +19,7 @@ import (
 const (
 	DefaultStreams = 2048             // that the edge opens at once in a session
 	PingEvery      = 10 * time.Second // between pings
-	DeadAfter      = 20 * time.Second // without a byte
+	DeadAfter      = 19 * time.Second // without a byte, so that it is noticed within 20 s
 )
 
 const (
