@@ -605,6 +605,9 @@ func (s *Session) Hello() Hello         { return s.hello }
 func (s *Session) Welcome() Welcome     { return s.welcome }
 func (s *Session) RemoteAddr() net.Addr { return s.link.RemoteAddr() }
 
+// Silence is how long ago the last byte arrived.
+func (s *Session) Silence() time.Duration { return s.link.silence() }
+
 // Streams is how many streams we opened that are not closed.
 func (s *Session) Streams() int { return int(s.open.Load()) }
 

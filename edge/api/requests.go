@@ -249,7 +249,7 @@ func readChanges(w http.ResponseWriter, r *http.Request) (inspector.Changes, err
 		return c, &tunnel.Error{
 			Code:    codeTooLarge,
 			Message: fmt.Sprintf("the changes are larger than %d MiB", maxChanges>>20),
-			Hint:    "lrok replay --to sends larger bodies from your machine",
+			Hint:    "send it with curl: lrok export <id> --as curl",
 		}
 	case err != nil:
 		return c, badRequest("the changes are not what a replay takes: "+err.Error(), "see "+prefix+"/openapi.json")

@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	errConnect    = &http1.Error{Status: 405, Code: "connect_refused", Message: "CONNECT is not served here"}
-	errUpgradeH2C = &http1.Error{Status: 400, Code: "upgrade_refused", Message: "HTTP/2 cannot be reached through Upgrade"}
+	errConnect     = &http1.Error{Status: 405, Code: "connect_refused", Message: "CONNECT is not served here"}
+	errBodyTimeout = &http1.Error{Status: 408, Code: "request_timeout", Message: "the request body stopped arriving"}
+	errUpgradeH2C  = &http1.Error{Status: 400, Code: "upgrade_refused", Message: "HTTP/2 cannot be reached through Upgrade"}
 )
 
 // statusOf is the HTTP status of an error of the edge.

@@ -33,6 +33,7 @@ const (
 
 var (
 	readBufs = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
+	outBufs  = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 	copyBufs = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}
 )
 
@@ -61,7 +62,7 @@ type conn struct {
 	body     http1.Body // of the request
 	respBody http1.Body
 	host     []byte // canonical
-	out      []byte
+	out      []byte // what is to be written; pooled, only there in an exchange
 
 	replay *replaying // when this is a replay
 
@@ -131,7 +132,12 @@ func (c *conn) serve() {
 			return
 		}
 		c.busy()
-		if !c.exchange(n) {
+		out := outBufs.Get().(*[]byte)
+		c.out = (*out)[:0]
+		again := c.exchange(n)
+		*out, c.out = c.out[:0], nil
+		outBufs.Put(out)
+		if !again {
 			return
 		}
 	}
@@ -164,6 +170,7 @@ func (c *conn) readHead() (int, error) {
 	first := c.deadline.IsZero()
 	if c.r == c.w {
 		c.r, c.w = 0, 0
+		c.buf = *c.pooled // an idle client keeps no more, however large its head was
 	} else if c.r > 0 {
 		c.w = copy(c.buf, c.buf[c.r:c.w])
 		c.r = 0
@@ -339,7 +346,9 @@ func (c *conn) check(now time.Time) {
 }
 
 // watch reads ahead while the answer is awaited. What it reads is the next
-// request; what it waits for is the client's end.
+// request; what it waits for is the client's end. A client that only closes its
+// own direction cannot be told from one that has left, and is taken for that,
+// as other proxies do.
 func (c *conn) watch() {
 	for c.w < len(c.buf) {
 		n, err := c.nc.Read(c.buf[c.w:])

@@ -51,7 +51,7 @@ func (c *conn) exchange(n int) (again bool) {
 		t.Counters.Requests.Add(1)
 		x.local = t.Claim.Local
 		x.rec = c.record(t, raw, now)
-		if t.Claim.UpstreamProto == "h2c" {
+		if t.Claim.UpstreamProto == "h2c" || c.replay != nil && c.replay.grpc {
 			x.back = c.f.bridge
 		}
 	} else if to.api {
@@ -136,14 +136,18 @@ type flight struct {
 	local   string // the local service, for people
 	peer    string
 
-	up     tunnel.Conn
-	reused bool
+	up      tunnel.Conn
+	reused  bool
+	private bool // up must not serve another client, ever
 
 	stopping atomic.Bool   // the pump is to end early
 	pumping  chan struct{} // closed when the pump has ended; nil without one
 	pumpErr  error         // why it ended early, to read after pumping
 	clientAt bool          // the pump's failure is the client's
 }
+
+// errDraining answers a request to a server in this process that has ended.
+var errDraining = &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge is shutting down", Hint: "try again in a moment"}
 
 // run sends the request and passes the answer on.
 func (x *flight) run() (again bool) {
@@ -209,13 +213,16 @@ func (x *flight) isGone() bool {
 // open takes or opens the stream.
 func (x *flight) open(fresh, twice bool) (err error) {
 	c := x.conn
+	x.private = false
 	switch {
 	case x.back != nil:
 		p := tunnel.Peer{Addr: x.peer}
 		if x.tunnel != nil {
 			p.Tunnel = x.tunnel.Name
 		}
-		x.up, err = x.back.Open(p)
+		if x.up, err = x.back.Open(p); err != nil {
+			err = errDraining
+		}
 	case !fresh && c.takePinned(x, twice):
 	default:
 		x.up, x.reused, err = c.f.open(x.tunnel, x.peer, fresh || c.req.Upgrade != nil, twice, x.started)
@@ -449,15 +456,19 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 
 	surplus := ending.surplus
 	whole := x.stopPump()
-	gone, _ := c.end()
+	gone, timedOut := c.end()
 	x.trailers()
 	x.rec.End(inspector.Ending{})
+	// A service may answer without reading the body and take it for the next
+	// request; the answer to that must not become somebody else's. And one that
+	// authenticated a connection takes all that comes on it for the same user's.
+	// Such a stream is never for another client, and behind a proxy nobody knows
+	// who comes next.
+	private := x.private || c.req.Pinned || resp.Pinned || c.body.Size() > 0
 	switch {
-	case x.back != nil, !whole, surplus, gone, resp.Close, resp.Framing == http1.UntilClose, arriving, c.unread():
+	case x.back != nil, !whole, surplus, gone, timedOut, resp.Close, resp.Framing == http1.UntilClose, arriving, c.unread(), private && c.isTrusted:
 		_ = x.up.Close()
-	case c.req.Pinned || resp.Pinned || c.body.Size() > 0:
-		// A service that answered without reading the body would take it for the
-		// next request: then that answer must not be somebody else's.
+	case private:
 		idle := registry.IdleFor(time.Duration(resp.KeepAlive) * time.Second)
 		if c.req.Pinned || resp.Pinned {
 			idle = c.f.cfg.IdleTimeout // who authenticated a connection wants to keep it
@@ -491,7 +502,7 @@ func (c *conn) takePinned(x *flight, twice bool) bool {
 		_ = up.Close()
 		return false
 	}
-	x.up, x.reused = up, true
+	x.up, x.reused, x.private = up, true, true
 	return true
 }
 
@@ -662,9 +673,13 @@ func (x *flight) fail(err error) bool {
 	if x.up != nil {
 		_ = x.up.Close()
 	}
-	x.stopPump()
+	whole := x.stopPump()
 	gone, timedOut := c.end()
 	switch {
+	case timedOut && !whole:
+		x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted, Detail: "sent nothing for " + c.f.cfg.BodyTimeout.String()})
+		c.refuse(errBodyTimeout)
+		return false
 	case timedOut:
 		c.answer(x, timeoutError(x.local, c.f.cfg.BodyTimeout))
 	case gone:

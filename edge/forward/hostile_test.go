@@ -111,27 +111,66 @@ func TestSwitchingProtocolsUnasked(t *testing.T) {
 }
 
 // A service that never reads bodies takes one for a request. The answer to that
-// must not reach another client.
+// must not reach another client: not the next one, not after further requests of
+// the attacker, and not one that comes over the same connection of a proxy.
 func TestBodyTakenForARequest(t *testing.T) {
+	inner := "GET /poison HTTP/1.1\r\nHost: a\r\n\r\n"
 	for _, method := range []string{"POST", "GET"} {
-		r := start(t, rawService(t, func(c net.Conn, br *bufio.Reader) {
-			for {
-				head, err := readHead(br)
-				if err != nil {
-					return
+		for _, proxied := range []bool{false, true} {
+			r := start(t, rawService(t, func(c net.Conn, br *bufio.Reader) {
+				for {
+					head, err := readHead(br)
+					if err != nil {
+						return
+					}
+					path := strings.Fields(head)[1]
+					_, _ = fmt.Fprintf(c, "HTTP/1.1 404 x\r\nContent-Length: %d\r\n\r\n%s", len(path), path)
 				}
-				path := strings.Fields(head)[1]
-				_, _ = fmt.Fprintf(c, "HTTP/1.1 404 x\r\nContent-Length: %d\r\n\r\n%s", len(path), path)
+			}), func(c *Config) {
+				if proxied {
+					c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+				}
+			})
+			attack := fmt.Sprintf("%s /attack HTTP/1.1\r\nHost: a.tun.test\r\nContent-Length: %d\r\n\r\n%s", method, len(inner), inner)
+			c, br := r.dial(t)
+			ask(t, c, br, attack)
+			if !proxied {
+				ask(t, c, br, "GET /again HTTP/1.1\r\nHost: a.tun.test\r\n\r\n")
 			}
-		}))
-		inner := "GET /poison HTTP/1.1\r\nHost: a\r\n\r\n"
-		c, br := r.dial(t)
-		ask(t, c, br, fmt.Sprintf("%s /attack HTTP/1.1\r\nHost: a.tun.test\r\nContent-Length: %d\r\n\r\n%s", method, len(inner), inner))
-		for range 5 {
-			victim, vbr := r.dial(t)
-			if _, got := ask(t, victim, vbr, "GET /victim HTTP/1.1\r\nHost: a.tun.test\r\n\r\n"); got != "/victim" {
-				t.Errorf("%s: another client got the answer to %s", method, got)
+			for range 5 {
+				victim, vbr := c, br
+				if !proxied {
+					victim, vbr = r.dial(t)
+				}
+				if _, got := ask(t, victim, vbr, "GET /victim HTTP/1.1\r\nHost: a.tun.test\r\n\r\n"); got != "/victim" {
+					t.Errorf("%s, proxied %v: another client got the answer to %s", method, proxied, got)
+				}
 			}
+		}
+	}
+}
+
+// What authenticated a connection keeps to its client for good.
+func TestAuthenticatedStreamStaysWithItsClient(t *testing.T) {
+	var mu sync.Mutex
+	users := map[string]string{} // by local connection
+	r := start(t, service(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.HasPrefix(r.Header.Get("Authorization"), "NTLM ") {
+			users[r.RemoteAddr] = r.Header.Get("X-User")
+		}
+		_, _ = io.WriteString(w, "you are "+users[r.RemoteAddr])
+	}))
+	alice, abr := r.dial(t)
+	ask(t, alice, abr, "GET / HTTP/1.1\r\nHost: a.tun.test\r\nAuthorization: NTLM x\r\nX-User: alice\r\n\r\n")
+	for range 3 {
+		if _, got := ask(t, alice, abr, "GET / HTTP/1.1\r\nHost: a.tun.test\r\n\r\n"); got != "you are alice" {
+			t.Errorf("alice: %q", got)
+		}
+		bob, bbr := r.dial(t)
+		if _, got := ask(t, bob, bbr, "GET / HTTP/1.1\r\nHost: a.tun.test\r\n\r\n"); got != "you are " {
+			t.Errorf("bob: %q", got)
 		}
 	}
 }

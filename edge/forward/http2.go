@@ -81,6 +81,13 @@ func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	x.exchange()
 }
 
+// authenticatesConnection reports whether an Authorization is for a connection
+// and not for a request.
+func authenticatesConnection(authorization string) bool {
+	scheme, _, _ := strings.Cut(authorization, " ")
+	return strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate")
+}
+
 func isGRPC(contentType string) bool {
 	kind, ok := strings.CutPrefix(contentType, "application/grpc")
 	return ok && (kind == "" || kind[0] == '+' || kind[0] == ';')
@@ -109,9 +116,11 @@ type request struct {
 // left alone.
 func (x *request) watch(up io.Closer) func() bool {
 	leave := context.AfterFunc(x.r.Context(), func() { _ = up.Close() })
+	rc := http.NewResponseController(x.w)
 	x.idle = time.AfterFunc(x.f.cfg.BodyTimeout, func() {
 		x.timedOut.Store(true)
 		_ = up.Close()
+		_ = rc.SetWriteDeadline(past) // the client may be the one that does not read
 	})
 	return func() bool {
 		x.idle.Stop()
@@ -122,7 +131,7 @@ func (x *request) watch(up io.Closer) func() bool {
 // moved notes that bytes have passed. The timer of a stream has been stopped
 // for good.
 func (x *request) moved() {
-	if x.idle.Stop() {
+	if x.idle != nil && x.idle.Stop() {
 		x.idle.Reset(x.f.cfg.BodyTimeout)
 	}
 }
@@ -371,8 +380,8 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 		whole = <-pumped == nil
 	}
 	x.rec.End(inspector.Ending{})
-	unread := hasBody && idempotent([]byte(r.Method)) && r.Method != http.MethodPut // see conn.unread
-	if stop() && whole && !surplus && !unread && !resp.Close && !resp.Pinned && resp.Framing != http1.UntilClose {
+	private := hasBody || authenticatesConnection(r.Header.Get("Authorization")) // see flight.pass
+	if stop() && whole && !surplus && !private && !resp.Close && !resp.Pinned && resp.Framing != http1.UntilClose {
 		keep = true
 		x.tunnel.Pool.Put(up, time.Now(), time.Duration(resp.KeepAlive)*time.Second)
 	}
@@ -572,6 +581,14 @@ func (t *tee) Write(p []byte) (int, error) {
 // roundTrip passes the request on over HTTP/2, which gRPC needs.
 func (x *request) roundTrip() {
 	r := x.r
+	if x.bridged {
+		_ = http.NewResponseController(x.w).EnableFullDuplex() // the answer may come before the request ends
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if !isGRPC(r.Header.Get("Content-Type")) { // a call may be quiet for long
+		defer x.watch(closerFunc(cancel))()
+	}
 	u, err := url.ParseRequestURI(r.RequestURI)
 	if err != nil {
 		u = &url.URL{Opaque: r.RequestURI}
@@ -587,7 +604,7 @@ func (x *request) roundTrip() {
 	out := (&http.Request{
 		Method: r.Method, URL: u, Host: x.host(), Header: header,
 		Body: &recorded{r.Body, x}, ContentLength: r.ContentLength, Trailer: r.Trailer,
-	}).WithContext(r.Context())
+	}).WithContext(ctx)
 	if r.ContentLength == 0 {
 		out.Body = http.NoBody
 	}
@@ -608,6 +625,9 @@ func (x *request) roundTrip() {
 		kind = inspector.GRPC
 	case strings.HasPrefix(contentType, "text/event-stream"):
 		kind = inspector.SSE
+		if x.idle != nil {
+			x.idle.Stop()
+		}
 	}
 	x.rec.Answered(inspector.Answer{Header: headerFields(res.Header), Status: res.StatusCode, Reason: http.StatusText(res.StatusCode), Kind: kind})
 	h := x.w.Header()
@@ -638,6 +658,7 @@ func (x *request) roundTrip() {
 	for {
 		n, err := res.Body.Read(*buf)
 		if n > 0 {
+			x.moved()
 			_, _ = sink.Write((*buf)[:n])
 			if sink.err != nil {
 				x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
@@ -672,7 +693,15 @@ type recorded struct {
 
 func (b *recorded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	b.x.moved()
 	_, _ = b.x.rec.RequestBody().Write(p[:n])
 	b.x.tunnel.Counters.BytesIn.Add(int64(n))
 	return n, err
+}
+
+type closerFunc func()
+
+func (f closerFunc) Close() error {
+	f()
+	return nil
 }

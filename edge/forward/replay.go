@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type replaying struct {
 	of     string
 	remote string
 	scheme string
+	grpc   bool // the service speaks HTTP/2
 
 	once   sync.Once
 	record chan *inspector.Record // receives one, or is closed
@@ -51,7 +53,7 @@ func (f *Forwarder) Replay(ctx context.Context, t *registry.Tunnel, x inspector.
 	}
 	near, far := newPipe(addr(x.Remote))
 	c := newConn(f, far, nil)
-	c.replay = &replaying{tunnel: t, of: x.ID, remote: x.Remote, scheme: x.Scheme, record: make(chan *inspector.Record, 1)}
+	c.replay = &replaying{tunnel: t, of: x.ID, remote: x.Remote, scheme: x.Scheme, grpc: x.Kind == inspector.GRPC, record: make(chan *inspector.Record, 1)}
 	c.isTrusted = false
 	c.peerIP, _ = netip.ParseAddr(x.Remote)
 	if ap, err := netip.ParseAddrPort(x.Remote); err == nil {
@@ -71,7 +73,8 @@ func (f *Forwarder) Replay(ctx context.Context, t *registry.Tunnel, x inspector.
 		wg.Go(func() {
 			_, _ = near.Write(raw)
 		})
-		discardAnswer(near, []byte(x.Method))
+		method, _, _ := bytes.Cut(raw, []byte(" "))
+		discardAnswer(near, method, f.cfg.Limits)
 		_ = near.Close()
 		wg.Wait()
 	})
@@ -87,8 +90,8 @@ func (f *Forwarder) Replay(ctx context.Context, t *registry.Tunnel, x inspector.
 }
 
 // discardAnswer reads one response from r to its end.
-func discardAnswer(r io.Reader, method []byte) {
-	buf := make([]byte, copySize)
+func discardAnswer(r io.Reader, method []byte, limits http1.Limits) {
+	buf := make([]byte, limits.Head+copySize)
 	var resp http1.Response
 	var body http1.Body
 	var n int
@@ -98,7 +101,7 @@ func discardAnswer(r io.Reader, method []byte) {
 		n += k
 		for n > 0 {
 			if !inBody {
-				m, perr := http1.ParseResponse(&resp, buf[:n], http1.Limits{}, method)
+				m, perr := http1.ParseResponse(&resp, buf[:n], limits, method)
 				if perr != nil {
 					return
 				}

@@ -69,7 +69,7 @@ func checkSum(b []byte) []byte {
 func ParseKey(key string) (Hash, error) {
 	switch {
 	case key == "":
-		return Hash{}, refuse("no key was given", "run lrok login, or set LROK_API_KEY")
+		return Hash{}, refuse("no key was given", "set LROK_API_KEY, or LROK_API_KEY_FILE to a file that holds it")
 	case !strings.HasPrefix(key, keyPrefix):
 		return Hash{}, refuse("that is not a key of lrok", "a key begins with "+keyPrefix)
 	case len(key) != keyLen:

@@ -72,7 +72,7 @@ func (s *Store) Authenticate(_ context.Context, key string) (User, Key, error) {
 		return User{}, Key{}, err
 	}
 	if subtle.ConstantTimeCompare(h[:], s.hash[:]) != 1 {
-		return User{}, Key{}, refuse("this edge does not know the key "+describe(key, h).Prefix+"…", "check that key and edge belong together; lrok login sets both")
+		return User{}, Key{}, refuse("this edge does not know the key "+describe(key, h).Prefix+"…", "check that key and edge belong together")
 	}
 	return s.user, s.key, nil
 }

@@ -126,6 +126,7 @@ var fidelities = []fidelity{
 				t.Fatalf("got %q, %v; want %q back before the next is sent", b, err, piece)
 			}
 		}
+		echoesOverH2C(t)
 	}},
 	{9, "service dies after 2 of 10 bytes", "connection cut with nothing", "status and headers arrive, then the cut; the capture says who", func(t *testing.T) {
 		r, answer := answered(t, "GET / HTTP/1.1\r\n"+closing, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab")
@@ -429,6 +430,37 @@ func sharedRefuser(t *testing.T) *rig {
 	return start(t, raw(t, func(c *net.TCPConn, br *bufio.Reader, head string) {
 		t.Errorf("the service was called: %q", head)
 	}))
+}
+
+// echoesOverH2C is case 8 for a service that speaks HTTP/2, reached over
+// HTTP/1.1.
+func echoesOverH2C(t *testing.T) {
+	t.Helper()
+	r := start(t, h2cService(t, func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		_ = rc.Flush()
+		b := make([]byte, 4)
+		for range 3 {
+			if _, err := io.ReadFull(r.Body, b); err != nil {
+				return
+			}
+			_, _ = w.Write(b)
+			_ = rc.Flush()
+		}
+	}), func(c *rigConfig) { c.claim.UpstreamProto = "h2c" })
+	c, br := r.dial(t)
+	r.send(t, c, "POST / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 12\r\n\r\n")
+	res, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []string{"one.", "two.", "tri."} {
+		r.send(t, c, piece)
+		b := make([]byte, 4)
+		if _, err := io.ReadFull(res.Body, b); err != nil || string(b) != piece {
+			t.Fatalf("h2c: got %q, %v; want %q back before the next is sent", b, err, piece)
+		}
+	}
 }
 
 func h2cService(t *testing.T, h http.HandlerFunc) string {

@@ -284,7 +284,9 @@ func (a *Agent) connect(ctx context.Context, woken <-chan struct{}) (wasOnline b
 	a.update(func(st *Status) {
 		if wasOnline = st.State == Online; wasOnline {
 			now := time.Now()
-			st.State, st.Since, st.OfflineSince = Reconnecting, now, now
+			// Nothing came through since the last byte, however long it took to
+			// be sure.
+			st.State, st.Since, st.OfflineSince = Reconnecting, now, now.Add(-s.Silence())
 			a.online = make(chan struct{})
 		}
 	})
