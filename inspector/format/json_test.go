@@ -360,7 +360,7 @@ func FuzzPretty(f *testing.F) {
 			}
 			folds.Toggle(i)
 		}
-		drop := strings.NewReplacer(" ", "", "␉", "", "\t", "", "\n", "", "\r", "", "\x1e", "", "\ufeff", "")
+		drop := strings.NewReplacer(" ", "", "␉", "", "␍", "", "␊", "", "\t", "", "\n", "", "\r", "", "\x1e", "", "\ufeff", "")
 		raw := strings.TrimPrefix(string(data), "\ufeff")
 		want := drop.Replace(string(AppendSanitized(nil, []byte(drop.Replace(raw)))))
 		got := drop.Replace(string(shown))
