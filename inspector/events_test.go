@@ -3,9 +3,11 @@ package inspector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -42,10 +44,11 @@ func TestEventsResumeAndGap(t *testing.T) {
 	r := NewRing("a", 3, Limits{}, nil)
 	s := serveRing(t, r, nil)
 	begin(r, "/1").End(Ending{})
+	seen := fmt.Sprint(r.Version())
 	begin(r, "/2").End(Ending{})
 
 	var got []string
-	err := events(t, s.URL, "2", func(e Event) error {
+	err := events(t, s.URL, seen, func(e Event) error {
 		got = append(got, e.Type+" "+e.Exchange.Path)
 		return errEnough
 	})
@@ -56,7 +59,7 @@ func TestEventsResumeAndGap(t *testing.T) {
 		begin(r, "/3").End(Ending{})
 	}
 	got = nil
-	_ = events(t, s.URL, "3", func(e Event) error {
+	_ = events(t, s.URL, seen, func(e Event) error {
 		got = append(got, e.Type)
 		if len(got) == 4 {
 			return errEnough
@@ -65,6 +68,24 @@ func TestEventsResumeAndGap(t *testing.T) {
 	})
 	if strings.Join(got, ",") != "gap,request,request,request" {
 		t.Fatalf("resumed behind the ring: %v, want a gap and what is left", got)
+	}
+}
+
+// After a restart of the edge its rings know nothing of what came before.
+func TestEventsAfterARestart(t *testing.T) {
+	old := NewRing("a", 3, Limits{}, nil)
+	begin(old, "/1").End(Ending{})
+	seen := old.Version()
+	for next := time.Now().UnixMilli() + 2; time.Now().UnixMilli() < next; {
+		runtime.Gosched()
+	}
+	r := NewRing("a", 3, Limits{}, nil)
+	begin(r, "/2").End(Ending{})
+	if xs, gap := r.Since(seen); !gap || len(xs) != 1 {
+		t.Errorf("Since the old ring's version: %d exchanges, gap %v; want 1 and a gap", len(xs), gap)
+	}
+	if xs, gap := r.Since(0); gap || len(xs) != 1 {
+		t.Errorf("Since the beginning: %d exchanges, gap %v; want 1 and none", len(xs), gap)
 	}
 }
 

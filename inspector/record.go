@@ -69,6 +69,9 @@ func (r *Ring) Begin(s Start) *Record {
 	}
 	rec.Request.rec, rec.Response.rec = rec, rec
 	rec.charge(s.Head, s.Header)
+	if r.edge.tight() {
+		r.edge.trim()
+	}
 	if !r.add(rec) {
 		rec.release()
 		return nil
@@ -111,7 +114,12 @@ func (rec *Record) release() {
 	rec.mu.Unlock()
 	rec.ring.own.give(n)
 	rec.ring.edge.give(n)
-	rec.dropBodies("evicted")
+	for _, b := range []*BodyRecord{&rec.Request, &rec.Response} {
+		b.drop("evicted")
+		b.mu.Lock()
+		b.closed = true
+		b.mu.Unlock()
+	}
 }
 
 // ID is the exchange's id, empty for a nil Record.
@@ -294,6 +302,7 @@ type BodyRecord struct {
 	size    int64
 	taken   int64 // of both budgets
 	missing string
+	closed  bool // nothing is kept any more
 	sum     string
 	hash    hash.Hash // for bodies larger than what is kept
 }
@@ -323,7 +332,7 @@ func (b *BodyRecord) Write(p []byte) (int, error) {
 	}
 	b.mu.Lock()
 	rest := p
-	if b.missing == "" {
+	if b.missing == "" && !b.closed {
 		rest = p[b.keep(p):]
 	}
 	b.size += int64(len(p))
@@ -412,11 +421,15 @@ func (b *BodyRecord) drop(why string) {
 	b.mu.Unlock()
 }
 
-// describe fills in sizes; fill adds data and digest.
+// describe says how much there is; fill adds data and digest.
 func (b *BodyRecord) describe(out *Body) {
 	b.mu.Lock()
-	out.Size, out.Captured, out.Missing, out.SHA256 = b.size, int64(len(b.data)), b.missing, b.sum
+	*out = b.body()
 	b.mu.Unlock()
+}
+
+func (b *BodyRecord) body() Body {
+	return Body{Size: b.size, Captured: int64(len(b.data)), Missing: b.missing, SHA256: b.sum}
 }
 
 func (b *BodyRecord) fill(out *Body, done bool) {
@@ -424,7 +437,7 @@ func (b *BodyRecord) fill(out *Body, done bool) {
 	if done {
 		b.finish()
 	}
-	out.SHA256 = b.sum
+	*out = b.body()
 	out.Data = b.data[:len(b.data):len(b.data)]
 	b.mu.Unlock()
 }

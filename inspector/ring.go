@@ -4,15 +4,59 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // RingSize is how many exchanges a tunnel keeps unless told otherwise.
 const RingSize = 100
 
-// A Budget bounds the memory that captured bodies take over many rings. The
-// zero value of a *Budget, nil, bounds nothing.
+// A Budget bounds the memory that captures take over many rings. The zero value
+// of a *Budget, nil, bounds nothing.
 type Budget struct {
 	limit, used atomic.Int64
+
+	mu    sync.Mutex
+	rings map[*Ring]struct{}
+}
+
+// join and leave tell the budget which rings share it.
+func (b *Budget) join(r *Ring) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	if b.rings == nil {
+		b.rings = map[*Ring]struct{}{}
+	}
+	b.rings[r] = struct{}{}
+	b.mu.Unlock()
+}
+
+func (b *Budget) leave(r *Ring) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	delete(b.rings, r)
+	b.mu.Unlock()
+}
+
+// trim makes the ring that takes most give up bodies. The caller holds no
+// ring's lock.
+func (b *Budget) trim() {
+	b.mu.Lock()
+	var most *Ring
+	for r := range b.rings {
+		if most == nil || r.own.Used() > most.own.Used() {
+			most = r
+		}
+	}
+	b.mu.Unlock()
+	if most != nil {
+		most.mu.Lock()
+		most.dropBodies(most.own.Used() / 2)
+		most.mu.Unlock()
+	}
 }
 
 // NewBudget returns a budget of limit bytes.
@@ -110,11 +154,17 @@ func NewRing(tunnel string, size int, limits Limits, budget *Budget) *Ring {
 	if limits.Tunnel <= 0 {
 		limits.Tunnel = defaultTunnel
 	}
-	return &Ring{
+	r := &Ring{
 		tunnel: tunnel, size: size, limits: limits,
 		edge: budget, own: NewBudget(limits.Tunnel),
 		done: make(chan struct{}),
 	}
+	// Versions go on where no earlier ring of this name can have been: who
+	// resumes after a restart of the edge learns of the gap.
+	r.version = uint64(time.Now().UnixMilli()) << 10
+	r.lost = r.version
+	budget.join(r)
+	return r
 }
 
 // List returns up to limit exchanges without heads and bodies, newest first.
@@ -158,14 +208,15 @@ func (r *Ring) find(id string) *Record {
 }
 
 // Since returns what changed after version, oldest change first, without heads
-// and bodies. The gap is true when the ring has already forgotten some of it.
+// and bodies; after 0 that is all there is. The gap is true when the ring has
+// already forgotten some of it, or never knew it.
 func (r *Ring) Since(version uint64) (xs []Exchange, gap bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return nil, false
 	}
-	gap = version < r.lost || version > r.version
+	gap = version > 0 && version < r.lost || version > r.version
 	for _, rec := range r.records {
 		if x := rec.light(); x.Version > version || gap {
 			xs = append(xs, x)
@@ -215,6 +266,7 @@ func (r *Ring) Close() {
 	r.closed = true
 	r.clear()
 	close(r.done)
+	r.edge.leave(r)
 }
 
 // Done is closed when the ring is.
@@ -230,8 +282,8 @@ func (r *Ring) add(rec *Record) bool {
 	if len(r.records) >= r.size {
 		r.evict()
 	}
-	if r.own.tight() || r.edge.tight() {
-		r.dropBodies()
+	if r.own.tight() {
+		r.dropBodies(r.limits.Tunnel / 2)
 	}
 	r.number++
 	r.version++
@@ -269,11 +321,11 @@ func (r *Ring) evict() {
 	r.records = r.records[:len(r.records)-1]
 }
 
-// dropBodies frees the captured bodies of the oldest ended exchanges until half
-// of the tunnel's budget is free.
-func (r *Ring) dropBodies() {
+// dropBodies frees the captured bodies of the oldest ended exchanges until no
+// more than keep bytes are taken.
+func (r *Ring) dropBodies(keep int64) {
 	for _, rec := range r.records {
-		if r.own.Used() < r.limits.Tunnel/2 && !r.edge.tight() {
+		if r.own.Used() <= keep {
 			return
 		}
 		if rec.ended.Load() {

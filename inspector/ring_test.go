@@ -142,6 +142,45 @@ func TestLargeHeadsShortenTheRing(t *testing.T) {
 	}
 }
 
+// A tunnel that takes most of the edge's memory makes room, not its neighbours.
+func TestTheLargestRingMakesRoom(t *testing.T) {
+	edge := NewBudget(1 << 20)
+	small := NewRing("small", 100, Limits{}, edge)
+	rec := begin(small, "/")
+	_, _ = rec.RequestBody().Write(make([]byte, 10<<10))
+	rec.End(Ending{})
+	large := NewRing("large", 100, Limits{}, edge)
+	for range 200 {
+		rec := begin(large, "/")
+		_, _ = rec.RequestBody().Write(make([]byte, 20<<10))
+		rec.End(Ending{})
+		if u := edge.Used(); u > 1<<20 {
+			t.Fatalf("the edge uses %d, want at most %d", u, 1<<20)
+		}
+	}
+	begin(small, "/2").End(Ending{})
+	if b := small.List(0, 0)[1].Request.Body; b.Captured != 10<<10 {
+		t.Errorf("the small tunnel keeps %d (%s) of its body, want all", b.Captured, b.Missing)
+	}
+	large.Close()
+	small.Close()
+	if u := edge.Used(); u != 0 {
+		t.Errorf("after Close the budget holds %d, want 0", u)
+	}
+}
+
+func TestBytesAfterTheEndTakeNothing(t *testing.T) {
+	edge := NewBudget(1 << 20)
+	r := NewRing("a", 100, Limits{}, edge)
+	rec := begin(r, "/")
+	rec.End(Ending{})
+	r.Close()
+	_, _ = rec.RequestBody().Write(make([]byte, 10_000))
+	if u := edge.Used(); u != 0 {
+		t.Errorf("the budget holds %d, want 0", u)
+	}
+}
+
 // An exchange whose ring lets go of it while it runs gives its memory back when
 // it ends.
 func TestDetachedExchangeGivesMemoryBack(t *testing.T) {
