@@ -121,8 +121,10 @@ func (o *options) serve(ctx context.Context, c edge.Config, dev bool) error {
 		say("  %-13s %s", "", filepath.Join(c.DataDir, "ca.pem"))
 		say("  %-13s SHA-256 %s", "", e.Fingerprint())
 	}
-	if created {
+	if created && o.logsToTerminal() {
 		say("\nThe first key, shown this once and kept in %s:\n\n  %s", filepath.Join(c.DataDir, "admin.key"), key)
+	} else if created { // a log is no place for a key
+		say("\nThe first key was made: %s", filepath.Join(c.DataDir, "admin.key"))
 	}
 	if dev {
 		forget, err := logInLocally(e)
@@ -196,10 +198,15 @@ func (o *options) serverLogger() *slog.Logger {
 	if o.verbose {
 		opts.Level = slog.LevelDebug
 	}
-	if f, ok := o.stderr.(*os.File); ok && term.IsTerminal(f.Fd()) {
+	if o.logsToTerminal() {
 		return slog.New(slog.NewTextHandler(o.stderr, opts))
 	}
 	return slog.New(slog.NewJSONHandler(o.stderr, opts))
+}
+
+func (o *options) logsToTerminal() bool {
+	f, ok := o.stderr.(*os.File)
+	return ok && term.IsTerminal(f.Fd())
 }
 
 func parsePrefixes(list []string) ([]netip.Prefix, error) {

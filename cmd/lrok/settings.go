@@ -32,9 +32,6 @@ type origin struct {
 	from  string
 }
 
-// tunnelsKey is the part of the agent's file that holds tunnels by name.
-const tunnelsKey = "tunnels"
-
 // usageError is a mistake in how lrok was called: exit code 2.
 type usageError struct{ error }
 
@@ -114,7 +111,7 @@ func applySettings(cmd *cobra.Command) (map[string]origin, error) {
 		name := variable(f.Name)
 		if v, ok := os.LookupEnv(name); ok {
 			if err := flags.Set(f.Name, v); err != nil {
-				failed = usage("%s: %w", name, err)
+				failed = usage("%s: %s", name, wrongValue(f, v))
 			}
 			origins[f.Name] = origin{f.Value.String(), name}
 		}
@@ -135,9 +132,6 @@ func applySettings(cmd *cobra.Command) (map[string]origin, error) {
 	}
 	known := fileKeys(cmd)
 	for _, s := range file {
-		if s.key == tunnelsKey && cmd.Name() != "serve" {
-			continue
-		}
 		if !slices.Contains(known, s.key) {
 			return nil, usage("%s:%d: unknown setting %q%s", path, s.line, s.key, didYouMean(s.key, known))
 		}
@@ -147,12 +141,26 @@ func applySettings(cmd *cobra.Command) (map[string]origin, error) {
 		}
 		for _, v := range s.values {
 			if err := flags.Set(f.Name, v); err != nil {
-				return nil, usage("%s:%d: %s: %w", path, s.line, s.key, err)
+				return nil, usage("%s:%d: %s: %s", path, s.line, s.key, wrongValue(f, v))
 			}
 		}
 		origins[f.Name] = origin{f.Value.String(), fmt.Sprintf("%s:%d", path, s.line)}
 	}
 	return origins, nil
+}
+
+// wrongValue says why v is nothing for f.
+func wrongValue(f *pflag.Flag, v string) string {
+	wanted := f.Value.Type()
+	switch wanted {
+	case "int":
+		wanted = "a number"
+	case "bool":
+		wanted = "true or false"
+	case "duration":
+		wanted = "a time like 30s or 2m"
+	}
+	return fmt.Sprintf("%q is not %s", v, wanted)
 }
 
 // isSetting reports whether a flag may also come from environment and file.
@@ -181,7 +189,6 @@ func fileKeys(cmd *cobra.Command) []string {
 		cmd.Flags().VisitAll(add)
 		return keys
 	}
-	keys = append(keys, tunnelsKey)
 	for _, c := range append(cmd.Root().Commands(), cmd.Root()) {
 		if c.Name() != "serve" {
 			c.Flags().VisitAll(add)
@@ -290,9 +297,10 @@ func readFile(path string) ([]fileSetting, error) {
 				s.values = append(s.values, item.Value)
 			}
 		default:
-			if k.Value != tunnelsKey {
-				return nil, fmt.Errorf("%s:%d: %s is one value or a list", path, v.Line, k.Value)
+			if k.Value == "tunnels" {
+				return nil, fmt.Errorf("%s:%d: tunnels by name are not there yet: start each with lrok http", path, k.Line)
 			}
+			return nil, fmt.Errorf("%s:%d: %s is one value or a list", path, v.Line, k.Value)
 		}
 		out = append(out, s)
 	}
