@@ -139,7 +139,7 @@ func (s *shop) stripe(w http.ResponseWriter, r *http.Request) {
 	if got, _ := hex.DecodeString(signature); !hmac.Equal(got, mac(s.secret, stamp+"."+b)) {
 		// An edited body no longer carries a valid signature; the sample says so
 		// and goes on, so that editing can be tried.
-		w.Header().Set("X-Signature", "invalid")
+		w.Header().Set("X-Verified", "no")
 	}
 	var event struct {
 		ID   string `json:"id"`
