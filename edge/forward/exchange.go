@@ -187,7 +187,7 @@ func (x *flight) run() (again bool) {
 		if err == nil || !whole {
 			// A service that refuses a body may have answered before the write
 			// failed.
-			buf, m, n, err = x.readAnswer(buf)
+			buf, m, n, err = c.f.readAnswer(x, x.up, &c.resp, buf, req.Method)
 		}
 		if err == nil {
 			again = x.pass(buf, m, n)
@@ -346,58 +346,14 @@ func (x *flight) stopPump() (whole bool) {
 	return x.pumpErr == nil
 }
 
-// maxInterim is how many 1xx responses one request may get.
-const maxInterim = 32
-
-var (
-	errInterim  = &http1.Error{Status: 502, Code: "bad_response", Message: "it sends one interim response after the other"}
-	errSwitched = &http1.Error{Status: 502, Code: "bad_response", Message: "it switches protocols without being asked"}
-)
-
-// readAnswer reads into buf, or a larger one in its place, until a final
-// response head is there: m bytes of the n that were read. Interim responses
-// are passed on. On an error n tells whether anything at all had come.
-func (x *flight) readAnswer(buf []byte) (_ []byte, m, n int, err error) {
-	c := x.conn
-	seen := 0
-	for {
-		if n > 0 {
-			m, err = http1.ParseResponse(&c.resp, buf[:n], c.f.cfg.Limits, c.req.Method)
-			switch {
-			case err != nil:
-				return buf, 0, n, err
-			case m > 0 && c.resp.Interim():
-				if seen++; seen > maxInterim {
-					return buf, 0, n, errInterim
-				}
-				if err := x.interim(); err != nil {
-					return buf, 0, n, err
-				}
-				n = copy(buf, buf[m:n])
-				continue
-			case m > 0 && c.resp.Status == 101 && (c.req.Upgrade == nil || x.pumping != nil && !isClosed(x.pumping)):
-				return buf, 0, n, errSwitched
-			case m > 0:
-				return buf, m, n, nil
-			}
-		}
-		if n == len(buf) {
-			buf = append(buf, make([]byte, c.f.cfg.Limits.Head)...) // the parser knows the limit
-		}
-		k, err := x.up.Read(buf[n:])
-		n += k
-		if k == 0 && err != nil {
-			if errors.Is(err, io.EOF) && n+seen > 0 {
-				err = io.ErrUnexpectedEOF
-			}
-			return buf, 0, n + seen, err
-		}
-		c.moved()
-	}
+// mayUpgrade reports whether a 101 is an answer to the request: it asked, and
+// has been sent.
+func (x *flight) mayUpgrade() bool {
+	return x.req.Upgrade != nil && (x.pumping == nil || isClosed(x.pumping))
 }
 
 // interim passes a 1xx response on to a client that can take it.
-func (x *flight) interim() error {
+func (x *flight) interim(*http1.Response) error {
 	c := x.conn
 	x.rec.Interim(c.resp.Status)
 	if c.req.Minor == 0 || c.resp.Status == 100 && !c.req.Expect100 {

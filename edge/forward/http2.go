@@ -356,7 +356,7 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 	var resp http1.Response
 	m, n := 0, 0
 	if err == nil {
-		buf, m, n, err = x.readAnswer(up, &resp, buf)
+		buf, m, n, err = x.f.readAnswer(x, up, &resp, buf, []byte(r.Method))
 	}
 	if err != nil {
 		if reused && twice && n == 0 && r.Context().Err() == nil {
@@ -445,46 +445,16 @@ func headerFields(h http.Header) []inspector.Field {
 	return out
 }
 
-// readAnswer is [flight.readAnswer] for this front end.
-func (x *request) readAnswer(up tunnel.Conn, resp *http1.Response, buf []byte) (_ []byte, m, n int, err error) {
-	seen := 0
-	for {
-		if n > 0 {
-			m, err = http1.ParseResponse(resp, buf[:n], x.f.cfg.Limits, []byte(x.r.Method))
-			switch {
-			case err != nil:
-				return buf, 0, n, err
-			case m > 0 && resp.Interim():
-				if seen++; seen > maxInterim {
-					return buf, 0, n, errInterim
-				}
-				x.rec.Interim(resp.Status)
-				if resp.Status != http.StatusContinue {
-					x.header(resp)
-					x.w.WriteHeader(resp.Status)
-					clear(x.w.Header())
-				}
-				n = copy(buf, buf[m:n])
-				continue
-			case m > 0 && resp.Status == http.StatusSwitchingProtocols:
-				return buf, 0, n, errSwitched
-			case m > 0:
-				return buf, m, n, nil
-			}
-		}
-		if n == len(buf) {
-			buf = append(buf, make([]byte, x.f.cfg.Limits.Head)...)
-		}
-		k, err := up.Read(buf[n:])
-		n += k
-		if k == 0 && err != nil {
-			if errors.Is(err, io.EOF) && n+seen > 0 {
-				err = io.ErrUnexpectedEOF
-			}
-			return buf, 0, n + seen, err
-		}
-		x.moved()
+func (x *request) mayUpgrade() bool { return false }
+
+func (x *request) interim(resp *http1.Response) error {
+	x.rec.Interim(resp.Status)
+	if resp.Status != http.StatusContinue {
+		x.header(resp)
+		x.w.WriteHeader(resp.Status)
+		clear(x.w.Header())
 	}
+	return nil
 }
 
 // header puts the fields of resp into the response's header.
