@@ -99,7 +99,7 @@ func New(cfg Config) (*Edge, error) {
 	}
 	cfg.Domain = domain
 	if cfg.CaptureBody > maxCaptureBody {
-		return nil, fmt.Errorf("capture of %d bytes a body: the most is %d", cfg.CaptureBody, maxCaptureBody)
+		return nil, fmt.Errorf("more than %d MiB of each body cannot be captured", maxCaptureBody>>20)
 	}
 	if cfg.CaptureBody <= 0 {
 		cfg.CaptureBody = 1 << 20
@@ -142,13 +142,13 @@ func New(cfg Config) (*Edge, error) {
 // known. Run must follow, or Close.
 func (e *Edge) Listen() error {
 	for _, l := range []struct {
-		what, addr string
-		to         *net.Listener
+		what, flag, addr string
+		to               *net.Listener
 	}{
-		{"public HTTP", e.cfg.HTTP, &e.http},
-		{"public HTTPS", e.cfg.HTTPS, &e.https},
-		{"control", e.cfg.Control, &e.agents},
-		{"internal", e.cfg.Internal, &e.internal},
+		{"public HTTP", "http", e.cfg.HTTP, &e.http},
+		{"public HTTPS", "https", e.cfg.HTTPS, &e.https},
+		{"agents", "control", e.cfg.Control, &e.agents},
+		{"health and readiness", "internal", e.cfg.Internal, &e.internal},
 	} {
 		if l.addr == "" {
 			continue
@@ -156,7 +156,11 @@ func (e *Edge) Listen() error {
 		ln, err := net.Listen("tcp", l.addr)
 		if err != nil {
 			e.Close()
-			return fmt.Errorf("listen for %s: %w", l.what, err)
+			return &tunnel.Error{
+				Code:    "address_refused",
+				Message: fmt.Sprintf("cannot listen for %s: %v", l.what, err),
+				Hint:    "is another program there? say another address with --" + l.flag,
+			}
 		}
 		*l.to = ln
 	}

@@ -174,7 +174,7 @@ func wrapArgs(c *cobra.Command) {
 				}
 				return usage("lrok has no command %q%s", args[0], didYouMean(args[0], known))
 			}
-			return usage("%w\nsee %s --help", err, cmd.CommandPath())
+			return usage("%s is called as: %s\nsee %s --help", cmd.CommandPath(), cmd.UseLine(), cmd.CommandPath())
 		}
 		return nil
 	}

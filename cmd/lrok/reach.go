@@ -136,13 +136,35 @@ func (r *reach) alive() bool {
 	return true
 }
 
-// api returns a client of the edge's API, through its control port.
-func (o *options) api(ctx context.Context) (*client.Client, func(), error) {
-	r, err := o.findReach()
+// api returns a client of the edge's API, through its control port. When
+// several lroks on this machine run an edge, it is the one that has the tunnel
+// called name.
+func (o *options) api(ctx context.Context, name string) (*client.Client, func(), error) {
+	r, err := o.reachOf(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
 	return o.apiOf(ctx, r)
+}
+
+// reachOf is findReach for a tunnel.
+func (o *options) reachOf(ctx context.Context, name string) (*reach, error) {
+	r, err := o.findReach()
+	if err != nil || name == "" || r.Process == 0 || isLogin(r) {
+		return r, err
+	}
+	for _, other := range runningEdges() {
+		api, done, err := o.apiOf(ctx, other)
+		if err != nil {
+			continue
+		}
+		_, err = pickTunnel(ctx, api, name)
+		done()
+		if err == nil {
+			return other, nil
+		}
+	}
+	return r, nil
 }
 
 func (o *options) apiOf(ctx context.Context, r *reach) (*client.Client, func(), error) {
@@ -199,7 +221,7 @@ func (o *options) completeTunnels(cmd *cobra.Command, args []string, _ string) (
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	api, done, err := o.api(ctx)
+	api, done, err := o.api(ctx, "")
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -113,7 +113,10 @@ func newLogs(o *options) *cobra.Command {
 			if err != nil {
 				return usage("--filter: %w", err)
 			}
-			api, done, err := o.api(cmd.Context())
+			if limit < 0 {
+				return usage("--lines %d: a number of lines is not negative", limit)
+			}
+			api, done, err := o.api(cmd.Context(), arg(args, 0))
 			if err != nil {
 				return err
 			}
@@ -170,7 +173,7 @@ when an answer is an error.`,
 			if times < 1 || times > 1000 {
 				return usage("--times %d is not between 1 and 1000", times)
 			}
-			api, done, err := o.api(cmd.Context())
+			api, done, err := o.api(cmd.Context(), tunnelName)
 			if err != nil {
 				return err
 			}
@@ -340,7 +343,7 @@ shown as ignored. A side may be a file: capture.har or capture.har#3.`,
 				}
 				if api == nil {
 					var done func()
-					if api, done, err = o.api(cmd.Context()); err != nil {
+					if api, done, err = o.api(cmd.Context(), tunnelName); err != nil {
 						return err
 					}
 					defer done()
@@ -421,7 +424,7 @@ func newExport(o *options) *cobra.Command {
 			if !slices.Contains([]string{"curl", "har", "http", "go"}, as) {
 				return usage("--as is curl, har, http or go, not %q", as)
 			}
-			api, done, err := o.api(cmd.Context())
+			api, done, err := o.api(cmd.Context(), tunnelName)
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -270,9 +271,18 @@ func (o *options) ownEdge(ctx context.Context, log *slog.Logger) (*edge.Edge, *r
 		return e, e.Listen()
 	}
 	e, err := start()
+	clean := func() {}
+	if errors.As(err, new(*fs.PathError)) { // no home, or one that cannot be written
+		if c.DataDir, err = os.MkdirTemp("", "lrok-"); err != nil {
+			return nil, nil, nil, fmt.Errorf("make a place for the edge's key: %w", err)
+		}
+		clean = func() { _ = os.RemoveAll(c.DataDir) }
+		e, err = start()
+	}
 	if err != nil { // the usual port is taken, perhaps by another lrok
 		c.HTTP = "127.0.0.1:0"
 		if e, err = start(); err != nil {
+			clean()
 			return nil, nil, nil, err
 		}
 	}
@@ -289,7 +299,7 @@ func (o *options) ownEdge(ctx context.Context, log *slog.Logger) (*edge.Edge, *r
 			log.Error("edge", "err", err)
 		}
 	}()
-	return e, r, func() { hide(); cancel(); <-done }, nil
+	return e, r, func() { hide(); cancel(); <-done; clean() }, nil
 }
 
 // ownHTTP is where the edge inside a lrok listens when it can, so that a

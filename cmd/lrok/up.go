@@ -423,7 +423,7 @@ func newInspect(o *options) *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: o.completeTunnels,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := o.findReach()
+			r, err := o.reachOf(cmd.Context(), arg(args, 0))
 			if err != nil {
 				return err
 			}
@@ -480,6 +480,14 @@ func (o *options) home(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, other := range runningEdges() { // each lrok with an edge of its own
+		if r.Process == 0 || isLogin(r) || other.Edge == r.Edge {
+			continue
+		}
+		if more, err := o.tunnelsOf(ctx, other); err == nil {
+			ts = append(ts, more...)
+		}
+	}
 	if o.json {
 		return printJSON(o.stdout, ts)
 	}
@@ -497,6 +505,15 @@ func (o *options) home(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (o *options) tunnelsOf(ctx context.Context, r *reach) ([]client.Tunnel, error) {
+	api, done, err := o.apiOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return api.Tunnels(ctx)
 }
 
 const firstSteps = `lrok gives a local port a public URL and shows every request.
