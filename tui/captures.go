@@ -9,6 +9,11 @@ import (
 	"github.com/lrok-dev/lrok/inspector/filter"
 )
 
+// unwatched is the state of an exchange that was open when the screen lost sight
+// of it: the edge let go of it before its end was told. It is not in flight, and
+// how it ended is not known.
+const unwatched inspector.State = "unwatched"
+
 // A capture is an exchange and what a person did to it on this screen.
 type capture struct {
 	inspector.Exchange
@@ -59,8 +64,8 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 		if x.Version < old.Version {
 			return
 		}
-		if old.State == inspector.Open && x.State != inspector.Open {
-			c.open--
+		if was, is := old.State == inspector.Open, x.State == inspector.Open; was != is {
+			c.open += b2i(is) - b2i(was)
 			c.stats.stale = true
 		}
 		old.Exchange = x.Light()
@@ -86,6 +91,18 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 	c.stats.stale = true
 	c.rate.add(x.Timing.Accepted)
 	c.refilter(n, now)
+}
+
+// lose settles what is open after changes were lost. What is still open comes
+// again and is in flight as before.
+func (c *captures) lose(now time.Time) {
+	for _, x := range c.all {
+		if x.State == inspector.Open {
+			x.State = unwatched
+			c.refilter(x, now)
+		}
+	}
+	c.open = 0
 }
 
 // forget drops the oldest capture.

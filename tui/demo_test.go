@@ -34,6 +34,7 @@ type demoEdge struct {
 	forgot  int
 	tunnels []client.Tunnel
 	taken   uint64 // the version up to which a stream was read
+	gap     bool   // the next news begin with a gap
 }
 
 func newDemoEdge(now func() time.Time) *demoEdge {
@@ -137,15 +138,25 @@ func (e *demoEdge) Stream(ctx context.Context, name string, o client.StreamOptio
 	last := o.Since
 	for {
 		e.mu.Lock()
-		changed := e.changed
+		changed, gap := e.changed, e.gap
+		e.gap = false
+		if gap {
+			last = 0
+		}
+		version := e.version
 		var news []inspector.Exchange
 		for _, x := range e.list {
 			if x.Version > last {
 				news = append(news, x.Light())
 			}
 		}
-		last = e.version
+		last = version
 		e.mu.Unlock()
+		if gap {
+			if err := fn(inspector.Event{Type: "gap", ID: version}); err != nil {
+				return err
+			}
+		}
 		for i := range news {
 			if err := fn(inspector.Event{Type: "request", ID: news[i].Version, Exchange: &news[i]}); err != nil {
 				return err

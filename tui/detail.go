@@ -514,7 +514,7 @@ func (m *model) detailTitle(x *capture, width int) string {
 	if x.Reason != "" && width > 70 {
 		right += " " + x.Reason
 	}
-	took := format.Duration(x.Duration(now))
+	took := took(&x.Exchange, now)
 	size := ""
 	if width >= 70 {
 		size = sizeOf(&x.Exchange) + "  "
@@ -638,6 +638,9 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 		}
 		if x.EndedBy != "" {
 			add(func(l *line) { l.put(warn, "cut short by the "+x.EndedBy) })
+		}
+		if x.State == unwatched {
+			add(func(l *line) { l.put(warn, "its end was not seen: the edge let go of it first") })
 		}
 		if x.Status == 0 && x.State == inspector.Open {
 			add(func(l *line) {
@@ -814,6 +817,9 @@ func (t *timing) fit(width int) {
 	t.rows = nil
 	tm := t.x.Timing
 	total := t.x.Duration(t.now)
+	if t.x.State == unwatched {
+		total = max(t.x.Timing.FirstByte, t.x.Timing.StreamOpen+t.x.Timing.Dial) // as far as it is known
+	}
 	const names, figures, notes = 15, 8, 22
 	bars := min(width-names-figures, 60)
 	noted := bars-notes >= 12
@@ -851,6 +857,8 @@ func (t *timing) fit(width int) {
 	}
 	if tm.FirstByte > 0 {
 		step("waiting", tm.StreamOpen+tm.Dial, tm.FirstByte, "for the head", good)
+	}
+	if tm.FirstByte > 0 && t.x.State != unwatched {
 		step("body", tm.FirstByte, total, format.Bytes(t.x.Response.Body.Size), info)
 	}
 	what := "total"
@@ -858,6 +866,10 @@ func (t *timing) fit(width int) {
 		what = "so far"
 	}
 	t.add(text, "")
+	if t.x.State == unwatched {
+		t.add(warn, "its end was not seen: the edge let go of it first")
+		return
+	}
 	t.add(strong, pad(what, names), strong, strings.Repeat(" ", bars)+sprintf("%*s", figures, format.Duration(total)))
 	if t.x.EndedBy != "" {
 		t.add(warn, "cut short by the "+t.x.EndedBy)

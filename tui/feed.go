@@ -60,6 +60,18 @@ type queue struct {
 	first   uint64            // the position of news[0], counted from the start of time
 	at      map[string]uint64 // position by exchange id
 	dropped int
+	gap     bool // changes were lost: what is open here may long have ended
+}
+
+// lose notes that changes were lost. Of what is waiting, too, nobody knows any
+// more that it is open; what still is comes again.
+func (q *queue) lose() {
+	q.gap = true
+	for i := range q.news {
+		if q.news[i].State == inspector.Open {
+			q.news[i].State = unwatched
+		}
+	}
 }
 
 // put adds x, or replaces what is waiting of the same exchange.
@@ -86,6 +98,7 @@ type news struct {
 	tunnel  string
 	list    []inspector.Exchange
 	dropped int
+	gap     bool // before the list
 }
 
 func newFeed(api API, a Agent) *feed {
@@ -107,14 +120,26 @@ func (f *feed) also(name string) {
 // put leaves x for the screen.
 func (f *feed) put(name string, x inspector.Exchange) {
 	f.mu.Lock()
+	f.queue(name).put(x, heads)
+	f.mu.Unlock()
+	f.wake()
+}
+
+// lose notes that changes of a tunnel were lost.
+func (f *feed) lose(name string) {
+	f.mu.Lock()
+	f.queue(name).lose()
+	f.mu.Unlock()
+	f.wake()
+}
+
+func (f *feed) queue(name string) *queue {
 	q := f.queues[name]
 	if q == nil {
 		q = &queue{at: map[string]uint64{}}
 		f.queues[name] = q
 	}
-	q.put(x, heads)
-	f.mu.Unlock()
-	f.wake()
+	return q
 }
 
 func (f *feed) wake() {
@@ -134,8 +159,8 @@ func (f *feed) drain(paused bool) []news {
 	}
 	var all []news
 	for name, q := range f.queues {
-		if len(q.news) > 0 || q.dropped > 0 {
-			all = append(all, news{name, q.news, q.dropped})
+		if len(q.news) > 0 || q.dropped > 0 || q.gap {
+			all = append(all, news{name, q.news, q.dropped, q.gap})
 			delete(f.queues, name)
 		}
 	}
@@ -257,10 +282,16 @@ func (f *feed) follow(ctx context.Context, name string) {
 			say(f.lost, "")
 			wait = 200 * time.Millisecond
 			since = max(since, e.ID)
-			if e.Exchange != nil {
+			switch {
+			case e.Exchange != nil:
 				f.put(name, *e.Exchange)
+			case e.Type == "gap":
+				since = e.ID
+				f.lose(name)
+			case e.Type == "closed":
+				closed = true
+				f.lose(name) // nothing passes through it any more
 			}
-			closed = closed || e.Type == "closed"
 			return nil
 		})
 		var refused *tunnel.Error

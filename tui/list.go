@@ -313,7 +313,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		if x.State == inspector.Open {
 			r = info
 		}
-		l.right(r, format.Duration(x.Duration(now)), 6)
+		l.right(r, took(&x.Exchange, now), 6)
 		l.gap(1)
 	}
 	if cols.size {
@@ -344,10 +344,20 @@ func statusText(x *inspector.Exchange, g *glyphs) string {
 		return strconv.Itoa(x.Status)
 	case x.State == inspector.Open:
 		return g.ellipsis
+	case x.State == unwatched:
+		return "?"
 	case x.EndedBy != "":
 		return "cut"
 	}
 	return "err"
+}
+
+// took is how long x lasted so far, or in all, where that is known.
+func took(x *inspector.Exchange, now time.Time) string {
+	if x.State == unwatched {
+		return "?"
+	}
+	return format.Duration(x.Duration(now))
 }
 
 // tagOf is the badge of what is more than a request and an answer.

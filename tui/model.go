@@ -359,6 +359,10 @@ func (m *model) drain() {
 			if t.Name != n.tunnel {
 				continue
 			}
+			if n.gap {
+				t.lose(now)
+				m.detail.stale = true
+			}
 			for i := range n.list {
 				t.put(n.list[i], now)
 			}

@@ -7,8 +7,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 	"rsc.io/qr"
-
-	"github.com/lrok-dev/lrok/inspector/format"
 )
 
 // An overlay lies over the screen and takes all keys.
@@ -382,7 +380,7 @@ func (p *picker) draw(m *model, w, height int) []string {
 		l.cell(strong, method(c.Method, 6), 7)
 		l.cell(text, m.th.shortPath(c.Path, max(l.room()-27, 4)), max(l.room()-26, 0))
 		l.right(status(c.Status), statusText(&c.Exchange, &m.th.g), 4)
-		l.right(text, format.Duration(c.Duration(m.c.Now())), 7)
+		l.right(text, took(&c.Exchange, m.c.Now()), 7)
 		l.put(dim, "  "+c.why)
 		l.rest()
 		rows = append(rows, l.String())

@@ -8,7 +8,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/lrok-dev/lrok/inspector"
-	"github.com/lrok-dev/lrok/inspector/format"
 )
 
 func nanoseconds(n int64) time.Duration { return time.Duration(n) }
@@ -96,7 +95,7 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 		m.say(ok, "%s replayed %d times: %s", m.th.g.replay, r.of, tally(r.statuses))
 	case was != nil:
 		m.say(ok, "%s %s answered %s in %s, was %s", m.th.g.replay, number(&r.x), statusText(&r.x, &m.th.g),
-			format.Duration(r.x.Duration(m.c.Now())), statusText(&was.Exchange, &m.th.g))
+			took(&r.x, m.c.Now()), statusText(&was.Exchange, &m.th.g))
 	default:
 		m.say(ok, "%s %s answered %s", m.th.g.replay, number(&r.x), statusText(&r.x, &m.th.g))
 	}

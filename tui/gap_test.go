@@ -1,0 +1,105 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/lrok-dev/lrok/inspector"
+)
+
+// openRequest is a request in flight.
+func openRequest(n uint64) inspector.Exchange {
+	x := demoList(frozen)[1]
+	x.ID, x.Number, x.Version = fmt.Sprintf("req_open%d", n), n, n
+	x.State, x.Status, x.Timing.Done = inspector.Open, 0, 0
+	x.Path = fmt.Sprintf("/open/%d", n)
+	return x
+}
+
+// What was open before changes were lost is in flight afterwards only if the
+// edge tells it again.
+func TestGapSettlesWhatWasOpen(t *testing.T) {
+	m := modelWith(t, 120, 36, 0)
+	for n := range uint64(3) {
+		m.feed.put("acme", openRequest(n+1))
+	}
+	m.msg(wakeMsg{})
+	m.feed.put("acme", openRequest(4)) // waits when the gap comes
+	m.feed.lose("acme")
+	m.feed.put("acme", openRequest(2)) // is still open, and unchanged
+	m.msg(wakeMsg{})
+
+	states := map[uint64]inspector.State{}
+	for _, x := range m.tab().all {
+		states[x.Number] = x.State
+	}
+	want := map[uint64]inspector.State{1: unwatched, 2: inspector.Open, 3: unwatched, 4: unwatched}
+	if fmt.Sprint(states) != fmt.Sprint(want) {
+		t.Errorf("states after the gap: %v, want %v", states, want)
+	}
+	if m.tab().open != 1 {
+		t.Errorf("%d counted as open, want 1", m.tab().open)
+	}
+	rows, _ := m.draw()
+	all := strings.Join(plain(rows), "\n")
+	if !strings.Contains(all, "1 open") {
+		t.Errorf("the screen does not follow:\n%s", all)
+	}
+	for _, row := range plain(rows) {
+		if strings.Contains(row, "/open/1 ") && !strings.Contains(row, "?") {
+			t.Errorf("the row of what ended unseen is %q, want ? for its status", row)
+		}
+	}
+
+	m.setFilter("is:inflight")
+	if n := len(m.tab().shown); n != 1 {
+		t.Errorf("is:inflight shows %d rows, want 1", n)
+	}
+	m.setFilter("")
+	m.quit()
+	if m.ask == nil || !strings.Contains(m.ask.text, "1 request is in flight") {
+		t.Errorf("the question before quitting is %+v, want one request", m.ask)
+	}
+	m.ask = nil
+
+	done := openRequest(2)
+	done.Version, done.State, done.Status, done.Timing.Done = 9, inspector.Done, 200, time.Millisecond
+	m.feed.put("acme", done)
+	m.msg(wakeMsg{})
+	if m.tab().open != 0 {
+		t.Errorf("%d counted as open after the last has ended, want 0", m.tab().open)
+	}
+}
+
+// The stream's gap reaches the list, in its place among the changes.
+func TestGapComesThroughTheStream(t *testing.T) {
+	s, e, _ := demo(t, 120, 36)
+	s.waitText(t, "2 open")
+	e.mu.Lock()
+	for i, x := range e.list {
+		if x.Kind == inspector.SSE {
+			e.list = append(e.list[:i:i], e.list[i+1:]...) // evicted before its end was told
+			break
+		}
+	}
+	e.gap = true
+	close(e.changed)
+	e.changed = make(chan struct{})
+	e.mu.Unlock()
+	s.waitText(t, "1 open")
+	s.keys("q")
+	s.waitText(t, "1 request is in flight")
+}
+
+// plain is the rows without their colours.
+func plain(rows []string) []string {
+	out := make([]string, len(rows))
+	for i, s := range rows {
+		out[i] = strings.ReplaceAll(ansi.Strip(s), nbsp, " ")
+	}
+	return out
+}
