@@ -109,7 +109,8 @@ type Body struct {
 	// to 16 MiB; empty otherwise.
 	SHA256 string `json:"sha256,omitempty"`
 	// Missing says why bytes are missing: "limit" or "memory" were reached, the
-	// capture was "evicted" to make room, or the sender "aborted".
+	// capture was "evicted" to make room, or the body was "aborted": its sender
+	// left, or the answer came before its end.
 	Missing string `json:"missing,omitempty"`
 	// Data holds the captured bytes. Lists and events leave it out.
 	Data []byte `json:"data,omitempty"`

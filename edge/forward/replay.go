@@ -142,7 +142,7 @@ func replayRequest(x *inspector.Exchange, ch inspector.Changes) ([]byte, error) 
 	} else if x.Request.Body.Missing == "aborted" {
 		return nil, &tunnel.Error{
 			Code:    "replay_truncated",
-			Message: "the client left before its request was complete, so there is nothing whole to send again",
+			Message: "the request body did not arrive whole, so it cannot be sent again as it was",
 			Hint:    "give a body with --body @file",
 		}
 	} else if x.Request.Body.Truncated() {
