@@ -38,25 +38,35 @@ type captures struct {
 	byID   map[string]*capture
 	marked string // the id of A
 	limit  int
-	seen   int    // arrived in all
-	floor  uint64 // what has this number or a lower one was cleared
+	seen   int             // arrived in all
+	floor  uint64          // what has this number or a lower one was cleared
+	under  map[string]bool // ids of what was cleared and is in flight
+
+	forgotten int // of seen, those that the edge was told to forget
 
 	query string
 	match *filter.Filter
 
-	open  int       // in flight
+	open  int       // in flight, cleared ones too
 	fresh time.Time // when the youngest of them came
 	rate  rate
 	stats stats
 }
 
 func newCaptures() *captures {
-	return &captures{byID: map[string]*capture{}, limit: heads}
+	return &captures{byID: map[string]*capture{}, under: map[string]bool{}, limit: heads}
 }
 
 // put adds x or brings it up to date.
 func (c *captures) put(x inspector.Exchange, now time.Time) {
 	if x.Number <= c.floor {
+		is := x.State == inspector.Open
+		c.open += b2i(is) - b2i(c.under[x.ID])
+		if is {
+			c.under[x.ID] = true
+		} else {
+			delete(c.under, x.ID)
+		}
 		return
 	}
 	old := c.byID[x.ID]
@@ -103,6 +113,7 @@ func (c *captures) lose(now time.Time) {
 		}
 	}
 	c.open = 0
+	clear(c.under)
 }
 
 // forget drops the oldest capture.
@@ -119,12 +130,18 @@ func (c *captures) forget(x *capture) {
 	}
 }
 
-// clear empties the list; what is in it now does not come back.
+// clear empties the list; what is in it now does not come back. What is in
+// flight still counts as such.
 func (c *captures) clear() {
 	if n := len(c.all); n > 0 {
 		c.floor = c.all[n-1].Number
 	}
-	c.all, c.shown, c.byID, c.open, c.marked = nil, nil, map[string]*capture{}, 0, ""
+	for _, x := range c.all {
+		if x.State == inspector.Open {
+			c.under[x.ID] = true
+		}
+	}
+	c.all, c.shown, c.byID, c.marked = nil, nil, map[string]*capture{}, ""
 	c.stats = stats{}
 }
 

@@ -70,7 +70,7 @@ func (m *model) copyWhat(k string) tea.Cmd {
 		} else {
 			var err error
 			if x, err = fetch(m.ctx, m.c.API, id); err != nil {
-				return failMsg{err}
+				return failMsg{id, err}
 			}
 		}
 		what, s := extract(&x, k, response, reveal)
@@ -160,7 +160,7 @@ func (m *model) putClipboard(what, s string) tea.Cmd {
 			}
 		}
 		if err != nil {
-			return failMsg{err}
+			return failMsg{err: err}
 		}
 		return copiedMsg{role: warn, text: sprintf("%s is too large for the terminal's clipboard (%s): it is in %s", what, size, f.Name())}
 	}

@@ -330,7 +330,7 @@ func (m *model) loaded(msg loadedMsg) tea.Cmd {
 	d := &m.detail
 	if msg.err != nil {
 		if msg.id == d.id {
-			d.err = message(msg.err)
+			d.err = m.because(msg.id, msg.err)
 		}
 		return nil
 	}
@@ -413,6 +413,28 @@ func message(err error) string {
 	return err.Error()
 }
 
+// because is what went wrong with the capture of that id. A row may be older than
+// what the edge keeps.
+func (m *model) because(id string, err error) string {
+	var e *tunnel.Error
+	if errors.As(err, &e) && e.Code == tunnel.CodeNotFound {
+		for _, t := range m.tabs {
+			if x := t.byID[id]; x != nil {
+				return sprintf("the edge has let go of %s: it keeps the last %s", number(&x.Exchange), format.Count(int64(m.ring())))
+			}
+		}
+	}
+	return message(err)
+}
+
+// ring is how many exchanges of a tunnel the edge keeps.
+func (m *model) ring() int {
+	if n := m.status.Welcome.Limits.Ring; n > 0 {
+		return n
+	}
+	return 100
+}
+
 // fit gives the pagers their room.
 func (d *detail) fit(m *model, x *capture) {
 	r := m.lay.detail
@@ -489,9 +511,13 @@ func (m *model) drawDetail(out []string) []string {
 func (m *model) drawPage(d *detail, x *capture, focused bool) []string {
 	p := d.pager()
 	say := func(r role, s string) []string {
-		l := m.th.line(p.width)
-		l.put(r, s)
-		return []string{l.String()}
+		var rows []string
+		for _, s := range wrapWords(s, p.width) {
+			l := m.th.line(p.width)
+			l.put(r, s)
+			rows = append(rows, l.String())
+		}
+		return rows
 	}
 	if p.c == nil {
 		switch {

@@ -77,6 +77,7 @@ type comparedMsg struct {
 	pair   pair
 	report diff.Report
 	err    error
+	of     string // id of the one that err is about
 }
 
 // set makes the pane compare a with b, both by id.
@@ -124,7 +125,7 @@ func (m *model) compare(w pair) tea.Cmd {
 			}
 			x, err := get(id, version)
 			if err != nil {
-				return comparedMsg{pair: w, err: err}
+				return comparedMsg{pair: w, err: err, of: id}
 			}
 			xs[i] = x
 		}
@@ -138,7 +139,7 @@ func (m *model) compared(msg comparedMsg) tea.Cmd {
 			continue
 		}
 		if msg.err != nil {
-			d.empty = message(msg.err)
+			d.empty = m.because(msg.of, msg.err)
 			continue
 		}
 		d.show(msg.report)
@@ -714,6 +715,10 @@ func (m *model) startDiff() tea.Cmd {
 	if a, b := m.note.a, m.note.b; a != "" {
 		m.note = note{}
 		return m.openDiff(a, b)
+	}
+	if m.tab().marked == x.ID {
+		m.say(warn, "this is the mark itself; go to another request and press d")
+		return nil
 	}
 	o := m.counterpart(x)
 	if o == nil {

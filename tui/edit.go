@@ -70,7 +70,7 @@ func (m *model) edit() tea.Cmd {
 		} else {
 			var err error
 			if x, err = fetch(m.ctx, m.c.API, id); err != nil {
-				return editingMsg{err: err}
+				return editingMsg{x: inspector.Exchange{ID: id}, err: err}
 			}
 		}
 		if b := x.Request.Body; b.Truncated() {
@@ -122,7 +122,7 @@ func editor(environ []string) []string {
 
 func (m *model) editing(msg editingMsg) tea.Cmd {
 	if msg.err != nil {
-		m.say(bad, "edit: %s", message(msg.err))
+		m.say(bad, "%s", m.because(msg.x.ID, msg.err))
 		return nil
 	}
 	return m.runEditor(msg.x, msg.file)
@@ -286,8 +286,10 @@ func (m *model) confirm(msg editedMsg, done func()) {
 		local = "the local service"
 	}
 	m.ask = &question{
-		text: "send this to " + local + "?",
-		pass: true,
+		text:  "send this to " + local + "?",
+		brief: "send this to " + short(local) + "?",
+		pass:  true,
+		enter: "y sends; enter does not",
 		choices: []choice{
 			{"y", "send", func(m *model) tea.Cmd {
 				done()

@@ -79,7 +79,9 @@ func (m *model) invitation(t *tab, r rect) []string {
 	}
 	var says [][]part
 	say := func(p ...part) { says = append(says, p) }
-	if isHTTP(t) {
+	if t.seen > 0 {
+		say(part{strong, "The list is clear. "}, part{text, "New requests show up here."})
+	} else if isHTTP(t) {
 		say(part{strong, "Your tunnel is up. "}, part{text, "Nothing has called it yet."})
 	} else {
 		say(part{strong, "Your tunnel is up."})

@@ -9,6 +9,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
 // openRequest is a request in flight.
@@ -102,4 +103,53 @@ func plain(rows []string) []string {
 		out[i] = strings.ReplaceAll(ansi.Strip(s), nbsp, " ")
 	}
 	return out
+}
+
+// What the screen has and the edge has not any more is counted, and told where
+// it is asked for.
+func TestRowsOlderThanTheRing(t *testing.T) {
+	for _, tt := range []struct {
+		name, keys, want string
+		ring             int
+	}{
+		{"open", "\r", "the edge has let go of #1277: it keeps the last 8", 8},
+		{"replay", "r", "the edge has let go of #1277: it keeps the last 8", 8},
+		{"copy", "yb", "the edge has let go of #1277: it keeps the last 8", 8},
+		{"edit", "e", "the edge has let go of #1277: it keeps the last 8", 8},
+		{"diff", "Dj\r", "the edge has let go of #1277: it keeps the last 100", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, e, _ := demo(t, 80, 24, func(c *Config, st *agent.Status, _ *demoEdge) {
+				st.Welcome.Limits.Ring = tt.ring
+				c.Environ = []string{"TERM=xterm-256color", "LANG=C.UTF-8", "EDITOR=true"}
+			})
+			s.waitText(t, "favicon")
+			kept := "13 kept"
+			if tt.ring > 0 {
+				kept = "8 kept"
+			}
+			s.waitText(t, kept)
+			s.keys("jj")
+			s.waitText(t, "G follows")
+			e.mu.Lock()
+			for i, x := range e.list {
+				if x.Number == 1277 {
+					e.list = append(e.list[:i:i], e.list[i+1:]...)
+					break
+				}
+			}
+			e.mu.Unlock()
+			s.keys(tt.keys)
+			s.waitText(t, tt.want)
+		})
+	}
+}
+
+func TestMarkComparedWithItself(t *testing.T) {
+	s, _, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	s.keys("j")
+	s.waitText(t, "G follows")
+	s.keys("md")
+	s.waitText(t, "this is the mark itself; go to another request and press d")
 }

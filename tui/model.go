@@ -29,7 +29,10 @@ type tab struct {
 // A question waits for one key: what destroys something asks first.
 type question struct {
 	text    string
-	pass    bool // keys that are no answer keep their meaning
+	brief   string // the text where there is little room, "" for the same
+	pass    bool   // keys that move keep their meaning
+	enter   string // what enter is told; "" where it is as good as any other key
+	nudged  bool   // enter was pressed
 	choices []choice
 }
 
@@ -200,10 +203,14 @@ func (m *model) summary() Summary {
 
 // The messages of the model.
 type (
-	wakeMsg  struct{}            // the feed has news
-	tickMsg  struct{}            // a second has passed
-	countMsg int                 // a digit stood alone
-	failMsg  struct{ err error } // what a command could not do
+	wakeMsg  struct{} // the feed has news
+	tickMsg  struct{} // a second has passed
+	countMsg int      // a digit stood alone
+	failMsg  struct { // what a command could not do, with the capture of that id
+		id  string
+		err error
+	}
+	forgotMsg struct{ tunnel string }
 )
 
 func (m *model) Init() tea.Cmd {
@@ -300,7 +307,14 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 			m.toTab(n - 1)
 		}
 	case failMsg:
-		m.say(bad, "%s", message(msg.err))
+		m.say(bad, "%s", m.because(msg.id, msg.err))
+	case forgotMsg:
+		for _, t := range m.tabs {
+			if t.Name == msg.tunnel {
+				t.forgotten = t.seen - len(t.all)
+			}
+		}
+		m.say(text, "cleared, here and at the edge")
 	case loadedMsg:
 		return m.loaded(msg)
 	case laidOutMsg:
@@ -486,6 +500,14 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		}
 		if !q.pass {
 			m.ask, m.quitting = nil, false
+			for _, c := range q.choices {
+				if c.key == "esc" {
+					return c.run(m) // any other key is no
+				}
+			}
+			return nil
+		}
+		if q.nudged = s == "enter" && q.enter != ""; q.nudged {
 			return nil
 		}
 		return m.browse(k)
@@ -685,7 +707,8 @@ func (m *model) clear() tea.Cmd {
 		return nil
 	}
 	m.ask = &question{
-		text: sprintf("clear %s from this screen?", plural(len(t.all), "request")),
+		text:  sprintf("clear %s from this screen?", plural(len(t.all), "request")),
+		brief: sprintf("clear %s?", plural(len(t.all), "request")),
 		choices: []choice{
 			{"y", "clear", func(m *model) tea.Cmd {
 				t.clear()
@@ -693,15 +716,15 @@ func (m *model) clear() tea.Cmd {
 				m.say(text, "cleared; the edge still has its captures")
 				return nil
 			}},
-			{"f", "forget at the edge too", func(m *model) tea.Cmd {
+			{"f", "at the edge too", func(m *model) tea.Cmd {
 				t.clear()
 				t.list.follow = true
 				name := t.Name
 				return func() tea.Msg {
 					if err := m.c.API.Forget(m.ctx, name); err != nil {
-						return failMsg{err}
+						return failMsg{err: err}
 					}
-					return copiedMsg{role: text, text: "cleared, here and at the edge"}
+					return forgotMsg{name}
 				}
 			}},
 			{"esc", "cancel", func(*model) tea.Cmd { return nil }},
@@ -787,7 +810,8 @@ func (m *model) quit() tea.Cmd {
 		is = "is"
 	}
 	m.ask = &question{
-		text: sprintf("%s %s in flight and would be cut. Quit?", plural(open, "request"), is),
+		text:  sprintf("%s %s in flight and would be cut. Quit?", plural(open, "request"), is),
+		brief: sprintf("%s %s in flight. Quit?", plural(open, "request"), is),
 		choices: []choice{
 			{"y", "quit", func(*model) tea.Cmd { return tea.Quit }},
 			{"n", "stay", func(*model) tea.Cmd { return nil }},

@@ -65,6 +65,7 @@ func (m *model) box(title string, rows []string, width int) []string {
 type help struct {
 	at    place
 	query string
+	typed bool // a search has begun: j and k are letters
 	top   int
 }
 
@@ -76,8 +77,8 @@ func (m *model) startHelp() tea.Cmd {
 func (h *help) press(m *model, k tea.KeyPressMsg) tea.Cmd {
 	switch s := k.String(); s {
 	case "esc":
-		if h.query != "" {
-			h.query, h.top = "", 0
+		if h.typed {
+			h.query, h.typed, h.top = "", false, 0
 			return nil
 		}
 		m.over = nil
@@ -89,13 +90,26 @@ func (h *help) press(m *model, k tea.KeyPressMsg) tea.Cmd {
 		h.top += 1 + 9*b2i(s != "down")
 	case "up", "ctrl+u", "pgup":
 		h.top = max(h.top-1-9*b2i(s != "up"), 0)
+	case "home":
+		h.top = 0
+	case "end":
+		h.top = 1 << 20 // draw knows how far that is
 	case "backspace":
-		if r := []rune(h.query); len(r) > 0 {
-			h.query = string(r[:len(r)-1])
-		}
+		r := []rune(h.query)
+		h.query = string(r[:max(len(r)-1, 0)])
+		h.typed = h.query != ""
 	default:
-		if k.Text != "" {
-			h.query, h.top = h.query+k.Text, 0
+		switch {
+		case !h.typed && s == "j":
+			h.top++
+		case !h.typed && s == "k":
+			h.top = max(h.top-1, 0)
+		case !h.typed && s == "space":
+			h.top += 10
+		case !h.typed && s == "/":
+			h.typed = true
+		case k.Text != "":
+			h.query, h.typed, h.top = h.query+k.Text, true, 0
 		}
 	}
 	return nil
@@ -111,7 +125,7 @@ func b2i(b bool) int {
 func (h *help) cursor(*model) *tea.Cursor { return nil }
 
 func (h *help) draw(m *model, w, height int) []string {
-	width := min(66, w-6)
+	width := min(74, w-6)
 	var rows []string
 	q := strings.ToLower(h.query)
 	for _, g := range groups {
@@ -155,16 +169,27 @@ func (h *help) draw(m *model, w, height int) []string {
 	more := len(rows) - h.top - room
 	rows = rows[h.top:min(h.top+room, len(rows))]
 	l := m.th.line(width)
-	if h.query != "" {
+	left := ""
+	if more > 0 {
+		left = sprintf("%s %d more", m.th.g.down, more)
+	}
+	if h.typed {
 		l.put(dim, "search ")
 		l.put(strong, h.query)
+		if h.query == "" {
+			l.put(dim, m.th.g.ellipsis)
+		}
 	} else {
-		l.put(dim, "type to search  esc closes")
+		for _, s := range []string{"j k PgUp PgDn scroll  / or a letter searches  esc closes", "j k scroll  / search  esc close", "j k scroll"} {
+			if m.th.width(s)+2+m.th.width(left) <= width {
+				l.put(dim, s)
+				break
+			}
+		}
 	}
-	if more > 0 {
-		s := sprintf("%s %d more", m.th.g.down, more)
-		l.to(width - m.th.width(s))
-		l.put(dim, s)
+	if l.room() > m.th.width(left) {
+		l.to(width - m.th.width(left))
+		l.put(dim, left)
 	}
 	rows = append(rows, l.String())
 	return m.box("Keys", rows, width)

@@ -58,7 +58,7 @@ func (m *model) send(run replayedMsg) tea.Cmd {
 
 func (m *model) replayed(r replayedMsg) tea.Cmd {
 	if r.err != nil {
-		m.say(bad, "replay: %s", message(r.err))
+		m.say(bad, "%s", m.because(r.id, r.err))
 		return nil
 	}
 	var t *tab

@@ -452,7 +452,10 @@ func TestClearAsks(t *testing.T) {
 	s.keys("cn")
 	s.waitText(t, "favicon")
 	s.keys("cy")
-	s.waitText(t, "Nothing has called it yet")
+	s.waitText(t, "The list is clear. New requests show up here.")
+	if text := s.text(); strings.Contains(text, "Nothing has called") || !strings.Contains(text, "2 open") {
+		t.Errorf("a cleared list does not go with what was seen:\n%s", text)
+	}
 	if e.forgot != 0 {
 		t.Error("clearing the screen made the edge forget")
 	}
@@ -460,6 +463,13 @@ func TestClearAsks(t *testing.T) {
 	x.ID, x.Number = "", 0
 	e.add(x)
 	s.waitText(t, "/webhooks/stripe")
+	ws := demoList(frozen)[4]
+	ws.State = inspector.Done
+	e.add(ws)
+	s.waitText(t, "1 open")
+	if strings.Contains(s.text(), "/socket") {
+		t.Errorf("what was cleared came back:\n%s", s.text())
+	}
 }
 
 func TestCopyThroughTheTerminal(t *testing.T) {
@@ -678,7 +688,7 @@ func TestOpenEditorHoldsNothingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.waitText(t, "unchanged: nothing was sent")
-	s.waitText(t, "2,013 kept")
+	s.waitText(t, "2,013 seen · 100 kept")
 }
 
 // A large body shows at once, and then whole; one that is too large to format

@@ -306,7 +306,7 @@ func (m *model) headline() string {
 		l.to(m.w - right.w - 1)
 		return l.String() + right.String()
 	}
-	if m.lay.shape != compact && len(t.all) == 0 {
+	if m.lay.shape != compact && t.seen == 0 {
 		l.to(m.w - 6)
 		l.put(dim, "0 req")
 	}
@@ -407,7 +407,7 @@ func (m *model) subline() string {
 	if wide {
 		r.put(dim, sep+format.Count(int64(t.seen))+" seen")
 	}
-	r.put(dim, sep+format.Count(int64(len(t.all)))+" kept")
+	r.put(dim, sep+format.Count(int64(min(t.seen-t.forgotten, m.ring())))+" kept")
 	if t.open > 0 {
 		r.put(dim, sep)
 		r.put(info, sprintf("%d open", t.open))
@@ -454,16 +454,14 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 	switch {
 	case m.ask != nil:
 		l.put(alert, " ? ")
-		l.put(strong, " "+m.ask.text+"  ")
-		for _, c := range m.ask.choices {
-			x := l.w
-			l.put(hotkey, c.key)
-			l.put(text, " "+c.word+"   ")
-			m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, func(m *model) tea.Cmd {
-				m.ask, m.quitting = nil, false
-				return c.run(m)
-			}})
+		s := m.ask.text
+		if m.ask.brief != "" && m.th.width(s)+1 > l.room() {
+			s = m.ask.brief
 		}
+		if m.ask.nudged {
+			s = m.ask.enter
+		}
+		l.put(strong, " "+s)
 		return l.String(), nil
 	case m.prefix == "y":
 		l.put(strong, "copy  ")
@@ -556,9 +554,60 @@ func (m *model) counters(l *line, t *tab) {
 	}
 }
 
+// A tip is a key that the last row names while something waits for an answer or
+// for text, when the table of keys does not count.
+type tip struct {
+	key, word string
+	run       func(*model) tea.Cmd
+}
+
+func (m *model) tips() []tip {
+	var list []tip
+	switch {
+	case m.ask != nil:
+		for _, c := range m.ask.choices {
+			list = append(list, tip{c.key, c.word, func(m *model) tea.Cmd {
+				m.ask, m.quitting = nil, false
+				return c.run(m)
+			}})
+		}
+	case m.bar.editing:
+		add := func(key, word string, code rune, mod tea.KeyMod) {
+			list = append(list, tip{key, word, func(m *model) tea.Cmd {
+				return m.bar.update(m, tea.KeyPressMsg{Code: code, Mod: mod})
+			}})
+		}
+		add("enter", "apply", tea.KeyEnter, 0)
+		add("esc", "cancel", tea.KeyEscape, 0)
+		if len(m.bar.offers) > 0 {
+			add("tab", "complete", tea.KeyTab, 0)
+		}
+		if len(m.bar.offers) > 1 {
+			add("ctrl-n", "next offer", 'n', tea.ModCtrl)
+		}
+		if len(m.bar.history) > 0 {
+			add("up", "earlier filters", tea.KeyUp, 0)
+		}
+	}
+	return list
+}
+
 // drawHints is the last row: the keys that matter here, as many as fit, help
 // and quit always at the right.
 func (m *model) drawHints(y int) string {
+	if tips := m.tips(); len(tips) > 0 {
+		l := m.th.line(m.w)
+		l.gap(1)
+		for _, t := range tips {
+			if x := l.w; m.th.width(t.key)+1+m.th.width(t.word) <= l.room() {
+				l.put(hotkey, t.key)
+				l.put(text, " "+t.word)
+				m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, t.run})
+				l.gap(2)
+			}
+		}
+		return l.String()
+	}
 	at := m.place()
 	var list []*action
 	for i := range m.keys {
@@ -566,8 +615,20 @@ func (m *model) drawHints(y int) string {
 			list = append(list, a)
 		}
 	}
-	sort.SliceStable(list, func(i, j int) bool { return list[i].rank < list[j].rank })
-	width := func(a *action) int { return m.th.width(first(a)) + 1 + len(a.hint) + 2 }
+	rank := func(a *action) int {
+		if a.name == "pause" && m.paused {
+			return 0 // the way out
+		}
+		return a.rank
+	}
+	word := func(a *action) string {
+		if a.name == "pause" && m.paused {
+			return "resume"
+		}
+		return a.hint
+	}
+	sort.SliceStable(list, func(i, j int) bool { return rank(list[i]) < rank(list[j]) })
+	width := func(a *action) int { return m.th.width(first(a)) + 1 + len(word(a)) + 2 }
 	l := m.th.line(m.w)
 	l.gap(1)
 	var right []*action
@@ -581,7 +642,7 @@ func (m *model) drawHints(y int) string {
 	put := func(a *action) {
 		x := l.w
 		l.put(hotkey, first(a))
-		l.put(dim, " "+a.hint)
+		l.put(dim, " "+word(a))
 		m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, a.run})
 		l.gap(2)
 	}

@@ -1,0 +1,119 @@
+package tui
+
+import (
+	"strings"
+	"testing"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector/diff"
+)
+
+// shows is the screen of a model as text.
+func (m testModel) shows() string {
+	rows, _ := m.draw()
+	return strings.Join(plain(rows), "\n")
+}
+
+// hints is its last row.
+func (m testModel) hints() string {
+	rows, _ := m.draw()
+	return strings.TrimSpace(plain(rows)[len(rows)-1])
+}
+
+func TestHintsNameTheFilterFirst(t *testing.T) {
+	m := modelWith(t, 80, 24, 5)
+	if got := m.hints(); !strings.Contains(got, "/ filter") {
+		t.Errorf("hints at 80 columns: %q, want / filter among them", got)
+	}
+	m.key("/")
+	if got, want := m.hints(), "enter apply  esc cancel"; !strings.HasPrefix(got, want) || strings.Contains(got, "replay") {
+		t.Errorf("hints while the filter is typed: %q, want %q and no keys of the list", got, want)
+	}
+	m.key("m", "e")
+	if got := m.hints(); !strings.Contains(got, "tab complete") {
+		t.Errorf("hints while the filter is typed: %q, want the completion", got)
+	}
+}
+
+func TestHintsOfAPausedList(t *testing.T) {
+	for _, w := range []int{80, 120} {
+		m := modelWith(t, w, 24, 5)
+		m.key("p")
+		if got := m.hints(); !strings.Contains(got, "p resume") || strings.Contains(got, "p pause") {
+			t.Errorf("hints at %d columns: %q, want p resume", w, got)
+		}
+	}
+}
+
+// While the edited request waits to be sent, the keys on show are the answers.
+func TestHintsOfTheConfirmation(t *testing.T) {
+	for _, size := range [][2]int{{40, 10}, {60, 45}, {120, 36}} {
+		m := modelWith(t, size[0], size[1], 13)
+		a := demoList(frozen)[7]
+		b := a
+		b.Method = "PUT"
+		m.edited(editedMsg{x: a, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{report: diff.Exchanges(&a, &b, diff.Request, diff.Options{Strict: true})}})
+		if got, want := m.hints(), "y send  e edit again  esc cancel"; got != want {
+			t.Errorf("at %dx%d the keys are %q, want %q", size[0], size[1], got, want)
+		}
+		if text := m.shows(); !strings.Contains(text, "send this to ") || !strings.Contains(text, ":3000?") {
+			t.Errorf("at %dx%d the question is cut:\n%s", size[0], size[1], text)
+		}
+		m.msg(tea.KeyPressMsg{Code: tea.KeyEnter})
+		if text := m.shows(); m.ask == nil || !strings.Contains(text, "y sends") {
+			t.Errorf("at %dx%d enter says nothing:\n%s", size[0], size[1], text)
+		}
+		m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+		if m.ask != nil || m.focus == inDiff {
+			t.Errorf("at %dx%d esc did not cancel", size[0], size[1])
+		}
+	}
+}
+
+func TestQuestionsFitANarrowScreen(t *testing.T) {
+	for key, want := range map[string][2]string{
+		"c": {"clear 13 requests from this screen?", "y clear  f at the edge too  esc cancel"},
+		"q": {"2 requests are in flight. Quit?", "y quit  n stay"},
+	} {
+		m := modelWith(t, 40, 10, 13)
+		m.key(key)
+		if text := m.shows(); !strings.Contains(text, want[0]) || m.hints() != want[1] {
+			t.Errorf("%s asks\n%s\nwant %q and %q", key, text, want[0], want[1])
+		}
+	}
+}
+
+func TestHelpScrollsUntilASearchBegins(t *testing.T) {
+	m := modelWith(t, 80, 24, 5)
+	m.key("?", "j", "j")
+	h := m.over.(*help)
+	if text := m.shows(); h.top != 2 || h.query != "" || !strings.Contains(text, "j k PgUp PgDn scroll") {
+		t.Errorf("after jj the help is at row %d with the search %q, want row 2 and none:\n%s", h.top, h.query, text)
+	}
+	m.key("k")
+	if m.shows(); h.top != 1 {
+		t.Errorf("after k the help is at row %d, want 1", h.top)
+	}
+	m.key("/", "j")
+	if text := m.shows(); h.query != "j" || !strings.Contains(text, "search j") {
+		t.Errorf("after /j the search is %q, want j:\n%s", h.query, text)
+	}
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+	m.key("r", "e", "j")
+	if h.query != "rej" {
+		t.Errorf("typing searches for %q, want rej", h.query)
+	}
+}
+
+func TestHelpIsNotCut(t *testing.T) {
+	for _, w := range []int{80, 120} {
+		m := modelWith(t, w, 100, 5)
+		m.key("?")
+		for _, row := range m.over.draw(m.model, w, 100) {
+			if row = plain([]string{row})[0]; strings.Contains(row, "…") {
+				t.Errorf("at %d columns a row is cut: %q", w, row)
+			}
+		}
+	}
+}
