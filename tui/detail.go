@@ -449,7 +449,7 @@ func (d *detail) fit(m *model, x *capture) {
 		}
 		d.pages[i].resize(r.w-2, rows)
 	}
-	d.diff.resize(r.w-1, h)
+	d.diff.resize(r.w-2, h)
 }
 
 // headRows is the title, the tabs and the rule below.
@@ -487,7 +487,7 @@ func (m *model) drawDetail(out []string) []string {
 			rows = d.bodyHead(m, x, d.tab)
 		}
 		if d.tab == tabRaw {
-			rows = append(rows, m.rawHead(r.w-1))
+			rows = append(rows, m.rawHead(r.w-2))
 		}
 		if len(rows) > max(inner-1, 0) {
 			rows = rows[:max(inner-1, 0)]
@@ -588,19 +588,31 @@ func (m *model) rawHead(width int) string {
 		name, other = other, name
 	}
 	l.put(strong, name)
+	said := ""
 	if w := m.detail.whole; w != nil {
 		msg := &w.x.Request
 		if m.detail.raw == 1 {
 			msg = &w.x.Response
 		}
 		if len(msg.Head) == 0 {
-			l.put(dim, "  "+w.x.Proto+", head written out")
+			said = w.x.Proto + ", written out"
 		} else {
-			l.put(dim, "  as it came")
+			said = "as it came"
+		}
+	}
+	// The keys stay; what is said before them gives way.
+	keys, says := "  s "+other+"  x hex", []string{said, ""}
+	if m.detail.masked {
+		keys += "  S show"
+		says = []string{said + ", secrets hidden", "secrets hidden", ""}
+	}
+	for _, s := range says {
+		if s != "" && 2+m.th.width(s)+m.th.width(keys) <= l.room() {
+			l.put(dim, "  "+s)
+			break
 		}
 	}
 	if m.detail.masked {
-		l.put(dim, ", secrets hidden")
 		l.put(hotkey, "  S")
 		l.put(dim, " show")
 	}

@@ -3,9 +3,12 @@ package tui
 import (
 	"strings"
 	"testing"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
 
+	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
 )
 
@@ -114,6 +117,55 @@ func TestHelpIsNotCut(t *testing.T) {
 			if row = plain([]string{row})[0]; strings.Contains(row, "…") {
 				t.Errorf("at %d columns a row is cut: %q", w, row)
 			}
+		}
+	}
+}
+
+// The address of a wide headline does not move while the figures beside it grow.
+func TestHeadlineKeepsTheAddressInPlace(t *testing.T) {
+	for _, w := range []int{100, 120, 160} {
+		at := map[int]bool{}
+		for n := range 20 {
+			m := modelWith(t, w, 30, 0)
+			for i := range n {
+				x := openRequest(uint64(i + 1))
+				x.State, x.Status = inspector.Done, 200
+				x.Timing.Done = time.Duration(i*i*i) * 100 * time.Millisecond
+				m.feed.put("acme", x)
+			}
+			m.msg(wakeMsg{})
+			rows, _ := m.draw()
+			head, _, ok := strings.Cut(plain(rows)[0], "https://acme")
+			if !ok {
+				t.Fatalf("no address: %q", plain(rows)[0])
+			}
+			at[ansi.StringWidth(head)] = true
+		}
+		if len(at) != 1 {
+			t.Errorf("at %d columns the address stands at %v, want one place", w, at)
+		}
+	}
+}
+
+// What stands in the tabs of the detail fits its pane, and leaves the same column
+// free at its right.
+func TestDetailTabsFit(t *testing.T) {
+	for _, w := range []int{100, 120} {
+		m := modelWith(t, w, 36, 13)
+		m.key(strings.Split(strings.Repeat("j", 4), "")...)
+		x := demoList(frozen)[8]
+		m.whole(x)
+		d := &m.detail
+		d.tab = tabRaw
+		d.masked = true
+		for d.raw = range 2 {
+			head := plain([]string{m.rawHead(m.lay.detail.w - 2)})[0]
+			if strings.Contains(head, "…") || !strings.Contains(head, "x hex") || !strings.Contains(head, "S show") {
+				t.Errorf("at %d columns the head of the Raw tab is %q, want its keys uncut", w, head)
+			}
+		}
+		if got, want := d.diff.width, d.pages[tabRequest].width; got != want {
+			t.Errorf("at %d columns the Diff tab is %d wide, want %d as the others", w, got, want)
 		}
 	}
 }

@@ -220,6 +220,10 @@ func (m *model) drawHeader(out []string) []string {
 	return out
 }
 
+// figures is the room that the sparkline and the durations of a wide headline
+// may need.
+const figures = 14 + len("  p50 640ms p95 640ms")
+
 // headline is state, address and how the service answers.
 func (m *model) headline() string {
 	g := &m.th.g
@@ -284,10 +288,9 @@ func (m *model) headline() string {
 		}
 	}
 	if wide {
-		gap = max(2, (m.w-need)/2-l.w)
-		if l.w+gap+need+right.w+3 > m.w {
-			gap = 2
-		}
+		// In the middle, or as far left of it as the figures may need once they
+		// have grown: the address stays where it is.
+		gap = max(2, min((m.w-need)/2, m.w-need-figures-3)-l.w)
 	}
 	l.gap(gap)
 	if url == "" {
