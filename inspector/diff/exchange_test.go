@@ -640,3 +640,20 @@ func BenchmarkExchanges(b *testing.B) {
 		Exchanges(x, y, Both, Options{})
 	}
 }
+
+func TestOneEqualValueIsSingular(t *testing.T) {
+	a, b := `{"a":1,"b":2}`, `{"a":1,"b":3}`
+	body := func(s string) *inspector.Exchange {
+		return &inspector.Exchange{Response: inspector.Message{
+			Header: []inspector.Field{{Name: "Content-Type", Value: "application/json"}},
+			Body:   inspector.Body{Size: int64(len(s)), Captured: int64(len(s)), Data: []byte(s)},
+		}}
+	}
+	var out strings.Builder
+	if err := WriteText(&out, Exchanges(body(a), body(b), Response, Options{})); err != nil {
+		t.Fatal(err)
+	}
+	if want := "body  json  ~1, 1 value equal\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("text:\n%s\nwant %q in it", out.String(), want)
+	}
+}

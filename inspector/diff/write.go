@@ -202,6 +202,9 @@ func (b *Body) write(w io.Writer) {
 	if unit == "" {
 		unit = "fields equal"
 	}
+	if b.Counts.Equal == 1 {
+		unit = strings.Replace(unit, "s equal", " equal", 1)
+	}
 	fmt.Fprintf(w, "%s  %s%s\n", title, b.Kind, b.Counts.words(unit))
 	for _, n := range b.Notes {
 		fmt.Fprintf(w, "  ! %s\n", format.Sanitize(clip(n, longValue)))
