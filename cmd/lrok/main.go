@@ -87,8 +87,8 @@ type options struct {
 	color      string
 	verbose    bool
 
-	origins map[string]origin
-	// started is an edge of this process's own; for tests too.
+	origins map[string]origin // of the settings, by flag
+
 	stdin          io.Reader
 	stdout, stderr io.Writer
 }

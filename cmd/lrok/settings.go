@@ -26,7 +26,7 @@ var ownVariables = []string{
 	"LROK_API_KEY", "LROK_THEME", "LROK_REDUCE_MOTION",
 }
 
-// A setting's origin, for error messages and `lrok config show`.
+// An origin says what a setting is and where that came from.
 type origin struct {
 	value string
 	from  string
