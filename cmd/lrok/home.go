@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tui"
+)
+
+func newInspect(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect [name]",
+		Short: "Open the inspector on a tunnel that runs elsewhere",
+		Example: `  lrok inspect
+  lrok inspect shop-dev --edge tunnel.lrok.example.com`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: o.completeTunnels,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := o.reachOf(cmd.Context(), arg(args, 0))
+			if err != nil {
+				return err
+			}
+			api, done, err := o.apiOf(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			defer done()
+			t, err := pickTunnel(cmd.Context(), api, arg(args, 0))
+			if err != nil {
+				return err
+			}
+			if !o.interactive() {
+				return api.Stream(cmd.Context(), t.Subdomain, client.StreamOptions{}, o.lines(o.stdout).event)
+			}
+			return o.inspect(cmd.Context(), api, r, t)
+		},
+	}
+}
+
+// inspect shows the screen for t, or for the list of tunnels when it has no
+// name.
+func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts ...client.Tunnel) error {
+	c := tui.Config{
+		API: api, LocalOnly: r.Local, SendTest: sendTest, Version: versionName(),
+		Theme: os.Getenv("LROK_THEME"), ReduceMotion: os.Getenv("LROK_REDUCE_MOTION") != "",
+	}
+	for _, t := range ts {
+		c.Tunnels = append(c.Tunnels, tui.Tunnel{Kind: t.Kind, Name: t.Subdomain, URL: t.PublicURL, Direct: t.DirectURL, Local: t.Local})
+	}
+	_, err := tui.Run(ctx, c)
+	return err
+}
+
+// home is bare lrok: the key's live tunnels.
+func (o *options) home(ctx context.Context) error {
+	r, err := o.findReach()
+	if errors.Is(err, errNoEdge) && !o.json {
+		_, err = fmt.Fprint(o.stdout, firstSteps)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	api, done, err := o.apiOf(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if o.interactive() {
+		return o.inspect(ctx, api, r)
+	}
+	ts, err := api.Tunnels(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range runningEdges() { // each lrok with an edge of its own
+		if r.Process == 0 || isLogin(r) || other.Edge == r.Edge {
+			continue
+		}
+		if more, err := o.tunnelsOf(ctx, other); err == nil {
+			ts = append(ts, more...)
+		}
+	}
+	if o.json {
+		return printJSON(o.stdout, ts)
+	}
+	if len(ts) == 0 {
+		_, err = fmt.Fprintln(o.stdout, "no tunnel of yours is live; start one: lrok http 3000")
+		return err
+	}
+	for _, t := range ts {
+		state := "online"
+		if !t.Online {
+			state = "away"
+		}
+		if _, err := fmt.Fprintf(o.stdout, "%s -> %s  %s, %s\n", format.Sanitize(t.PublicURL), format.Sanitize(t.Local), state, plural(int(t.Requests), "request")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *options) tunnelsOf(ctx context.Context, r *reach) ([]client.Tunnel, error) {
+	api, done, err := o.apiOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return api.Tunnels(ctx)
+}
+
+const firstSteps = `lrok gives a local port a public URL and shows every request.
+
+  lrok demo           try everything at once, with sample webhooks
+  lrok http 3000      open a tunnel to port 3000 and inspect it
+  lrok serve          be the edge, on a server of your own
+  lrok --help         all commands
+
+No edge is known yet: lrok http starts one on this machine, and its URL works
+here only. For a public URL name your edge with --edge HOST.
+`

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel/agent"
+)
+
+// plain prints the tunnel's life as lines: the URL and the requests on standard
+// output, what happens to the connection on standard error. With --json all of
+// it is NDJSON on standard output.
+func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *reach) error {
+	o := u.o
+	var mu sync.Mutex // two goroutines print
+	out := o.lines(o.stdout)
+	out.mu = &mu
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+		cancel()
+	}
+	following := false
+	last := newNotices(o, out, u.claim.Local)
+	for {
+		s := a.Status()
+		if s.State == agent.Online && !following && len(s.Welcome.Grants) > 0 {
+			following = true
+			g := s.Welcome.Grants[0]
+			if err := out.ready(g, u.claim.Local); err != nil {
+				return err
+			}
+			if r.Local && !o.json {
+				_, _ = fmt.Fprintf(o.stderr, "local only: this URL works on this machine%s\nfor a public URL run lrok serve on a server, then lrok http <port> --edge HOST\n", also(g.Direct))
+			}
+			if u.quiet {
+				continue
+			}
+			wg.Go(func() {
+				if err := api.Stream(ctx, g.Name, client.StreamOptions{}, out.event); err != nil && ctx.Err() == nil {
+					fail(err)
+				}
+			})
+		}
+		if err := last.tell(s); err != nil {
+			fail(err)
+		}
+		select {
+		case <-a.Changed():
+		case <-ctx.Done():
+			select {
+			case err := <-failed:
+				return err
+			default:
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+func also(direct string) string {
+	if direct == "" {
+		return ""
+	}
+	return ", also as " + direct
+}
+
+// notices tells what happens to the connection, once each.
+type notices struct {
+	o     *options
+	out   *lines
+	local string
+	state agent.State
+	try   int
+	gone  time.Time // when the connection was lost
+	down  bool
+}
+
+func newNotices(o *options, out *lines, local string) *notices {
+	return &notices{o: o, out: out, local: local}
+}
+
+func (n *notices) tell(s agent.Status) error {
+	if s.State == agent.Reconnecting && (n.state != s.State || n.try != s.Attempt) {
+		why := "the connection ended"
+		if s.Err != nil {
+			why = s.Err.Error()
+		}
+		if err := n.say("reconnecting", fmt.Sprintf("reconnecting, attempt %d: %s", s.Attempt, why), map[string]any{"attempt": s.Attempt, "error": why}); err != nil {
+			return err
+		}
+	}
+	if s.State == agent.Online && n.state == agent.Reconnecting {
+		gone := time.Since(n.gone).Round(time.Second)
+		if err := n.say("reconnected", fmt.Sprintf("online again after %s; requests in that time were not captured", gone), map[string]any{"seconds": gone.Seconds()}); err != nil {
+			return err
+		}
+	}
+	if s.State == agent.Reconnecting && n.state != s.State {
+		n.gone = s.OfflineSince
+	}
+	n.state, n.try = s.State, s.Attempt
+	down, why := false, ""
+	for _, up := range s.Upstreams {
+		if up.Down {
+			down, why = true, up.Err
+		}
+	}
+	if down != n.down {
+		n.down = down
+		if down {
+			return n.say("upstream_down", fmt.Sprintf("%s does not answer: %s", n.local, why), map[string]any{"local": n.local, "error": why})
+		}
+		return n.say("upstream_up", n.local+" answers again", map[string]any{"local": n.local})
+	}
+	return nil
+}
+
+func (n *notices) say(kind, text string, fields map[string]any) error {
+	if n.o.json {
+		fields["v"], fields["type"] = 1, kind
+		return n.out.encode(fields)
+	}
+	_, err := fmt.Fprintln(n.o.stderr, format.Sanitize(text))
+	return err
+}
