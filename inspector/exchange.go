@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// An Exchange is one captured request and its response. It is the only shape a
+// An Exchange is one captured request and its response, or one connection of a
+// tunnel that carries no HTTP. It is the only shape a
 // capture has: in the ring, in the API's JSON, in the event stream and on every
 // screen.
 //
@@ -70,6 +71,11 @@ const (
 	WebSocket Kind = "websocket" // the connection was upgraded to WebSocket
 	Upgraded  Kind = "upgraded"  // the connection was upgraded to something else
 	GRPC      Kind = "grpc"
+	// TCP and TLS are whole connections of raw tunnels: no method, path or status,
+	// the sizes of the bodies are the bytes of the two directions, and none are
+	// kept. Host is what the client connected to.
+	TCP Kind = "tcp"
+	TLS Kind = "tls"
 )
 
 // A Field is one header or trailer line, name and value as they came.

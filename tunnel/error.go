@@ -26,6 +26,16 @@ const (
 	CodeDraining    = "draining"
 	CodeNotFound    = "not_found"
 	CodeInternal    = "internal"
+	// CodeForbidden is for a route that only administrators may call, CodeInvalid
+	// for a request that makes no sense, CodeConflict for one that does not fit
+	// what is there, CodeUnavailable for what the edge cannot do just now, such as
+	// to write to its store.
+	CodeForbidden   = "forbidden"
+	CodeInvalid     = "invalid"
+	CodeConflict    = "conflict"
+	CodeUnavailable = "unavailable"
+	CodeDomain      = "domain_not_verified"
+	CodePort        = "port_taken"
 
 	CodeTunnelNotFound  = "tunnel_not_found"
 	CodeAgentOffline    = "agent_offline"
@@ -35,6 +45,10 @@ const (
 	CodeUpstreamInvalid = "upstream_invalid"
 	CodeClientAborted   = "client_aborted"
 	CodeTooManyStreams  = "too_many_streams"
+	// What a tunnel's own rules refuse, and a host that the connection is not for.
+	CodeUnauthorized = "unauthorized"
+	CodeAccessDenied = "access_denied"
+	CodeMisdirected  = "misdirected"
 )
 
 // outside keeps everything but an *Error inside the process.

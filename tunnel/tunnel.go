@@ -63,6 +63,9 @@ type Claim struct {
 	Allow         []string `json:"allow,omitempty"`
 	Deny          []string `json:"deny,omitempty"`
 	NoInspect     bool     `json:"noInspect,omitempty"`
+	// ProxyProtocol makes the edge begin each stream of a TCP or TLS tunnel with
+	// a PROXY protocol header that names the public client: "v1" or "v2".
+	ProxyProtocol string `json:"proxyProtocol,omitempty"`
 }
 
 // Welcome answers a Hello. Either Error is set and the edge closes the
@@ -81,6 +84,7 @@ type Welcome struct {
 // Limits are the edge's, told to the agent.
 type Limits struct {
 	Streams     int   `json:"streams"`     // open at once in the session
+	Tunnels     int   `json:"tunnels"`     // in the session
 	CaptureBody int64 `json:"captureBody"` // bytes kept of each body
 	Ring        int   `json:"ring"`        // exchanges kept per tunnel
 }
@@ -89,7 +93,7 @@ type Limits struct {
 type Grant struct {
 	Kind Kind   `json:"kind"`
 	Name string `json:"name"`
-	URL  string `json:"url"` // what the public side calls
+	URL  string `json:"url"` // what the public side calls: https://…, tcp://tcp.example.com:30007, tls://…
 	// Direct is a second address that needs no DNS, for a lone tunnel of an
 	// edge on loopback.
 	Direct string `json:"direct,omitempty"`

@@ -18,9 +18,155 @@ type Me struct {
 
 // A Key is what may be shown of an API key.
 type Key struct {
-	ID     string `json:"id"`
-	Prefix string `json:"prefix"`
-	Last4  string `json:"last4"`
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	User      string     `json:"user,omitempty"` // its owner's id, in what administrators see
+	Prefix    string     `json:"prefix"`
+	Last4     string     `json:"last4"`
+	CreatedAt time.Time  `json:"createdAt"`
+	ExpiresAt *time.Time `json:"expiresAt"`
+	LastUsed  *time.Time `json:"lastUsed"` // to about a minute
+	RevokedAt *time.Time `json:"revokedAt"`
+}
+
+// A NewKey is a key that was just made: the only time that Secret is told.
+type NewKey struct {
+	Key
+	Secret string `json:"secret"`
+}
+
+// KeyRequest asks for a key.
+type KeyRequest struct {
+	Name      string     `json:"name"`
+	User      string     `json:"user,omitempty"` // for administrators: whose
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+}
+
+// A Reservation is a name that nobody else gets.
+type Reservation struct {
+	Subdomain string    `json:"subdomain"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+// A Domain is a host of the user's own. It is served while its State is
+// "verified" or "failing".
+type Domain struct {
+	Domain string `json:"domain"`
+	// State is "pending" (never proven), "verified", "failing" (the proof is gone,
+	// served until GraceEnds) or "lapsed" (no longer served).
+	State      string     `json:"state"`
+	CreatedAt  time.Time  `json:"createdAt"`
+	VerifiedAt *time.Time `json:"verifiedAt"`
+	CheckedAt  *time.Time `json:"checkedAt"`
+	GraceEnds  *time.Time `json:"graceEnds"`
+	Problem    string     `json:"problem,omitempty"` // what the last check found
+	// Records are what has to be in the DNS.
+	Records []Record `json:"records"`
+}
+
+// A Record is one DNS record that a domain needs.
+type Record struct {
+	Type  string `json:"type"` // "CNAME" or "TXT"
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	OK    bool   `json:"ok"` // the last check found it
+	Found string `json:"found,omitempty"`
+}
+
+// A User as administrators see it.
+type User struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Admin     bool       `json:"admin"`
+	CreatedAt time.Time  `json:"createdAt"`
+	Limits    UserLimits `json:"limits"`
+	Keys      int        `json:"keys"` // that work
+	Tunnels   int        `json:"tunnels"`
+	Usage     Usage      `json:"usage"`
+}
+
+// UserLimits are what an administrator set; nil leaves the edge's default.
+type UserLimits struct {
+	Tunnels      *int `json:"tunnels"`
+	Reservations *int `json:"reservations"`
+}
+
+// UserRequest makes a user.
+type UserRequest struct {
+	Name   string     `json:"name"`
+	Limits UserLimits `json:"limits"`
+}
+
+// Usage counts what passed.
+type Usage struct {
+	Requests    int64 `json:"requests"`
+	Connections int64 `json:"connections"`
+	BytesIn     int64 `json:"bytesIn"`  // towards local services
+	BytesOut    int64 `json:"bytesOut"` // towards the public side
+}
+
+// AdminTunnel is a tunnel as administrators see it.
+type AdminTunnel struct {
+	Tunnel
+	User string `json:"user"`
+}
+
+// Stats are the operator's counters.
+type Stats struct {
+	StartedAt time.Time `json:"startedAt"`
+	Agents    int       `json:"agents"`
+	Tunnels   int       `json:"tunnels"`
+	Users     int       `json:"users"`
+	Total     Usage     `json:"total"` // since the first start
+	Hours     []Hour    `json:"hours"` // newest first
+	ByUser    []Share   `json:"byUser"`
+	ByTunnel  []Share   `json:"byTunnel"`
+}
+
+// An Hour is the usage of one hour.
+type Hour struct {
+	Hour time.Time `json:"hour"`
+	Usage
+}
+
+// A Share is what one user, or one tunnel, had of the usage in the hours that
+// were asked for.
+type Share struct {
+	User   string `json:"user"`
+	Tunnel string `json:"tunnel,omitempty"`
+	Usage
+}
+
+// An Entry is one line of the audit log.
+type Entry struct {
+	ID     int64     `json:"id"`
+	Time   time.Time `json:"time"`
+	Actor  string    `json:"actor"`  // a user's id, or "local" for the edge's own machine
+	Action string    `json:"action"` // "key.revoke"
+	Object string    `json:"object"` // a key's id, a name, a domain
+	Detail string    `json:"detail,omitempty"`
+}
+
+// Entries is a page of the audit log, newest first.
+type Entries struct {
+	Entries []Entry `json:"entries"`
+	// Next is the before of the next page, 0 when there is none.
+	Next int64 `json:"next,omitempty"`
+}
+
+// Reload is what came of reading the certificates again.
+type Reload struct {
+	Changed      bool          `json:"changed"`
+	Certificates []Certificate `json:"certificates"`
+	Problems     []string      `json:"problems"`
+}
+
+// A Certificate that the edge serves.
+type Certificate struct {
+	Names    []string  `json:"names"`
+	Issuer   string    `json:"issuer"`
+	NotAfter time.Time `json:"notAfter"`
+	Source   string    `json:"source"`
 }
 
 // Edge describes the edge that answered.
@@ -63,9 +209,13 @@ type Tunnel struct {
 	RemoteAddr string    `json:"remoteAddr"`        // where the agent connects from
 	Machine    string    `json:"machine,omitempty"` // the agent's machine
 	Inspect    bool      `json:"inspect"`           // whether requests are captured
-	Requests   int64     `json:"requests"`
-	BytesIn    int64     `json:"bytesIn"`  // towards the local service
-	BytesOut   int64     `json:"bytesOut"` // towards the public side
+	// Open and Connections count the connections of a tunnel without HTTP: those
+	// of the moment, and all.
+	Open        int64 `json:"open"`
+	Connections int64 `json:"connections"`
+	Requests    int64 `json:"requests"`
+	BytesIn     int64 `json:"bytesIn"`  // towards the local service
+	BytesOut    int64 `json:"bytesOut"` // towards the public side
 }
 
 // A Query selects from a tunnel's captures. The zero value takes all.
