@@ -173,7 +173,12 @@ func (e *Edge) Listen() error {
 	limits := tunnel.Limits{Streams: e.cfg.MaxStreams, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
 	rc := registry.Config{
 		Domain:  e.cfg.Domain,
-		URL:     func(name string, _ tunnel.Kind) string { return host(name) },
+		URL: func(h string, kind tunnel.Kind) string {
+			if kind == tunnel.TLS {
+				return "tls://" + h + port
+			}
+			return scheme + "://" + h + port
+		},
 		Capture: inspector.Limits{Body: e.cfg.CaptureBody, Tunnel: e.cfg.CaptureTunnel},
 		Budget:  inspector.NewBudget(e.cfg.CaptureEdge),
 	}

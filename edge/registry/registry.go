@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -25,9 +26,9 @@ const Grace = 10 * time.Minute
 // a default.
 type Config struct {
 	Domain string // canonical; tunnels are <name>.<Domain>
-	// URL returns the public address of a tunnel. The default is
-	// https://<name>.<Domain>.
-	URL func(name string, kind tunnel.Kind) string
+	// URL returns the public address of a tunnel of kind HTTP or TLS that answers
+	// for host. The default is https://<host> or tls://<host>.
+	URL func(host string, kind tunnel.Kind) string
 	// Direct is the address that a lone tunnel also answers on, or empty.
 	Direct string
 	// Reserved are names that nobody gets, besides those of
@@ -35,12 +36,40 @@ type Config struct {
 	Reserved []string
 	// MaxClaims is how many tunnels a session may hold; 0 means 16.
 	MaxClaims int
+	// Book knows who reserved what. Without one there are no reservations, no
+	// domains and no limits of users.
+	Book Book
+
+	// Ports is the range of public ports for TCP, both ends included; there are
+	// no tunnels of kind TCP when it is zero. TCPHost is the host in their URLs,
+	// tcp.<Domain> when it is empty.
+	Ports   [2]int
+	TCPHost string
+	// Listen opens the port of a tunnel of kind TCP. It is called without a lock,
+	// before the tunnel is granted. What it returns is closed, by one call and
+	// without a lock, when the tunnel is dropped, its agent goes away or it
+	// changes hands.
+	Listen func(t *Tunnel, port int) (io.Closer, error)
+	// Dropped is called once for each tunnel that is gone for good, so not when
+	// its agent came back. It must not block and not call the registry.
+	Dropped func(*Tunnel)
 
 	RingSize int
 	Capture  inspector.Limits
 	Budget   *inspector.Budget
 
 	Now func() time.Time
+}
+
+// A Book knows what users hold besides tunnels. It answers from memory: it is
+// asked under the lock that decides claims.
+type Book interface {
+	// Reserved returns the user who reserved name.
+	Reserved(name string) (user string, ok bool)
+	// Domain returns the user whose domain host is, and whether its proof stands.
+	Domain(host string) (user string, served bool)
+	// TunnelLimit is how many tunnels user may have online, 0 for no limit.
+	TunnelLimit(user string) int
 }
 
 // A Registry holds the tunnels of an edge. Its methods may be called from any
@@ -66,7 +95,12 @@ type Registry struct {
 // New returns an empty registry.
 func New(cfg Config) *Registry {
 	if cfg.URL == nil {
-		cfg.URL = func(name string, _ tunnel.Kind) string { return "https://" + name + "." + cfg.Domain }
+		cfg.URL = func(host string, kind tunnel.Kind) string {
+			if kind == tunnel.TLS {
+				return "tls://" + host
+			}
+			return "https://" + host
+		}
 	}
 	if cfg.MaxClaims <= 0 {
 		cfg.MaxClaims = 16
@@ -188,6 +222,14 @@ func (r *Registry) CloseTunnel(user, name string) bool {
 		}
 	})
 	return true
+}
+
+// DropDomain drops the tunnels that answer for host, a custom domain that is
+// not served any more, as [Registry.CloseTunnel] does.
+func (r *Registry) DropDomain(host string) {
+	if t, ok := r.Lookup(host); ok && t.Claim.Domain != "" {
+		r.CloseTunnel("", t.Name)
+	}
 }
 
 // Withdraw drops the tunnel called name if s holds it: its agent does not want
@@ -550,7 +592,7 @@ func (r *Registry) grant(me agent, name, direct string, c tunnel.Claim) (*Tunnel
 		Kind:    c.Kind,
 		Owner:   me.user,
 		Claim:   c,
-		Grant:   tunnel.Grant{Kind: c.Kind, Name: name, URL: r.cfg.URL(name, c.Kind), Direct: direct},
+		Grant:   tunnel.Grant{Kind: c.Kind, Name: name, URL: r.cfg.URL(name+"."+r.cfg.Domain, c.Kind), Direct: direct},
 		Created: now,
 	}
 	t.Claim.Name = name

@@ -555,7 +555,7 @@ func TestTunnels(t *testing.T) {
 }
 
 func TestOnly(t *testing.T) {
-	r := New(Config{Domain: "localhost", Direct: "http://127.0.0.1:8080", URL: func(name string, _ tunnel.Kind) string { return "http://" + name + ".localhost:8080" }})
+	r := New(Config{Domain: "localhost", Direct: "http://127.0.0.1:8080", URL: func(host string, _ tunnel.Kind) string { return "http://" + host + ":8080" }})
 	if _, ok := r.Only(); ok {
 		t.Error("an empty registry has an only tunnel")
 	}

@@ -34,6 +34,11 @@ type Tunnel struct {
 	Claim   tunnel.Claim
 	Grant   tunnel.Grant
 	Created time.Time // when the name was first granted; coming back does not change it
+	// Port is the public port of a tunnel of kind TCP, 0 for the others.
+	Port int
+	// Access is who may come in, nil when that is everybody. The claim's
+	// password is in it as a hash, and nowhere else.
+	Access *Access
 
 	// Ring holds the captures. It outlives the session by [Grace].
 	Ring *inspector.Ring
@@ -50,6 +55,10 @@ type Counters struct {
 	Requests atomic.Int64
 	BytesIn  atomic.Int64 // from the public side to the local service
 	BytesOut atomic.Int64
+	// Connections are those of kind TCP and TLS, and Open how many of them are
+	// open now.
+	Connections atomic.Int64
+	Open        atomic.Int64
 }
 
 // A hold says which agent has a tunnel, or had it last. It does not change.
