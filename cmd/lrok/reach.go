@@ -31,6 +31,9 @@ type reach struct {
 	Edge string `json:"edge"` // control address
 	CA   string `json:"ca,omitempty"`
 	Key  string `json:"key"`
+	// Name is what the edge's certificate is for, where that is not the host in
+	// Edge: an edge that other processes of its machine reach over loopback.
+	Name string `json:"name,omitempty"`
 	// Process is the lrok that this edge lives and dies with, 0 for one that
 	// stands on its own.
 	Process int `json:"process,omitempty"`
@@ -113,7 +116,7 @@ func (r *reach) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, usage("edge %q: %w", r.Edge, err)
 	}
-	c := &tls.Config{ServerName: host}
+	c := &tls.Config{ServerName: cmp.Or(r.Name, host)}
 	if r.CA != "" {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM([]byte(r.CA)) {
@@ -365,4 +368,56 @@ func announce(e *edge.Edge, local bool) (*reach, func(), error) {
 		return r, nil, err
 	}
 	return r, func() { _ = os.Remove(path) }, nil
+}
+
+// runningFile is in the data directory of an edge while it runs.
+const runningFile = "running.json"
+
+// writeRunning leaves in the data directory how processes of this machine reach
+// the edge that runs on it, with a key that works while it runs and for nobody
+// else: lrok admin needs it for what only the edge knows. The returned function
+// takes the file away.
+func writeRunning(dir string, e *edge.Edge) (remove func(), err error) {
+	r := &reach{
+		Edge: loopback(e.ControlAddr()), CA: string(e.CA()), Key: localKey(e),
+		Name: e.ClientTLS().ServerName, Process: os.Getpid(),
+	}
+	path := filepath.Join(dir, runningFile)
+	if err := r.write(path); err != nil {
+		return nil, err
+	}
+	return func() {
+		if now, err := readReach(path); err == nil && now.Process == r.Process {
+			_ = os.Remove(path)
+		}
+	}, nil
+}
+
+// localKey is the running edge's own key.
+func localKey(e *edge.Edge) string {
+	key, _ := e.AdminKey()
+	return key
+}
+
+// readRunning returns how to reach the edge that runs on the data directory
+// dir, or nil when none does.
+func readRunning(dir string) (*reach, error) {
+	r, err := readReach(filepath.Join(dir, runningFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil || !r.alive() {
+		return nil, err
+	}
+	return r, nil
+}
+
+// loopback is addr as this machine reaches it: a listener on every address is
+// one on 127.0.0.1 as well.
+func loopback(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return addr
+	}
+	return net.JoinHostPort("127.0.0.1", port)
 }
