@@ -325,7 +325,9 @@ func (d *Dev) leaf(hosts []string, ips []net.IP) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+	// With the authority in the chain a person who logs in can compare its
+	// fingerprint with the one that the edge printed.
+	return &tls.Certificate{Certificate: [][]byte{der, d.ca.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
 func newSerial() *big.Int {
