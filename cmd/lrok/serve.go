@@ -178,7 +178,11 @@ func logInLocally(e *edge.Edge) (func(), error) {
 	if err := r.write(path); err != nil {
 		return nil, err
 	}
-	return func() { _ = os.Remove(path) }, nil
+	return func() {
+		if now, err := readReach(path); err == nil && now.Process == r.Process { // lrok login may have replaced it
+			_ = os.Remove(path)
+		}
+	}, nil
 }
 
 // second is closed by a second signal, which ends the wait for requests.
