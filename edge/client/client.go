@@ -22,6 +22,9 @@ import (
 // base64, their heads, and as much again to be sure.
 const maxAnswer = 128 << 20
 
+// maxList bounds what the pages of a list may add up to.
+const maxList = 1_000_000
+
 // A Client speaks to an edge's API with one key. Errors that the edge explained
 // are of type *[tunnel.Error].
 type Client struct {
@@ -65,20 +68,17 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Me returns whose key the client has.
 func (c *Client) Me(ctx context.Context) (Me, error) {
-	var me Me
-	return me, c.get(ctx, "/me", &me)
+	return answer[Me](ctx, c, http.MethodGet, "/me", nil)
 }
 
 // Plan returns the limits of the key's user.
 func (c *Client) Plan(ctx context.Context) (Plan, error) {
-	var p Plan
-	return p, c.get(ctx, "/me/plan", &p)
+	return answer[Plan](ctx, c, http.MethodGet, "/me/plan", nil)
 }
 
 // Tunnels returns the user's tunnels, sorted by name.
 func (c *Client) Tunnels(ctx context.Context) ([]Tunnel, error) {
-	var ts []Tunnel
-	return ts, c.get(ctx, "/me/tunnels", &ts)
+	return list[Tunnel](ctx, c, "/me/tunnels", nil)
 }
 
 // CloseTunnel closes the tunnel called name and forgets its captures.
@@ -104,12 +104,7 @@ func (c *Client) Page(ctx context.Context, name string, q Query) (Requests, erro
 	if q.Filter != "" {
 		v.Set("filter", q.Filter)
 	}
-	path := "/me/tunnels/" + url.PathEscape(name) + "/requests"
-	if len(v) > 0 {
-		path += "?" + v.Encode()
-	}
-	var page Requests
-	return page, c.get(ctx, path, &page)
+	return answer[Requests](ctx, c, http.MethodGet, withQuery("/me/tunnels/"+url.PathEscape(name)+"/requests", v), nil)
 }
 
 // Forget drops all captures of a tunnel.
@@ -119,8 +114,7 @@ func (c *Client) Forget(ctx context.Context, name string) error {
 
 // Exchange returns the capture with the given id, heads and bodies included.
 func (c *Client) Exchange(ctx context.Context, id string) (inspector.Exchange, error) {
-	var x inspector.Exchange
-	return x, c.get(ctx, "/me/requests/"+url.PathEscape(id), &x)
+	return answer[inspector.Exchange](ctx, c, http.MethodGet, "/me/requests/"+url.PathEscape(id), nil)
 }
 
 // Body returns the captured bytes of one side, "request" or "response", of an
@@ -137,39 +131,97 @@ func (c *Client) Body(ctx context.Context, id, side string) (io.ReadCloser, erro
 // service, and returns the new exchange. It is still open if it took longer
 // than the edge waits.
 func (c *Client) Replay(ctx context.Context, id string, changes inspector.Changes) (inspector.Exchange, error) {
-	var x inspector.Exchange
-	return x, c.call(ctx, http.MethodPost, "/me/requests/"+url.PathEscape(id)+"/replay", changes, &x)
+	return answer[inspector.Exchange](ctx, c, http.MethodPost, "/me/requests/"+url.PathEscape(id)+"/replay", changes)
 }
 
-func (c *Client) get(ctx context.Context, path string, answer any) error {
-	return c.call(ctx, http.MethodGet, path, nil, answer)
+// answer sends body as JSON, unless it is nil, and decodes the answer.
+func answer[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
+	var v T
+	err := c.call(ctx, method, path, body, &v)
+	return v, err
+}
+
+// list reads all pages of a list.
+func list[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T, error) {
+	all := []T{}
+	next := withQuery(path, q)
+	for {
+		var page []T
+		resp, err := c.ask(ctx, http.MethodGet, next, nil, &page)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, page...); len(all) > maxList {
+			return nil, fmt.Errorf("the edge's list has more than %d entries", maxList)
+		}
+		after := nextPage(resp.Header)
+		// A page that brings nothing would bring nothing for ever.
+		if after == "" || len(page) == 0 {
+			return all, nil
+		}
+		if q == nil {
+			q = url.Values{}
+		}
+		q.Set("after", after)
+		next = withQuery(path, q)
+	}
+}
+
+// nextPage returns where the next page of a list begins: the query's after in a
+// link of the relation next. The rest of that link is not followed, since the
+// key goes along.
+func nextPage(h http.Header) string {
+	for _, line := range h["Link"] {
+		target, params, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "<"), ">")
+		if !ok || !strings.Contains(params, `rel="next"`) {
+			continue
+		}
+		if u, err := url.Parse(target); err == nil {
+			return u.Query().Get("after")
+		}
+	}
+	return ""
+}
+
+func withQuery(path string, q url.Values) string {
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
 }
 
 // call sends body as JSON, unless it is nil, and decodes the answer, unless
 // that is nil.
 func (c *Client) call(ctx context.Context, method, path string, body, answer any) error {
+	_, err := c.ask(ctx, method, path, body, answer)
+	return err
+}
+
+// ask is call for those who want to know more of the answer. Its body has been
+// read.
+func (c *Client) ask(ctx context.Context, method, path string, body, answer any) (*http.Response, error) {
 	var r io.Reader
 	h := http.Header{"Accept": {"application/json"}}
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return fmt.Errorf("encode %s %s: %w", method, path, err)
+			return nil, fmt.Errorf("encode %s %s: %w", method, path, err)
 		}
 		r = bytes.NewReader(data)
 		h.Set("Content-Type", "application/json")
 	}
 	resp, err := c.do(ctx, method, path, h, r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if answer == nil {
-		return nil
+		return resp, nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(answer); err != nil {
-		return fmt.Errorf("read the edge's answer: %w", err)
+		return nil, fmt.Errorf("read the edge's answer: %w", err)
 	}
-	return nil
+	return resp, nil
 }
 
 // A refusal is an answer that is an error. It unwraps to what the edge said.

@@ -42,10 +42,22 @@ type KeyRequest struct {
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 }
 
+// A Revoked key works no more.
+type Revoked struct {
+	Key
+	// Self says that it is the key that the call was made with.
+	Self bool `json:"self"`
+}
+
 // A Reservation is a name that nobody else gets.
 type Reservation struct {
 	Subdomain string    `json:"subdomain"`
 	CreatedAt time.Time `json:"createdAt"`
+}
+
+// ReservationRequest asks for a name.
+type ReservationRequest struct {
+	Subdomain string `json:"subdomain"`
 }
 
 // A Domain is a host of the user's own. It is served while its State is
@@ -62,6 +74,11 @@ type Domain struct {
 	Problem    string     `json:"problem,omitempty"` // what the last check found
 	// Records are what has to be in the DNS.
 	Records []Record `json:"records"`
+}
+
+// DomainRequest asks for a host.
+type DomainRequest struct {
+	Domain string `json:"domain"`
 }
 
 // A Record is one DNS record that a domain needs.
@@ -82,7 +99,7 @@ type User struct {
 	Limits    UserLimits `json:"limits"`
 	Keys      int        `json:"keys"` // that work
 	Tunnels   int        `json:"tunnels"`
-	Usage     Usage      `json:"usage"`
+	Usage     Usage      `json:"usage"` // of the last 24 hours
 }
 
 // UserLimits are what an administrator set; nil leaves the edge's default.
@@ -199,7 +216,9 @@ type Reservations struct {
 type Tunnel struct {
 	Subdomain string      `json:"subdomain"`
 	Kind      tunnel.Kind `json:"kind"`
-	PublicURL string      `json:"publicUrl"`
+	PublicURL string      `json:"publicUrl"`      // https://…, tcp://…, tls://…
+	Port      int         `json:"port,omitempty"` // of a TCP tunnel
+	Domain    string      `json:"domain,omitempty"`
 	DirectURL string      `json:"directUrl,omitempty"` // needs no DNS
 	Local     string      `json:"local"`               // the local service, as its agent shows it
 	CreatedAt time.Time   `json:"createdAt"`
