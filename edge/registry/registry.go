@@ -46,9 +46,12 @@ type Config struct {
 	Ports   [2]int
 	TCPHost string
 	// Listen opens the port of a tunnel of kind TCP. It is called without a lock,
-	// before the tunnel is granted. What it returns is closed, by one call and
-	// without a lock, when the tunnel is dropped, its agent goes away or it
-	// changes hands.
+	// before the tunnel is granted; until then [Tunnel.Open] says that its agent
+	// is not there. The listener stays when the agent comes back over another
+	// connection: each connection on the port belongs to t.Current() and not to
+	// t. What Listen returns is closed, once and without a lock, when the tunnel
+	// is dropped, loses its port or its agent goes away; Close must not wait for
+	// connections.
 	Listen func(t *Tunnel, port int) (io.Closer, error)
 	// Dropped is called once for each tunnel that is gone for good, so not when
 	// its agent came back. It must not block and not call the registry.

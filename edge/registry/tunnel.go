@@ -47,8 +47,13 @@ type Tunnel struct {
 	// Pool keeps streams to the agent for the next request.
 	Pool Pool
 
-	hold atomic.Pointer[hold]
+	hold  atomic.Pointer[hold]
+	place *place // of kind TCP
 }
+
+// A place is what an open port leads to. It is handed on when an agent comes
+// back, so that the port need not be closed and opened again.
+type place struct{ now atomic.Pointer[Tunnel] }
 
 // Counters count what passed through a tunnel.
 type Counters struct {
@@ -85,6 +90,17 @@ func (t *Tunnel) Open(p tunnel.Peer) (tunnel.Conn, error) {
 		return nil, errOffline
 	}
 	return h.session.Open(p)
+}
+
+// Current returns the tunnel that has t's place now: the one that its agent got
+// when it came back, or t. Who listens on a port asks for each connection.
+func (t *Tunnel) Current() *Tunnel {
+	if t.place != nil {
+		if now := t.place.now.Load(); now != nil {
+			return now
+		}
+	}
+	return t
 }
 
 // Session returns the session that holds t, or nil while the agent is away.
