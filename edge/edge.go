@@ -120,7 +120,7 @@ func New(cfg Config) (*Edge, error) {
 	if _, _, err := e.public(); err != nil {
 		return nil, err
 	}
-	if e.store, e.created, err = store.Open(cfg.DataDir); err != nil {
+	if e.store, e.created, err = store.Open(cfg.DataDir, store.Options{Logger: cfg.Logger}); err != nil {
 		return nil, err
 	}
 	switch {

@@ -67,7 +67,7 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, _, err := store.Open(dir)
+	st, _, err := store.Open(dir, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

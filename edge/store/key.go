@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -28,9 +29,15 @@ const (
 
 // A Key is what is known of an API key. The key itself is not.
 type Key struct {
-	ID     string
-	Prefix string // its first characters, to tell keys apart by
-	Last4  string
+	ID       string
+	User     string
+	Name     string
+	Prefix   string // its first characters, to tell keys apart by
+	Last4    string
+	Created  time.Time
+	Expires  time.Time // zero: never
+	LastUsed time.Time // zero: never
+	Revoked  time.Time // zero: not
 }
 
 // A Hash stands for a key: the key cannot be found from it.

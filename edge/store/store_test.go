@@ -98,14 +98,14 @@ func FuzzParseKey(f *testing.F) {
 
 func TestOpen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "data")
-	s, created, err := Open(dir)
+	s, created, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !created {
 		t.Error("created = false at the first start, want true")
 	}
-	again, created, err := Open(dir)
+	again, created, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestOpenAtOnce(t *testing.T) {
 	for i := range stores {
 		wg.Go(func() {
 			var err error
-			if stores[i], created[i], err = Open(dir); err != nil {
+			if stores[i], created[i], err = Open(dir, Options{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -187,7 +187,7 @@ func TestOpenRefused(t *testing.T) {
 		if err := os.Chmod(path, test.mode); err != nil {
 			t.Fatal(err)
 		}
-		_, _, err := Open(dir)
+		_, _, err := Open(dir, Options{})
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want an error that says %q", test.name, err, test.want)
 		}
@@ -199,13 +199,13 @@ func TestOpenRefused(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, KeyFile), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Open(dir); err == nil {
+	if _, _, err := Open(dir, Options{}); err == nil {
 		t.Error("a directory in the key file's place: opened, want an error")
 	}
 }
 
 func TestAuthenticate(t *testing.T) {
-	s, _, err := Open(t.TempDir())
+	s, _, err := Open(t.TempDir(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
