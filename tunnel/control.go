@@ -17,7 +17,7 @@ const (
 	msgPong       = "pong"       //
 	msgLive       = "live"       // edge: the agent's tunnels are reachable
 	msgDrain      = "drain"      // edge: come back elsewhere when this session ends
-	msgSuperseded = "superseded" // edge: another agent has your names; do not come back
+	msgSuperseded = "superseded" // edge: you are not wanted any more; do not come back
 	msgClaim      = "claim"      // agent: one more tunnel
 	msgClaimed    = "claimed"    // edge: its grant or why not
 	msgRelease    = "release"    // agent: one tunnel less
@@ -153,11 +153,10 @@ func (s *Session) heedEdge(m message) error {
 			s.agent.Drain(m.Reason)
 		}
 	case msgSuperseded:
-		return &Error{
-			Code:    CodeSuperseded,
-			Message: m.Reason,
-			Hint:    "start this one with --takeover to take the name back",
+		if m.Error != nil && m.Error.Code != "" {
+			return m.Error
 		}
+		return &Error{Code: CodeSuperseded, Message: m.Reason}
 	}
 	return nil
 }
@@ -232,15 +231,16 @@ func (s *Session) Drain(reason string) error {
 	return s.tell(message{Type: msgDrain, Reason: reason})
 }
 
-// Supersede tells the agent, in one sentence, who took its place, and closes
-// the session. The agent does not come back. Edge only.
-func (s *Session) Supersede(sentence string) error {
+// Supersede tells the agent why it is not wanted any more, such as who took its
+// place or that its key was revoked, and closes the session. The agent does not
+// come back. Edge only.
+func (s *Session) Supersede(why *Error) error {
 	// An agent whose link is dead must not delay its successor.
 	s.leaving.Store(true)
 	told := make(chan struct{})
 	started := s.group.Go(func() {
 		defer close(told)
-		s.tell(message{Type: msgSuperseded, Reason: sentence})
+		s.tell(message{Type: msgSuperseded, Reason: why.Message, Error: why})
 	})
 	if started {
 		t := time.NewTimer(time.Second)

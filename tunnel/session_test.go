@@ -583,13 +583,13 @@ func TestSupersedeAndDrain(t *testing.T) {
 			t.Errorf("reason = %q", got)
 		}
 	})
-	if err := p.edge.Supersede("lrok on host mallow took shop over"); err != nil {
+	if err := p.edge.Supersede(&Error{Code: CodeSuperseded, Message: "lrok on host mallow took shop over", Hint: "pick another"}); err != nil {
 		t.Fatal(err)
 	}
 	err := <-p.agentErr
 	p.agentErr <- err
 	var e *Error
-	if !errors.As(err, &e) || e.Code != CodeSuperseded || e.Message != "lrok on host mallow took shop over" {
+	if !errors.As(err, &e) || e.Code != CodeSuperseded || e.Message != "lrok on host mallow took shop over" || e.Hint != "pick another" {
 		t.Errorf("agent's Run = %v, want superseded", err)
 	}
 	if err := p.edge.Err(); err != nil {

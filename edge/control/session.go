@@ -68,12 +68,12 @@ func (s *session) Ping(ctx context.Context) (time.Duration, error) {
 
 // Supersede implements [registry.Session]. The welcome it may have to wait for
 // has a deadline.
-func (s *session) Supersede(sentence string) error {
+func (s *session) Supersede(why *tunnel.Error) error {
 	<-s.ready
 	if s.link == nil {
 		return nil
 	}
-	return s.link.Supersede(sentence)
+	return s.link.Supersede(why)
 }
 
 // Close implements [registry.Session].

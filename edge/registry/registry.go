@@ -221,7 +221,11 @@ func (r *Registry) CloseTunnel(user, name string) bool {
 	r.background(func() {
 		t.Pool.Close()
 		if last {
-			_ = s.Supersede("the tunnel was closed through the API") // the link may be dead
+			_ = s.Supersede(&tunnel.Error{
+				Code:    tunnel.CodeSuperseded,
+				Message: "the tunnel was closed through the API",
+				Hint:    "start it again if that was a mistake",
+			}) // the link may be dead
 		}
 	})
 	return true
@@ -640,7 +644,11 @@ func (r *Registry) dismiss(me agent, lost []loss) {
 					_ = l.session.Close() // its process knows
 				} else {
 					by := cmp.Or(me.machine, "another machine")
-					_ = l.session.Supersede(fmt.Sprintf("your lrok on %s took over the name %q", by, l.tunnel.Name)) // the link may be dead
+					_ = l.session.Supersede(&tunnel.Error{
+						Code:    tunnel.CodeSuperseded,
+						Message: fmt.Sprintf("your lrok on %s took over the name %q", by, l.tunnel.Name),
+						Hint:    "start this one with --takeover to take the name back",
+					}) // the link may be dead
 				}
 			}
 			l.tunnel.Pool.Close()

@@ -39,8 +39,8 @@ func (s *agentSession) Ping(ctx context.Context) (time.Duration, error) {
 	return time.Millisecond, nil
 }
 
-func (s *agentSession) Supersede(sentence string) error {
-	s.superseded.Store(&sentence)
+func (s *agentSession) Supersede(why *tunnel.Error) error {
+	s.superseded.Store(&why.Message)
 	s.once.Do(func() { close(s.gone) })
 	return nil
 }

@@ -16,9 +16,9 @@ type Session interface {
 	tunnel.Opener
 	// Ping returns how long the agent took to answer.
 	Ping(ctx context.Context) (time.Duration, error)
-	// Supersede tells the agent in a sentence who took its place, and ends the
-	// session.
-	Supersede(sentence string) error
+	// Supersede tells the agent why it is not wanted any more, and ends the
+	// session. The agent does not come back.
+	Supersede(why *tunnel.Error) error
 	// Close ends the session.
 	Close() error
 	RemoteAddr() net.Addr

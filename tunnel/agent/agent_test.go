@@ -311,7 +311,7 @@ func TestSupersededEndsRun(t *testing.T) {
 	e := newTestEdge(t)
 	e.start()
 	_, done := run(t, e, nil, "1")
-	(<-e.sessions).Supersede("lrok on mallow took chosen-0 over")
+	(<-e.sessions).Supersede(&tunnel.Error{Code: tunnel.CodeSuperseded, Message: "lrok on mallow took chosen-0 over"})
 	err := <-done
 	var te *tunnel.Error
 	if !errors.As(err, &te) || te.Code != tunnel.CodeSuperseded {
