@@ -42,8 +42,8 @@ var mayImport = map[string][]string{
 	"edge/store":    {"tunnel", "inspector"},
 	"edge/certs":    {"tunnel", "inspector"},
 	// Whose a domain is lies in the store; the registry learns it through an
-	// interface of its own.
-	"edge/domains": {"edge/store", "tunnel"},
+	// interface of its own. What a host is called, only http1 says.
+	"edge/domains": {"edge/http1", "edge/store", "tunnel"},
 	// The operator's counters: read from the tunnels, kept in the store, shown as
 	// metrics, and sent away only when that was asked for.
 	"edge/stats": {"edge/registry", "edge/store", "tunnel"},

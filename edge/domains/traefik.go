@@ -1,0 +1,147 @@
+package domains
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Traefik says what the document for Traefik's HTTP provider names.
+type Traefik struct {
+	// Service is the URL under which Traefik reaches this edge's public HTTP. The
+	// document is empty without it.
+	Service string
+	// EntryPoint is Traefik's entry point for HTTPS, "websecure" when empty.
+	EntryPoint string
+	// CertResolver gets the certificates, "letsencrypt" when empty.
+	CertResolver string
+}
+
+// traefikName is what Traefik's own names may look like here: nothing in one
+// can end a list or a rule.
+var traefikName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+
+// check refuses what would make a document that Traefik does not take.
+func (t Traefik) check() error {
+	if t.Service != "" {
+		u, err := url.Parse(t.Service)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("traefik's way to this edge, %q, is not a URL like http://10.0.0.2:8080", t.Service)
+		}
+	}
+	for _, name := range []string{t.EntryPoint, t.CertResolver} {
+		if name != "" && !traefikName.MatchString(name) {
+			return fmt.Errorf("traefik has no entry point or certificate resolver called %q", name)
+		}
+	}
+	return nil
+}
+
+// The parts of Traefik's dynamic configuration that are used.
+type (
+	document struct {
+		// Nil without routers: Traefik refuses an empty map of them, and takes {}.
+		HTTP *configuration `json:"http,omitempty"`
+	}
+	configuration struct {
+		Routers  map[string]router  `json:"routers"`
+		Services map[string]service `json:"services"`
+	}
+	router struct {
+		Rule        string    `json:"rule"`
+		EntryPoints []string  `json:"entryPoints"`
+		Service     string    `json:"service"`
+		TLS         routerTLS `json:"tls"`
+	}
+	routerTLS struct {
+		CertResolver string `json:"certResolver"`
+	}
+	service struct {
+		LoadBalancer loadBalancer `json:"loadBalancer"`
+	}
+	loadBalancer struct {
+		Servers []server `json:"servers"`
+	}
+	server struct {
+		URL string `json:"url"`
+	}
+)
+
+const traefikService = "lrok"
+
+// Traefik answers with the document for Traefik's HTTP provider: a router for
+// each served host, so that Traefik gets a certificate for it and sends its
+// requests here. It is for the internal listener. The same hosts make the same
+// document, byte for byte.
+func (d *Domains) Traefik() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+			return
+		}
+		body, err := json.MarshalIndent(d.document(), "", "  ")
+		if err != nil {
+			http.Error(w, "internal error", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(append(body, '\n'))
+	})
+}
+
+func (d *Domains) document() document {
+	t := d.cfg.Traefik
+	if t.Service == "" {
+		return document{}
+	}
+	entry, resolver := t.EntryPoint, t.CertResolver
+	if entry == "" {
+		entry = "websecure"
+	}
+	if resolver == "" {
+		resolver = "letsencrypt"
+	}
+	routers := make(map[string]router) // written in the order of its keys
+	for _, row := range d.cfg.Store.Domains("") {
+		if row.Verified.IsZero() {
+			continue
+		}
+		// A rule is a language of its own. Nothing reaches it that this version
+		// would not have let into the store.
+		if c, err := hostname(row.Host); err != nil || c != row.Host || !plain(c) {
+			d.cfg.Logger.Error("a domain in the store is not a host", "domain", row.Host)
+			continue
+		}
+		routers[routerName(row.Host)] = router{
+			Rule: "Host(`" + row.Host + "`)", EntryPoints: []string{entry},
+			Service: traefikService, TLS: routerTLS{CertResolver: resolver},
+		}
+	}
+	if len(routers) == 0 {
+		return document{}
+	}
+	return document{HTTP: &configuration{
+		Routers: routers,
+		Services: map[string]service{traefikService: {
+			LoadBalancer: loadBalancer{Servers: []server{{URL: t.Service}}},
+		}},
+	}}
+}
+
+func plain(host string) bool {
+	return !slices.ContainsFunc([]byte(host), func(c byte) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-'
+	})
+}
+
+// routerName is a name for the router of host that no other host has: labels
+// neither begin nor end with a hyphen, so single ones stand for dots.
+func routerName(host string) string {
+	return "lrok-" + strings.NewReplacer("-", "--", ".", "-").Replace(host)
+}
