@@ -75,9 +75,10 @@ type conn struct {
 	began     time.Time
 	watchable bool // the request is complete and its answer is not
 	watching  bool
-	streaming bool // no idle limit: upgraded, or an event stream
-	idle      bool // between two requests
-	woken     bool // wake has set the deadline to the past
+	streaming bool      // no idle limit: upgraded, or an event stream
+	idle      bool      // between two requests
+	rested    time.Time // since when
+	woken     bool      // wake has set the deadline to the past
 	// A stream that is only for this client: it authenticated the connection, or
 	// it carried a body.
 	pinned    tunnel.Conn
@@ -198,8 +199,7 @@ func (c *conn) readHead() (int, error) {
 			c.buf = grown
 		}
 		if c.w == 0 {
-			c.setRead(c.f.cfg.IdleTimeout)
-			if !c.rest() {
+			if now := c.setRead(c.f.cfg.IdleTimeout); !c.rest(now) {
 				return 0, io.EOF
 			}
 		} else if begun.IsZero() {
@@ -223,6 +223,7 @@ var errHeadTimeout = &http1.Error{Status: 408, Code: "request_timeout", Message:
 // handOver passes a connection that begins with the HTTP/2 preface to the
 // HTTP/2 server. Only a trusted proxy may do so.
 func (c *conn) handOver() error {
+	c.busy() // it is another's to say when it is idle
 	_ = c.nc.SetReadDeadline(time.Time{})
 	done := make(chan struct{})
 	hc := &handedConn{Conn: c.nc, ahead: append([]byte(nil), c.buf[:c.w]...), done: done}
@@ -257,11 +258,30 @@ func (h *handedConn) Close() error {
 }
 
 // rest marks the connection as idle. It returns false when the edge drains.
-func (c *conn) rest() bool {
+func (c *conn) rest(now time.Time) bool {
 	c.mu.Lock()
-	c.idle = true
+	c.idle, c.rested = true, now
 	c.mu.Unlock()
 	return !c.f.draining.Load()
+}
+
+// idleSince reports whether the connection waits for a request, and since when.
+func (c *conn) idleSince() (since time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rested, c.idle && !c.woken
+}
+
+// retire ends the wait of a connection that has been idle since then.
+func (c *conn) retire(since time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.idle || c.woken || !c.rested.Equal(since) {
+		return false
+	}
+	c.woken = true
+	_ = c.nc.SetReadDeadline(past)
+	return true
 }
 
 // wake ends the wait of an idle connection.
@@ -299,14 +319,15 @@ func (c *conn) cut() {
 
 var past = time.Unix(1, 0)
 
-// setRead makes reading from the client fail after about d.
-func (c *conn) setRead(d time.Duration) {
-	now := time.Now()
+// setRead makes reading from the client fail after about d from now.
+func (c *conn) setRead(d time.Duration) (now time.Time) {
+	now = time.Now()
 	want := now.Add(d)
 	if diff := want.Sub(c.deadline); diff < 0 || diff > min(deadlineSlack, d/4) {
 		c.deadline = want
 		_ = c.nc.SetReadDeadline(want)
 	}
+	return now
 }
 
 // sweep looks at all connections: who waits too long is cut, who waits for an

@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -614,13 +613,11 @@ func (x *flight) broken(e cutoff) bool {
 // reset ends a connection in a way that no client takes for the end of a body:
 // with a TCP reset, and on TLS without the closing alert.
 func reset(nc net.Conn) {
-	if tc, ok := nc.(*tls.Conn); ok {
-		nc = tc.NetConn()
-	}
-	if tc, ok := nc.(*net.TCPConn); ok {
+	low := under(nc)
+	if tc, ok := low.(*net.TCPConn); ok {
 		_ = tc.SetLinger(0)
 	}
-	_ = nc.Close()
+	_ = low.Close()
 }
 
 // fail ends an exchange that has no answer: the edge gives one.

@@ -51,7 +51,29 @@ type Config struct {
 	IdleTimeout   time.Duration // between two requests; 0 means 120 s
 	BodyTimeout   time.Duration // without a byte in either direction; 0 means 5 min
 
+	// MaxConns is how many public connections may be open at once, 0 means
+	// 20,000, and never more than three quarters of the files that the process
+	// may open. MaxConnsAddress is how many of them may come from one address, or
+	// one IPv6 network of 64 bits; 0 means 1,024, and trusted proxies are not
+	// counted. At either limit the connections that have been idle longest make
+	// room; without any, new ones are closed at once.
+	MaxConns, MaxConnsAddress int
+	// MaxConcurrent is how many requests one HTTP/2 connection may carry at
+	// once; 0 means 256.
+	MaxConcurrent int
+
 	Logger *slog.Logger
+}
+
+// Counts are what an operator wants to know of the public side, since it began.
+type Counts struct {
+	Open        int   // connections, now
+	Opened      int64 // connections that came, those that were turned away too
+	TurnedAway  int64 // connections for which there was no room
+	Shed        int64 // idle connections that were closed to make room
+	Denied      int64 // requests that a tunnel's rules refused
+	Misdirected int64 // requests for another host than the connection was made to
+	Cookies     int64 // cookies for the whole domain that were not passed on
 }
 
 // A Forwarder serves the public side of an edge.
@@ -66,9 +88,18 @@ type Forwarder struct {
 	wg       sync.WaitGroup // connections
 	draining atomic.Bool
 
+	gate gate
+
+	opened, turnedAway, shedded, denied, misdirected, cookies atomic.Int64
+
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
+	idle2     map[net.Conn]time.Time // HTTP/2 connections without a request, since when
 	listeners map[net.Listener]struct{}
+
+	shedding    sync.Mutex
+	victims     []victim  // to be closed next
+	searchAgain time.Time // for victims, not before this
 }
 
 // New returns a Forwarder that serves nothing yet.
@@ -88,15 +119,31 @@ func New(cfg Config) *Forwarder {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.MaxConns <= 0 {
+		cfg.MaxConns = defaultConns
+	}
+	if n := openFiles() / 4 * 3; n > 0 && n < cfg.MaxConns {
+		cfg.Logger.Warn("the limit on open files allows fewer public connections", "connections", n, "wanted", cfg.MaxConns)
+		cfg.MaxConns = n
+	}
+	if cfg.MaxConnsAddress <= 0 {
+		cfg.MaxConnsAddress = defaultConnsAddress
+	}
+	if cfg.MaxConcurrent <= 0 {
+		cfg.MaxConcurrent = defaultConcurrent
+	}
 	f := &Forwarder{
 		cfg: cfg, api: NewListener(), bridge: NewListener(), h2: NewListener(),
 		conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{},
+		idle2: map[net.Conn]time.Time{},
+		gate:  gate{total: cfg.MaxConns, each: cfg.MaxConnsAddress, from: map[netip.Prefix]int{}},
 	}
 	f.servers = map[*Listener]*http.Server{
 		f.api:    f.server(cfg.API),
 		f.bridge: f.server(http.HandlerFunc(f.serveHTTP)),
 		f.h2:     f.server(http.HandlerFunc(f.serveHTTP)),
 	}
+	f.servers[f.h2].ConnState = f.state2
 	return f
 }
 
@@ -112,7 +159,18 @@ func (f *Forwarder) server(h http.Handler) *http.Server {
 		MaxHeaderBytes: f.cfg.Limits.Head,
 		ErrorLog:       slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelDebug),
 		ConnContext:    saveConn,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: 256},
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: f.cfg.MaxConcurrent},
+	}
+}
+
+// Counts returns what the public side has seen so far.
+func (f *Forwarder) Counts() Counts {
+	f.gate.mu.Lock()
+	open := f.gate.open
+	f.gate.mu.Unlock()
+	return Counts{
+		Open: open, Opened: f.opened.Load(), TurnedAway: f.turnedAway.Load(), Shed: f.shedded.Load(),
+		Denied: f.denied.Load(), Misdirected: f.misdirected.Load(), Cookies: f.cookies.Load(),
 	}
 }
 
@@ -162,28 +220,32 @@ func (f *Forwarder) Serve(l net.Listener, config *tls.Config) error {
 		config = config.Clone()
 		config.NextProtos = []string{"h2", "http/1.1"}
 	}
+	a := acceptor{Listener: l, log: f.cfg.Logger, shed: func() bool { return f.shed(netip.Prefix{}) }}
+	defer a.close()
 	for {
-		nc, err := l.Accept()
+		nc, err := a.accept()
 		if err != nil {
 			if f.draining.Load() || errors.Is(err, net.ErrClosed) {
 				return nil
 			}
-			var ne net.Error
-			if errors.As(err, &ne) && ne.Timeout() || isTooManyFiles(err) {
-				// Out of descriptors: what is open goes on, new ones wait.
-				f.cfg.Logger.Warn("accept", "err", err)
-				time.Sleep(50 * time.Millisecond)
-				continue
-			}
 			return err
 		}
-		f.wg.Go(func() { f.serveConn(nc, config) })
+		f.wg.Go(func() {
+			leave := f.admit(nc)
+			if leave == nil {
+				_ = nc.Close()
+				return
+			}
+			f.serveConn(nc, config, leave)
+		})
 	}
 }
 
-func (f *Forwarder) serveConn(nc net.Conn, config *tls.Config) {
+// serveConn serves nc and calls leave once it is closed.
+func (f *Forwarder) serveConn(nc net.Conn, config *tls.Config, leave func()) {
 	var state *tls.ConnectionState
 	if config != nil {
+		nc = &counted{nc, leave}
 		tc := tls.Server(nc, config)
 		_ = tc.SetDeadline(time.Now().Add(f.cfg.HeaderTimeout))
 		if err := tc.Handshake(); err != nil {
@@ -198,6 +260,8 @@ func (f *Forwarder) serveConn(nc net.Conn, config *tls.Config) {
 			return
 		}
 		nc, state = tc, &s
+	} else {
+		defer leave()
 	}
 	c := newConn(f, nc, state)
 	c.serve()
