@@ -1,6 +1,7 @@
 package inspector
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
@@ -26,6 +27,7 @@ type Record struct {
 	ended    atomic.Bool
 	detached atomic.Bool  // not in the ring any more
 	shown    atomic.Int64 // nanoseconds after Accepted of the last touch
+	behind   atomic.Bool  // bytes have passed that watchers were not told of
 
 	Request, Response BodyRecord
 
@@ -48,6 +50,7 @@ type Start struct {
 
 	Method, Path, Scheme, Host, Proto, Remote, TLS string
 
+	Kind     Kind // empty is HTTP
 	ReplayOf string
 	Accepted time.Time
 }
@@ -61,7 +64,7 @@ func (r *Ring) Begin(s Start) *Record {
 	rec := &Record{ring: r, reqHead: string(s.Head)}
 	rec.x = Exchange{
 		ID: newID(s.Accepted), Tunnel: r.tunnel, ReplayOf: s.ReplayOf,
-		State: Open, Kind: HTTP,
+		State: Open, Kind: cmp.Or(s.Kind, HTTP),
 		Method: s.Method, Path: s.Path, Scheme: s.Scheme, Host: s.Host,
 		Proto: s.Proto, Remote: s.Remote, TLS: s.TLS,
 		Request: Message{Header: s.Header},
@@ -139,6 +142,18 @@ func (rec *Record) Opened(reused bool) {
 	rec.x.Timing.StreamOpen = time.Since(rec.x.Timing.Accepted)
 	rec.x.Timing.Reused = reused
 	rec.mu.Unlock()
+}
+
+// Connected notes that the local service of a raw connection was reached, which
+// took the agent dial.
+func (rec *Record) Connected(dial time.Duration) {
+	if rec == nil {
+		return
+	}
+	rec.mu.Lock()
+	rec.x.Timing.Dial = dial
+	rec.mu.Unlock()
+	rec.Show()
 }
 
 // Interim notes a 1xx response that was passed on.
@@ -348,6 +363,18 @@ func (b *BodyRecord) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Count records n bytes of which none is to be kept or hashed: those of a raw
+// connection. On a nil BodyRecord it does nothing.
+func (b *BodyRecord) Count(n int) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	b.size += int64(n)
+	b.mu.Unlock()
+	b.rec.progress()
+}
+
 // Cut notes that the body ended before its end.
 func (b *BodyRecord) Cut() {
 	if b == nil {
@@ -363,8 +390,24 @@ func (b *BodyRecord) Cut() {
 func (rec *Record) progress() {
 	at := int64(time.Since(rec.x.Timing.Accepted))
 	last := rec.shown.Load()
-	if at-last > int64(progressEvery) && rec.shown.CompareAndSwap(last, at) {
+	if at-last <= int64(progressEvery) {
+		if !rec.behind.Load() {
+			rec.behind.Store(true)
+		}
+		return
+	}
+	if rec.shown.CompareAndSwap(last, at) {
+		rec.behind.Store(false)
 		rec.ring.touch(rec)
+	}
+}
+
+// CatchUp tells watchers of bytes that passed too soon after others to be told
+// of when they came. Whoever forwards calls it now and then while an exchange
+// is open: the last bytes before a pause would not be seen otherwise.
+func (rec *Record) CatchUp() {
+	if rec != nil && rec.behind.Load() {
+		rec.progress()
 	}
 }
 
