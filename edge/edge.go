@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -29,45 +28,6 @@ import (
 	"github.com/lrok-dev/lrok/edge/store"
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel"
-)
-
-// Config says how an edge is to run. Addresses are as for net.Listen; an empty
-// one is not listened on.
-type Config struct {
-	Domain    string // "localhost" when empty
-	PublicURL string // "https", "https://*.example.com:8443", or from the listeners when empty
-
-	HTTP     string
-	HTTPS    string
-	Control  string
-	Internal string
-
-	TLSCert, TLSKey string // empty: a development CA in DataDir
-	DataDir         string
-
-	TrustedProxies []netip.Prefix
-	DrainTimeout   time.Duration // 0 means 30 s
-	CaptureBody    int64         // bytes kept of each body; 0 means 1 MiB, 16 MiB at most
-	CaptureTunnel  int64         // bytes kept of a tunnel's bodies; 0 means 32 MiB
-	CaptureEdge    int64         // bytes kept of all bodies; 0 means 512 MiB
-	MaxStreams     int           // open at once in one agent's session; 0 means 2,048
-	MaxAgents      int           // connected at once; 0 means 10,000
-	MaxHeader      int           // bytes of a request head; 0 means 64 KiB
-	BodyTimeout    time.Duration // without a byte in either direction; 0 means 5 min
-
-	// Pprof adds Go's profiles to the internal listener.
-	Pprof bool
-	// Lone makes the edge's only tunnel answer on its loopback address as well.
-	Lone bool
-
-	Software string
-	Logger   *slog.Logger
-}
-
-const (
-	defaultCaptureEdge = 512 << 20
-	maxCaptureBody     = 16 << 20
-	defaultStreams     = 2048
 )
 
 // An Edge is made by [New], begins to listen with [Edge.Listen] and runs in
@@ -90,36 +50,14 @@ type Edge struct {
 
 // New checks cfg, opens the store and the certificates, and listens nowhere yet.
 func New(cfg Config) (*Edge, error) {
-	if cfg.Domain == "" {
-		cfg.Domain = "localhost"
-	}
-	domain, err := http1.CanonicalHost(cfg.Domain)
-	if err != nil {
-		return nil, fmt.Errorf("domain %q: %w", cfg.Domain, err)
-	}
-	cfg.Domain = domain
-	if cfg.CaptureBody > maxCaptureBody {
-		return nil, fmt.Errorf("more than %d MiB of each body cannot be captured", maxCaptureBody>>20)
-	}
-	if cfg.CaptureBody <= 0 {
-		cfg.CaptureBody = 1 << 20
-	}
-	if cfg.CaptureEdge <= 0 {
-		cfg.CaptureEdge = defaultCaptureEdge
-	}
-	if cfg.MaxStreams <= 0 {
-		cfg.MaxStreams = defaultStreams
-	}
-	if cfg.DrainTimeout <= 0 {
-		cfg.DrainTimeout = 30 * time.Second
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	e := &Edge{cfg: cfg, log: cfg.Logger}
 	if _, _, err := e.public(); err != nil {
 		return nil, err
 	}
+	var err error
 	if e.store, e.created, err = store.Open(cfg.DataDir, store.Options{Logger: cfg.Logger}); err != nil {
 		return nil, err
 	}
@@ -129,7 +67,7 @@ func New(cfg Config) (*Edge, error) {
 	case cfg.TLSCert != "" || cfg.TLSKey != "":
 		err = errors.New("a certificate needs its key: give both --tls-cert and --tls-key")
 	default:
-		e.dev, err = certs.OpenDev(cfg.DataDir, domain, cfg.Logger)
+		e.dev, err = certs.OpenDev(cfg.DataDir, cfg.Domain, cfg.Logger)
 		e.certs = e.dev
 	}
 	if err != nil {
@@ -170,7 +108,7 @@ func (e *Edge) Listen() error {
 		return err
 	}
 	host := func(name string) string { return scheme + "://" + name + "." + e.cfg.Domain + port }
-	limits := tunnel.Limits{Streams: e.cfg.MaxStreams, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
+	limits := tunnel.Limits{Streams: e.cfg.Limits.Streams, Tunnels: e.cfg.Limits.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
 	rc := registry.Config{
 		Domain:  e.cfg.Domain,
 		URL: func(h string, kind tunnel.Kind) string {
@@ -179,8 +117,8 @@ func (e *Edge) Listen() error {
 			}
 			return scheme + "://" + h + port
 		},
-		Capture: inspector.Limits{Body: e.cfg.CaptureBody, Tunnel: e.cfg.CaptureTunnel},
-		Budget:  inspector.NewBudget(e.cfg.CaptureEdge),
+		Capture: inspector.Limits{Body: e.cfg.CaptureBody, Tunnel: e.cfg.Limits.CaptureTunnel},
+		Budget:  inspector.NewBudget(e.cfg.Limits.CaptureEdge),
 	}
 	if e.cfg.Lone && e.http != nil {
 		rc.Direct = "http://" + e.http.Addr().String()
@@ -194,13 +132,13 @@ func (e *Edge) Listen() error {
 	e.forward = forward.New(forward.Config{
 		Registry: e.registry, Domain: e.cfg.Domain, API: e.api, Lone: e.cfg.Lone,
 		Scheme: e.publicScheme(scheme), TrustedProxies: e.cfg.TrustedProxies,
-		Limits: http1.Limits{Head: e.cfg.MaxHeader}, BodyTimeout: e.cfg.BodyTimeout, Logger: e.log,
+		Limits: http1.Limits{Head: e.cfg.Limits.Header}, BodyTimeout: e.cfg.BodyTimeout, Logger: e.log,
 	})
 	late.Replayer = e.forward
 	e.control = control.New(control.Config{
 		TLS: certs.Config(e.certs), Store: e.store, Registry: e.registry,
 		Software: e.cfg.Software, API: host("api"), Limits: limits,
-		Agents: e.cfg.MaxAgents, Logger: e.log,
+		Agents: e.cfg.Limits.Agents, Logger: e.log,
 	})
 	return nil
 }

@@ -50,7 +50,7 @@ own is used, which agents are given with --edge-ca.`,
 			if c.CaptureBody, err = parseSize(captureBody); err != nil {
 				return usage("--capture-body: %w", err)
 			}
-			if c.CaptureEdge, err = parseSize(captureEdge); err != nil {
+			if c.Limits.CaptureEdge, err = parseSize(captureEdge); err != nil {
 				return usage("--capture-total: %w", err)
 			}
 			if c.DataDir == "" {
@@ -78,10 +78,10 @@ own is used, which agents are given with --edge-ca.`,
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", 30*time.Second, "how long requests in flight may take after SIGTERM")
 	f.StringVar(&captureBody, "capture-body", captureBody, "how much of each body is kept, 16MiB at most")
 	f.StringVar(&captureEdge, "capture-total", captureEdge, "how much memory all captured bodies may take")
-	f.IntVar(&c.MaxStreams, "max-streams", 2048, "streams open at once in one agent's session")
-	f.IntVar(&c.MaxAgents, "max-agents", 10_000, "agents connected at once")
+	f.IntVar(&c.Limits.Streams, "max-streams", 2048, "streams open at once in one agent's session")
+	f.IntVar(&c.Limits.Agents, "max-agents", 10_000, "agents connected at once")
 	f.BoolVar(&c.Pprof, "pprof", false, "serve Go's profiles on the internal address")
-	f.IntVar(&c.MaxHeader, "max-header", 64<<10, "bytes of a request's head")
+	f.IntVar(&c.Limits.Header, "max-header", 64<<10, "bytes of a request's head")
 	return cmd
 }
 

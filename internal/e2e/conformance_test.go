@@ -376,7 +376,7 @@ var fidelities = []fidelity{
 	{25, "header of 65 KiB", "1 MiB allowed", "431; the limit can be set", func(t *testing.T) {
 		big := "GET / HTTP/1.1\r\nHost: HOST\r\nX: " + strings.Repeat("x", 65<<10) + "\r\n\r\n"
 		refused(t, "431", big)
-		seen(t, big, func(c *rigConfig) { c.edge.MaxHeader = 128 << 10 })
+		seen(t, big, func(c *rigConfig) { c.edge.Limits.Header = 128 << 10 })
 	}},
 	{26, "Latin-1 bytes and underscores in headers", "pass", "pass", func(t *testing.T) {
 		_, head := seen(t, "GET / HTTP/1.1\r\nHost: HOST\r\nX-Name: caf\xe9\r\nx_under_score: 1\r\n\r\n")
