@@ -38,11 +38,11 @@ type Config struct {
 	// Dropped is called when a host that was served is not any more. No lock is
 	// held.
 	Dropped func(host string)
-	// PerUser is how many hosts a user may have; 0 means 20.
-	PerUser int
+	// PerUser returns how many hosts a user may have. Without it that is 20.
+	PerUser func() int
 
 	Every   time.Duration // between the checks of a host whose proof stands; 0 means a day
-	Retry   time.Duration // between the checks of one whose proof is gone; 0 means an hour
+	Retry   time.Duration // between the checks of one whose proof is gone; 0 means Every/24
 	Grace   time.Duration // served without a proof; 0 means 72 h
 	Pending time.Duration // how long a host may wait for its proof; 0 means a week
 
@@ -102,9 +102,11 @@ func New(cfg Config) (*Domains, error) {
 	if err := cfg.Traefik.check(); err != nil {
 		return nil, err
 	}
-	cfg.PerUser = cmp.Or(cfg.PerUser, 20)
+	if cfg.PerUser == nil {
+		cfg.PerUser = func() int { return 20 }
+	}
 	cfg.Every = cmp.Or(cfg.Every, 24*time.Hour)
-	cfg.Retry = cmp.Or(cfg.Retry, time.Hour)
+	cfg.Retry = cmp.Or(cfg.Retry, cfg.Every/24)
 	cfg.Grace = cmp.Or(cfg.Grace, 72*time.Hour)
 	cfg.Pending = cmp.Or(cfg.Pending, 7*24*time.Hour)
 	if cfg.Dropped == nil {
@@ -165,10 +167,10 @@ func (d *Domains) Add(ctx context.Context, by, user, host string) (Domain, error
 			return d.describe(row), nil
 		}
 	}
-	if len(rows) >= d.cfg.PerUser {
+	if limit := d.cfg.PerUser(); len(rows) >= limit {
 		return Domain{}, &tunnel.Error{
 			Code:    tunnel.CodeLimit,
-			Message: fmt.Sprintf("you have %d domains, and this edge allows %d", len(rows), d.cfg.PerUser),
+			Message: fmt.Sprintf("you have %d domains, and this edge allows %d", len(rows), limit),
 			Hint:    "remove one first: lrok domain rm HOST",
 		}
 	}

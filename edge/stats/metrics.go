@@ -1,0 +1,184 @@
+package stats
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// Sources are what the metrics show besides the tunnels' counters: functions
+// that read what is there anyway. A nil one leaves its metrics out.
+type Sources struct {
+	Agents  func() int   // connected
+	Streams func() int64 // open now, of all agents
+
+	// HandshakesRefused counts TLS handshakes for which no certificate was there.
+	HandshakesRefused func() int64
+	Certificates      func() []Certificate
+
+	// ControlRefused counts agents that were turned away, by the code they were
+	// told or another word for why.
+	ControlRefused func() map[string]int64
+	KeysRefused    func() int64
+
+	CaptureMemory func() (used, limit int64)
+	Store         func() error // nil while it can be written
+	Draining      func() bool
+}
+
+// A Certificate of the edge's own.
+type Certificate struct {
+	Names    []string
+	Source   string // where it is from
+	NotAfter time.Time
+}
+
+// exposeTypes makes the library write the types of metrics, which it does for
+// the whole process or not at all.
+var exposeTypes = sync.OnceFunc(func() { metrics.ExposeMetadata(true) })
+
+// Metrics answers Prometheus. It is for the internal listener. No tunnel, user
+// or visitor is named in it.
+func (s *Stats) Metrics() http.Handler {
+	exposeTypes()
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		var b bytes.Buffer
+		s.gather().WritePrometheus(&b)
+		metrics.WriteProcessMetrics(&b)
+		metrics.WriteFDMetrics(&b)
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		_, _ = w.Write(b.Bytes())
+	})
+}
+
+// kinds are shown also while there is no tunnel of them.
+var kinds = []tunnel.Kind{tunnel.HTTP, tunnel.TCP, tunnel.TLS}
+
+// gather reads everything into a set that lives for one answer: what is read
+// exists elsewhere, and series come and go with certificates.
+func (s *Stats) gather() *metrics.Set {
+	set := metrics.NewSet()
+	gauge := func(name string, v float64, labels ...string) {
+		set.GetOrCreateGauge(series(name, labels), nil).Set(v)
+	}
+	counter := func(name string, v int64, labels ...string) {
+		set.GetOrCreateCounter(series(name, labels)).Set(uint64(max(v, 0)))
+	}
+	word := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+
+	live := make(map[tunnel.Kind]int64)
+	online := make(map[tunnel.Kind]int64)
+	open := make(map[tunnel.Kind]int64)
+	ts := s.cfg.Tunnels("")
+	for _, t := range ts {
+		live[t.Kind]++
+		if t.Online() {
+			online[t.Kind]++
+		}
+	}
+	s.mu.Lock()
+	for _, t := range ts {
+		s.see(t)
+	}
+	total := make(map[tunnel.Kind]counts)
+	opened := make(map[tunnel.Kind]int64)
+	for _, kind := range kinds {
+		total[kind], opened[kind] = s.gone[kind], s.opened[kind]
+	}
+	for c, k := range s.known {
+		total[k.kind] = total[k.kind].plus(read(c))
+		open[k.kind] += c.Open.Load()
+	}
+	s.mu.Unlock()
+	for _, kind := range kinds {
+		label := []string{"kind", string(kind)}
+		c := total[kind]
+		gauge("lrok_tunnels", float64(live[kind]), label...)
+		gauge("lrok_tunnels_online", float64(online[kind]), label...)
+		counter("lrok_tunnels_opened_total", opened[kind], label...)
+		counter("lrok_requests_total", c.requests, label...)
+		counter("lrok_connections_total", c.connections, label...)
+		gauge("lrok_connections_open", float64(open[kind]), label...)
+		counter("lrok_bytes_in_total", c.in, label...)
+		counter("lrok_bytes_out_total", c.out, label...)
+	}
+	gauge("lrok_users", float64(len(s.cfg.Store.Users())))
+	gauge("lrok_start_time_seconds", float64(s.started.Unix()))
+	gauge("lrok_build_info", 1, "software", s.cfg.Software, "go", runtime.Version())
+
+	src := s.cfg.Sources
+	if src.Agents != nil {
+		gauge("lrok_agents", float64(src.Agents()))
+	}
+	if src.Streams != nil {
+		gauge("lrok_streams_open", float64(src.Streams()))
+	}
+	if src.HandshakesRefused != nil {
+		counter("lrok_tls_handshakes_refused_total", src.HandshakesRefused(), "reason", "no_certificate")
+	}
+	if src.Certificates != nil {
+		for i, c := range src.Certificates() {
+			name := ""
+			if len(c.Names) > 0 {
+				name = c.Names[0]
+			}
+			gauge("lrok_certificate_expiry_seconds", float64(c.NotAfter.Unix()), "index", strconv.Itoa(i), "name", name, "source", c.Source)
+		}
+	}
+	if src.ControlRefused != nil {
+		for reason, n := range src.ControlRefused() {
+			counter("lrok_agents_refused_total", n, "reason", reason)
+		}
+	}
+	if src.KeysRefused != nil {
+		counter("lrok_keys_refused_total", src.KeysRefused())
+	}
+	if src.CaptureMemory != nil {
+		used, limit := src.CaptureMemory()
+		gauge("lrok_capture_bytes", float64(used))
+		gauge("lrok_capture_limit_bytes", float64(limit))
+	}
+	if src.Store != nil {
+		gauge("lrok_store_healthy", word(src.Store() == nil))
+	}
+	if src.Draining != nil {
+		gauge("lrok_draining", word(src.Draining()))
+	}
+	return set
+}
+
+// series is a metric's name with its labels, pairs of a name and a value. The
+// library panics at a name that is none, and checks no value.
+func series(name string, labels []string) string {
+	if len(labels) == 0 {
+		return name
+	}
+	var b strings.Builder
+	b.WriteString(name)
+	for pair := range slices.Chunk(labels, 2) {
+		sep := byte(',')
+		if b.Len() == len(name) {
+			sep = '{'
+		}
+		fmt.Fprintf(&b, "%c%s=\"%s\"", sep, pair[0], escape.Replace(strings.ToValidUTF8(pair[1], "?")))
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+var escape = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
