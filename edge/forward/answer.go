@@ -30,6 +30,14 @@ func statusOf(code string) int {
 		return http.StatusServiceUnavailable
 	case tunnel.CodeUpstreamTimeout:
 		return http.StatusGatewayTimeout
+	case tunnel.CodeUnauthorized:
+		return http.StatusUnauthorized
+	case tunnel.CodeAccessDenied:
+		return http.StatusForbidden
+	case tunnel.CodeLimit:
+		return http.StatusTooManyRequests
+	case tunnel.CodeMisdirected:
+		return http.StatusMisdirectedRequest
 	}
 	return http.StatusBadGateway
 }
@@ -37,7 +45,7 @@ func statusOf(code string) int {
 // refuse answers a request that could not be understood and was not captured,
 // and ends the connection.
 func (c *conn) refuse(e *http1.Error) {
-	c.out = appendOwn(c.out[:0], e.Status, &tunnel.Error{Code: e.Code, Message: e.Message}, false, false)
+	c.out = appendOwn(c.out[:0], e.Status, &refusal{err: &tunnel.Error{Code: e.Code, Message: e.Message}}, false, false, false)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.HeaderTimeout))
 	if _, err := c.nc.Write(c.out); err == nil {
 		c.linger()
@@ -45,8 +53,12 @@ func (c *conn) refuse(e *http1.Error) {
 }
 
 // answer gives the edge's own answer to x, records it, and ends the connection.
-func (c *conn) answer(x *flight, e *tunnel.Error) {
-	status := statusOf(e.Code)
+func (c *conn) answer(x *flight, e *tunnel.Error) { c.own(x, &refusal{err: e}, false) }
+
+// own gives the edge's own answer to x and records it. Unless keep is set it
+// ends the connection.
+func (c *conn) own(x *flight, no *refusal, keep bool) {
+	status := statusOf(no.err.Code)
 	accept := ""
 	for i := range c.req.Fields {
 		if f := &c.req.Fields[i]; f.Kind == http1.KindAccept {
@@ -54,11 +66,14 @@ func (c *conn) answer(x *flight, e *tunnel.Error) {
 		}
 	}
 	head := string(c.req.Method) == "HEAD"
-	c.out = appendOwn(c.out[:0], status, e, strings.Contains(accept, "text/html"), head)
+	c.out = appendOwn(c.out[:0], status, no, strings.Contains(accept, "text/html"), head, keep)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.HeaderTimeout))
 	_, err := c.nc.Write(c.out)
-	recordOwn(x.rec, c.out, status, e)
-	if err == nil {
+	recordOwn(x.rec, c.out, status, no.err)
+	switch {
+	case err == nil && keep:
+		_ = c.nc.SetWriteDeadline(time.Time{})
+	case err == nil:
 		c.linger()
 	}
 }
@@ -73,7 +88,8 @@ func recordOwn(rec *inspector.Record, answer []byte, status int, e *tunnel.Error
 	_, _ = rec.ResponseBody().Write(body)
 	by := "upstream"
 	switch e.Code {
-	case tunnel.CodeAgentOffline, tunnel.CodeTooManyStreams, tunnel.CodeDraining:
+	case tunnel.CodeAgentOffline, tunnel.CodeTooManyStreams, tunnel.CodeDraining,
+		tunnel.CodeUnauthorized, tunnel.CodeAccessDenied, tunnel.CodeLimit:
 		by = "edge"
 	}
 	rec.End(inspector.Ending{By: by, Code: e.Code, Detail: e.Message})
@@ -81,31 +97,35 @@ func recordOwn(rec *inspector.Record, answer []byte, status int, e *tunnel.Error
 
 // appendOwn appends a whole response: a page for a browser, a problem document
 // (RFC 9457) for everything else.
-func appendOwn(out []byte, status int, e *tunnel.Error, html, headOnly bool) []byte {
-	kind, body := ownBody(status, e, html)
+func appendOwn(out []byte, status int, no *refusal, html, headOnly, keep bool) []byte {
+	kind, body := ownBody(status, no.err, html)
 	out = append(out, "HTTP/1.1 "...)
 	out = strconv.AppendInt(out, int64(status), 10)
 	out = append(out, ' ')
 	out = append(out, http.StatusText(status)...)
 	out = append(out, "\r\n"...)
-	for _, f := range ownFields(status, e, kind) {
+	for _, f := range ownFields(status, no, kind) {
 		out = appendField(out, f[0], []byte(f[1]))
 	}
 	out = appendField(out, "Content-Length", strconv.AppendInt(nil, int64(len(body)), 10))
-	out = append(out, "Connection: close\r\n\r\n"...)
+	if !keep {
+		out = append(out, "Connection: close\r\n"...)
+	}
+	out = append(out, "\r\n"...)
 	if !headOnly {
 		out = append(out, body...)
 	}
 	return out
 }
 
-func ownFields(status int, e *tunnel.Error, kind string) [][2]string {
+func ownFields(status int, no *refusal, kind string) [][2]string {
 	fields := [][2]string{
 		{"Content-Type", kind},
 		{"Cache-Control", "no-store"},
 		{"X-Content-Type-Options", "nosniff"},
-		{"Lrok-Error-Code", e.Code},
+		{"Lrok-Error-Code", no.err.Code},
 	}
+	fields = append(fields, no.fields...)
 	if status == http.StatusServiceUnavailable {
 		fields = append(fields, [2]string{"Retry-After", "5"})
 	}

@@ -50,6 +50,7 @@ type conn struct {
 	isTrusted bool
 	scheme    string
 	tls       string
+	sni       string // whom a TLS client connected to, canonical
 
 	pooled *[]byte // the 16 KiB that buf is, unless it has grown
 	buf    []byte
@@ -62,6 +63,8 @@ type conn struct {
 	body     http1.Body // of the request
 	respBody http1.Body
 	host     []byte // canonical
+	fenced   bool   // the answer may set no cookie for the edge's domain
+	withheld int    // cookies that it tried to set
 	out      []byte // what is to be written; pooled, only there in an exchange
 
 	replay *replaying // when this is a replay
@@ -94,13 +97,15 @@ func newConn(f *Forwarder, nc net.Conn, state *tls.ConnectionState) *conn {
 	c := &conn{f: f, nc: nc, scheme: "http"}
 	c.peer = nc.RemoteAddr().String()
 	c.remote = c.peer
-	if ap, err := netip.ParseAddrPort(c.peer); err == nil {
-		c.peerIP = ap.Addr().Unmap()
+	if c.peerIP = addrOf(nc.RemoteAddr()); c.peerIP.IsValid() {
 		c.isTrusted = f.trusted(c.peerIP)
 	}
 	if state != nil {
 		c.scheme = "https"
 		c.tls = tls.VersionName(state.Version)
+		if !c.isTrusted { // a proxy may use one connection for all
+			c.sni = canonicalSNI(state.ServerName)
+		}
 	}
 	if f.cfg.Scheme != "" {
 		c.scheme = f.cfg.Scheme
@@ -337,6 +342,9 @@ func (f *Forwarder) sweep(now time.Time) {
 	defer f.mu.Unlock()
 	for c := range f.conns {
 		c.check(now)
+	}
+	for r := range f.raws {
+		r.check()
 	}
 }
 

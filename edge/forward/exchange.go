@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -44,12 +45,22 @@ func (c *conn) exchange(n int) (again bool) {
 		to = route{tunnel: c.replay.tunnel}
 	}
 	x := &flight{conn: c, tunnel: to.tunnel, started: now, local: "the service"}
+	c.fenced, c.withheld = to.tunnel != nil && c.f.fences(c.host), 0
+	if no := c.f.astray(c.sni, c.host, to); no != nil {
+		return c.decline(x, no)
+	}
 	var peer string
 	if t := to.tunnel; t != nil {
-		peer = c.client()
+		var ip netip.Addr
+		peer, ip = c.client()
 		t.Counters.Requests.Add(1)
 		x.local = t.Claim.Local
-		x.rec = c.record(t, raw, now)
+		x.rec = c.record(t, raw, peer, now)
+		if t.Access != nil && c.replay == nil {
+			if no := c.f.refusal(t, ip, c.authorization()); no != nil {
+				return c.decline(x, no)
+			}
+		}
 		if t.Claim.UpstreamProto == "h2c" || c.replay != nil && c.replay.grpc {
 			x.back = c.f.bridge
 		}
@@ -69,11 +80,14 @@ func (c *conn) exchange(n int) (again bool) {
 }
 
 // record begins the capture of the request that c.req holds.
-func (c *conn) record(t *registry.Tunnel, raw []byte, now time.Time) *inspector.Record {
+func (c *conn) record(t *registry.Tunnel, raw []byte, client string, now time.Time) *inspector.Record {
+	if asksLogin(t) && c.replay == nil {
+		raw = c.appendMasked(c.out[:0])
+	}
 	s := inspector.Start{
 		Head: raw, Method: method(c.req.Method), Path: string(c.req.Target),
 		Scheme: c.clientScheme(), Host: string(c.req.Host), Proto: proto(c.req.Minor),
-		Remote: c.client(), TLS: c.tls, Accepted: now,
+		Remote: client, TLS: c.tls, Accepted: now,
 	}
 	if c.replay != nil {
 		s.ReplayOf = c.replay.of
@@ -413,7 +427,7 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 	whole := x.stopPump()
 	gone, timedOut := c.end()
 	x.trailers()
-	x.rec.End(inspector.Ending{})
+	x.rec.End(inspector.Ending{Detail: withheld(c.withheld)})
 	// A service may answer without reading the body and take it for the next
 	// request; the answer to that must not become somebody else's. And one that
 	// authenticated a connection takes all that comes on it for the same user's.

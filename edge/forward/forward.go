@@ -18,6 +18,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -58,6 +59,9 @@ type Config struct {
 	// counted. At either limit the connections that have been idle longest make
 	// room; without any, new ones are closed at once.
 	MaxConns, MaxConnsAddress int
+	// TCPPerAddr is how many connections to TCP tunnels one address may have
+	// open; 0 means 64.
+	TCPPerAddr int
 	// MaxConcurrent is how many requests one HTTP/2 connection may carry at
 	// once; 0 means 256.
 	MaxConcurrent int
@@ -73,7 +77,9 @@ type Counts struct {
 	Shed        int64 // idle connections that were closed to make room
 	Denied      int64 // requests that a tunnel's rules refused
 	Misdirected int64 // requests for another host than the connection was made to
-	Cookies     int64 // cookies for the whole domain that were not passed on
+	// Unrecognized are the TLS connections for a name that has no certificate.
+	Unrecognized int64
+	Cookies      int64 // cookies for the whole domain that were not passed on
 }
 
 // A Forwarder serves the public side of an edge.
@@ -88,12 +94,16 @@ type Forwarder struct {
 	wg       sync.WaitGroup // connections
 	draining atomic.Bool
 
-	gate gate
+	gate  gate
+	guard guard
 
-	opened, turnedAway, shedded, denied, misdirected, cookies atomic.Int64
+	opened, turnedAway, shedded, denied, misdirected, unrecognized, cookies atomic.Int64
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
+	raws      map[*raw]struct{}
+	entering  map[net.Conn]struct{}  // those that have not said yet where they go
+	over      bool                   // everything has been cut
 	idle2     map[net.Conn]time.Time // HTTP/2 connections without a request, since when
 	listeners map[net.Listener]struct{}
 
@@ -129,14 +139,20 @@ func New(cfg Config) *Forwarder {
 	if cfg.MaxConnsAddress <= 0 {
 		cfg.MaxConnsAddress = defaultConnsAddress
 	}
+	if cfg.TCPPerAddr <= 0 {
+		cfg.TCPPerAddr = defaultTCPAddress
+	}
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = defaultConcurrent
 	}
 	f := &Forwarder{
 		cfg: cfg, api: NewListener(), bridge: NewListener(), h2: NewListener(),
 		conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{},
+		raws: map[*raw]struct{}{}, entering: map[net.Conn]struct{}{},
 		idle2: map[net.Conn]time.Time{},
+		guard: guard{wrong: map[guesser]guesses{}},
 		gate:  gate{total: cfg.MaxConns, each: cfg.MaxConnsAddress, from: map[netip.Prefix]int{}},
+		tcp:   gate{total: math.MaxInt, each: cfg.TCPPerAddr, from: map[netip.Prefix]int{}},
 	}
 	f.servers = map[*Listener]*http.Server{
 		f.api:    f.server(cfg.API),
@@ -170,7 +186,7 @@ func (f *Forwarder) Counts() Counts {
 	f.gate.mu.Unlock()
 	return Counts{
 		Open: open, Opened: f.opened.Load(), TurnedAway: f.turnedAway.Load(), Shed: f.shedded.Load(),
-		Denied: f.denied.Load(), Misdirected: f.misdirected.Load(), Cookies: f.cookies.Load(),
+		Denied: f.denied.Load(), Misdirected: f.misdirected.Load(), Unrecognized: f.unrecognized.Load(), Cookies: f.cookies.Load(),
 	}
 }
 
@@ -205,8 +221,10 @@ func saveConn(ctx context.Context, c net.Conn) context.Context {
 }
 
 // Serve accepts public connections from l until l or f is closed. With a TLS
-// configuration it ends TLS on them first and speaks HTTP/2 to clients that ask
-// for it; it sets the configuration's NextProtos.
+// configuration those that ask for the name of a TLS tunnel are passed to it as
+// they are; on all others TLS ends here, and HTTP/2 is spoken to clients that ask
+// for it. A client that asks for a name without a certificate is told so by the
+// alert unrecognized_name.
 func (f *Forwarder) Serve(l net.Listener, config *tls.Config) error {
 	defer func() { _ = l.Close() }()
 	f.mu.Lock()
@@ -217,8 +235,7 @@ func (f *Forwarder) Serve(l net.Listener, config *tls.Config) error {
 	f.listeners[l] = struct{}{}
 	f.mu.Unlock()
 	if config != nil {
-		config = config.Clone()
-		config.NextProtos = []string{"h2", "http/1.1"}
+		config = f.endTLS(config)
 	}
 	a := acceptor{Listener: l, log: f.cfg.Logger, shed: func() bool { return f.shed(netip.Prefix{}) }}
 	defer a.close()
@@ -231,7 +248,9 @@ func (f *Forwarder) Serve(l net.Listener, config *tls.Config) error {
 			return err
 		}
 		f.wg.Go(func() {
-			leave := f.admit(nc)
+			entered := f.enter(nc)
+			leave := f.admit(nc) // may wait for a PROXY header
+			entered()
 			if leave == nil {
 				_ = nc.Close()
 				return
@@ -243,32 +262,17 @@ func (f *Forwarder) Serve(l net.Listener, config *tls.Config) error {
 
 // serveConn serves nc and calls leave once it is closed.
 func (f *Forwarder) serveConn(nc net.Conn, config *tls.Config, leave func()) {
-	var state *tls.ConnectionState
 	if config != nil {
-		nc = &counted{nc, leave}
-		tc := tls.Server(nc, config)
-		_ = tc.SetDeadline(time.Now().Add(f.cfg.HeaderTimeout))
-		if err := tc.Handshake(); err != nil {
-			f.cfg.Logger.Debug("tls handshake", "remote", nc.RemoteAddr().String(), "err", err)
-			_ = nc.Close()
-			return
-		}
-		_ = tc.SetDeadline(time.Time{})
-		s := tc.ConnectionState()
-		if s.NegotiatedProtocol == "h2" {
-			f.h2.hand(tc)
-			return
-		}
-		nc, state = tc, &s
-	} else {
-		defer leave()
+		f.serveTLS(&counted{nc, leave}, config)
+		return
 	}
-	c := newConn(f, nc, state)
-	c.serve()
+	defer leave()
+	newConn(f, nc, nil).serve()
 }
 
 // Shutdown stops accepting, closes idle connections and waits for the requests
-// in flight to tunnels. When ctx ends first, they are cut. Requests to the API
+// in flight to tunnels and for raw connections. When ctx ends first, they are
+// cut. Requests to the API
 // are cut at once: its event streams would never end.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.draining.Store(true)
@@ -278,6 +282,9 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	}
 	for c := range f.conns {
 		c.wake()
+	}
+	for nc := range f.entering {
+		_ = nc.SetReadDeadline(time.Now().Add(entryGrace))
 	}
 	f.mu.Unlock()
 	_ = f.servers[f.api].Close()
@@ -296,10 +303,37 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 		for c := range f.conns {
 			c.cut()
 		}
+		for r := range f.raws {
+			r.cut()
+		}
+		for nc := range f.entering {
+			_ = nc.Close()
+		}
+		f.over = true
 		f.mu.Unlock()
 		<-done
 	}
 	return err
+}
+
+// entryGrace is how long a connection that has not said yet where it goes has for
+// that once the edge shuts down.
+const entryGrace = time.Second
+
+// enter notes that nc is on its way in; the returned function ends that.
+func (f *Forwarder) enter(nc net.Conn) (entered func()) {
+	f.mu.Lock()
+	f.entering[nc] = struct{}{}
+	over := f.over
+	f.mu.Unlock()
+	if over {
+		_ = nc.Close()
+	}
+	return func() {
+		f.mu.Lock()
+		delete(f.entering, nc)
+		f.mu.Unlock()
+	}
 }
 
 func (f *Forwarder) add(c *conn) {
@@ -333,7 +367,7 @@ func (f *Forwarder) route(host []byte, path []byte) route {
 	}
 	own := hasPrefix(path, "/__lrok/")
 	if f.cfg.Lone && !own && isLoopback(host) {
-		if t, ok := f.cfg.Registry.Only(); ok {
+		if t, ok := f.cfg.Registry.Only(); ok && t.Kind == tunnel.HTTP {
 			return route{tunnel: t}
 		}
 	}

@@ -49,6 +49,7 @@ func (c *conn) appendHead(out []byte, t *registry.Tunnel) []byte {
 			out = append(out, f.Line...)
 		case f.Hop:
 		case f.Kind == http1.KindSpoofable:
+		case f.Kind == http1.KindAuthorization && c.isChecked(t, f.Value):
 		case f.Kind.Forwarding():
 			if !c.isTrusted {
 				break
@@ -129,6 +130,9 @@ func (c *conn) appendAnswer(out []byte, closing bool) []byte {
 		case resp.Status == 101 && f.Kind == http1.KindUpgrade:
 			out = append(out, f.Line...)
 		case f.Hop:
+		case f.Kind == http1.KindSetCookie && c.fenced && reachesOut(f.Value, c.f.cfg.Domain):
+			c.withheld++
+			c.f.cookies.Add(1)
 		case decode && (f.Kind == http1.KindTransferEncoding || f.Kind == http1.KindTrailer):
 		default:
 			out = append(out, f.Line...)
@@ -141,15 +145,16 @@ func (c *conn) appendAnswer(out []byte, closing bool) []byte {
 }
 
 // client is the address of who sent the request: the peer, or, when the peer is
-// a trusted proxy, the last address in X-Forwarded-For that is none.
-func (c *conn) client() string {
+// a trusted proxy, the last address in X-Forwarded-For that is none. It is the
+// one that captures and logs show, and that a tunnel's rules are about.
+func (c *conn) client() (text string, ip netip.Addr) {
 	if c.replay != nil {
-		return c.replay.remote
+		return c.replay.remote, c.peerIP
 	}
 	if !c.isTrusted {
-		return c.remote
+		return c.remote, c.peerIP
 	}
-	return c.f.clientOf(c.remote, func(yield func(string) bool) {
+	return c.f.clientOf(c.remote, c.peerIP, func(yield func(string) bool) {
 		for i := len(c.req.Fields) - 1; i >= 0; i-- {
 			if f := &c.req.Fields[i]; f.Kind == http1.KindXForwardedFor && !yield(string(f.Value)) {
 				return
@@ -159,8 +164,9 @@ func (c *conn) client() string {
 }
 
 // clientOf walks X-Forwarded-For values, last line first, from right to left.
-func (f *Forwarder) clientOf(peer string, lines func(func(string) bool)) string {
-	found := peer
+// What is no address ends the walk: the last that was one is who is known.
+func (f *Forwarder) clientOf(peer string, peerIP netip.Addr, lines func(func(string) bool)) (text string, client netip.Addr) {
+	text, client = peer, peerIP
 	lines(func(line string) bool {
 		for line != "" {
 			i := strings.LastIndexByte(line, ',')
@@ -174,15 +180,15 @@ func (f *Forwarder) clientOf(peer string, lines func(func(string) bool)) string 
 				}
 				ip = ap.Addr()
 			}
-			ip = ip.Unmap()
-			found = ip.String()
-			if !f.trusted(ip) {
+			client = ip.Unmap()
+			text = client.String()
+			if !f.trusted(client) {
 				return false
 			}
 		}
 		return true
 	})
-	return found
+	return text, client
 }
 
 // clientScheme is what the client spoke.

@@ -55,10 +55,20 @@ func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodConnect {
 			e = errConnect
 		}
-		x.write(e.Status, &tunnel.Error{Code: e.Code, Message: e.Message})
+		x.writeStatus(e.Status, &refusal{err: &tunnel.Error{Code: e.Code, Message: e.Message}})
 		return
 	}
-	switch to := f.route(host, []byte(r.URL.Path)); {
+	to := f.route(host, []byte(r.URL.Path))
+	if r.TLS != nil && !x.trusted {
+		if no := f.astray(canonicalSNI(r.TLS.ServerName), host, to); no != nil {
+			x.write(no)
+			return
+		}
+	} else if no := f.astray("", host, to); no != nil {
+		x.write(no)
+		return
+	}
+	switch {
 	case to.api:
 		f.cfg.API.ServeHTTP(w, r)
 		return
@@ -72,8 +82,16 @@ func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		x.tunnel = to.tunnel
 	}
+	x.fenced = f.fences(host)
 	x.tunnel.Counters.Requests.Add(1)
 	x.record()
+	if x.tunnel.Access != nil {
+		_, ip := x.client()
+		if no := f.refusal(x.tunnel, ip, r.Header["Authorization"]); no != nil {
+			x.write(no)
+			return
+		}
+	}
 	if x.tunnel.Claim.UpstreamProto == "h2c" || isGRPC(r.Header.Get("Content-Type")) {
 		x.roundTrip()
 		return
@@ -107,6 +125,9 @@ type request struct {
 	scheme  string
 	wrote   bool // the response head has been sent
 
+	fenced   bool // the answer may set no cookie for the edge's domain
+	withheld int  // cookies that it tried to set
+
 	idle     *time.Timer // ends an exchange in which nothing moves
 	timedOut atomic.Bool
 }
@@ -137,11 +158,11 @@ func (x *request) moved() {
 }
 
 // client is who sent the request, as [conn.client].
-func (x *request) client() string {
+func (x *request) client() (text string, ip netip.Addr) {
 	if !x.trusted {
-		return x.r.RemoteAddr
+		return x.r.RemoteAddr, x.peerIP
 	}
-	return x.f.clientOf(x.r.RemoteAddr, func(yield func(string) bool) {
+	return x.f.clientOf(x.r.RemoteAddr, x.peerIP, func(yield func(string) bool) {
 		for _, line := range slices.Backward(x.r.Header["X-Forwarded-For"]) {
 			if !yield(line) {
 				return
@@ -171,18 +192,21 @@ func (x *request) record() {
 			version = "TLS 1.2"
 		}
 	}
+	client, _ := x.client()
 	x.rec = x.tunnel.Ring.Begin(inspector.Start{
-		Header: header, Method: r.Method, Path: r.RequestURI, Scheme: scheme, Host: r.Host,
-		Proto: r.Proto, Remote: x.client(), TLS: version, Accepted: x.started,
+		Header: maskedHeader(header, x.tunnel), Method: r.Method, Path: r.RequestURI, Scheme: scheme, Host: r.Host,
+		Proto: r.Proto, Remote: client, TLS: version, Accepted: x.started,
 	})
 }
 
 // write gives the edge's own answer.
-func (x *request) write(status int, e *tunnel.Error) {
-	kind, body := ownBody(status, e, strings.Contains(x.r.Header.Get("Accept"), "text/html"))
+func (x *request) write(no *refusal) { x.writeStatus(statusOf(no.err.Code), no) }
+
+func (x *request) writeStatus(status int, no *refusal) {
+	kind, body := ownBody(status, no.err, strings.Contains(x.r.Header.Get("Accept"), "text/html"))
 	h := x.w.Header()
 	clear(h)
-	for _, field := range ownFields(status, e, kind) {
+	for _, field := range ownFields(status, no, kind) {
 		h.Set(field[0], field[1])
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
@@ -191,7 +215,7 @@ func (x *request) write(status int, e *tunnel.Error) {
 		_, _ = x.w.Write(body)
 	}
 	if x.rec != nil {
-		recordOwn(x.rec, appendOwn(nil, status, e, strings.HasPrefix(kind, "text/html"), false), status, e)
+		recordOwn(x.rec, appendOwn(nil, status, no, strings.HasPrefix(kind, "text/html"), false, true), status, no.err)
 	}
 }
 
@@ -210,7 +234,7 @@ func (x *request) fail(err error) {
 		e = timeoutError(local, x.f.cfg.BodyTimeout)
 	}
 	if !x.wrote {
-		x.write(statusOf(e.Code), e)
+		x.write(&refusal{err: e})
 		return
 	}
 	x.rec.End(inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamAborted, Detail: e.Message})
@@ -229,6 +253,10 @@ func (x *request) forwardHeader() []inspector.Field {
 		switch lower {
 		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length", "expect", "host":
 			continue
+		case "authorization":
+			if !x.bridged && asksLogin(x.tunnel) { // it was for the edge
+				continue
+			}
 		case "te":
 			if !slices.Contains(r.Header[name], "trailers") {
 				continue
@@ -281,7 +309,8 @@ func (x *request) exchange() {
 	hasBody := r.ContentLength != 0
 	twice := idempotent([]byte(r.Method)) && !hasBody
 	for fresh := false; ; fresh = true {
-		up, reused, err := x.f.open(x.tunnel, x.client(), fresh, twice, x.started)
+		client, _ := x.client()
+		up, reused, err := x.f.open(x.tunnel, client, fresh, twice, x.started)
 		if err != nil {
 			x.fail(err)
 			return
@@ -322,7 +351,7 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 	if err != nil {
 		var he *http1.Error
 		if errors.As(err, &he) {
-			x.write(he.Status, &tunnel.Error{Code: he.Code, Message: he.Message})
+			x.writeStatus(he.Status, &refusal{err: &tunnel.Error{Code: he.Code, Message: he.Message}})
 		}
 		return false
 	}
@@ -379,7 +408,7 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 	if pumped != nil && whole {
 		whole = <-pumped == nil
 	}
-	x.rec.End(inspector.Ending{})
+	x.rec.End(inspector.Ending{Detail: withheld(x.withheld)})
 	private := hasBody || authenticatesConnection(r.Header.Get("Authorization")) // see flight.pass
 	if stop() && whole && !surplus && !private && !resp.Close && !resp.Pinned && resp.Framing != http1.UntilClose {
 		keep = true
@@ -462,7 +491,7 @@ func (x *request) header(resp *http1.Response) {
 	h := x.w.Header()
 	for i := range resp.Fields {
 		f := &resp.Fields[i]
-		if f.Hop || f.Kind == http1.KindTransferEncoding {
+		if f.Hop || f.Kind == http1.KindTransferEncoding || f.Kind == http1.KindSetCookie && x.withholds(f.Value) {
 			continue
 		}
 		name := http.CanonicalHeaderKey(string(f.Name))
@@ -471,6 +500,16 @@ func (x *request) header(resp *http1.Response) {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // or net/http would guess one
 	}
+}
+
+// withholds reports whether a cookie must not reach the client, and counts it.
+func (x *request) withholds(cookie []byte) bool {
+	if !x.fenced || !reachesOut(cookie, x.f.cfg.Domain) {
+		return false
+	}
+	x.withheld++
+	x.f.cookies.Add(1)
+	return true
 }
 
 // pass sends the answer on.
@@ -580,7 +619,8 @@ func (x *request) roundTrip() {
 	}
 	t := x.tunnel
 	transport := t.Pool.HTTP2(func() (net.Conn, error) {
-		return t.Open(tunnel.Peer{Tunnel: t.Name, Addr: x.client()})
+		client, _ := x.client()
+		return t.Open(tunnel.Peer{Tunnel: t.Name, Addr: client})
 	})
 	x.rec.Opened(false)
 	res, err := transport.RoundTrip(out)
@@ -605,6 +645,9 @@ func (x *request) roundTrip() {
 		switch name {
 		case "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer":
 			continue
+		}
+		if name == "Set-Cookie" {
+			values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return x.withholds([]byte(v)) })
 		}
 		h[name] = values
 	}
@@ -646,13 +689,16 @@ func (x *request) roundTrip() {
 	}
 	announced := h["Trailer"]
 	for name, values := range res.Trailer {
+		if !http1.KindOf(name).Trails() { // as over HTTP/1, where such a trailer ends the answer
+			continue
+		}
 		if !slices.Contains(announced, name) {
 			name = http.TrailerPrefix + name
 		}
 		h[name] = values
 	}
 	x.rec.Trailers(headerFields(r.Trailer), headerFields(res.Trailer))
-	x.rec.End(inspector.Ending{})
+	x.rec.End(inspector.Ending{Detail: withheld(x.withheld)})
 }
 
 // A recorded body is captured while it is read.
