@@ -86,13 +86,17 @@ func recordOwn(rec *inspector.Record, answer []byte, status int, e *tunnel.Error
 	head, body, _ := bytes.Cut(answer, []byte("\r\n\r\n"))
 	rec.Answered(inspector.Answer{Head: append(head, "\r\n\r\n"...), Status: status, Reason: http.StatusText(status)})
 	_, _ = rec.ResponseBody().Write(body)
-	by := "upstream"
-	switch e.Code {
+	rec.End(inspector.Ending{By: blame(e.Code), Code: e.Code, Detail: e.Message})
+}
+
+// blame says who is behind an error of the edge.
+func blame(code string) string {
+	switch code {
 	case tunnel.CodeAgentOffline, tunnel.CodeTooManyStreams, tunnel.CodeDraining,
 		tunnel.CodeUnauthorized, tunnel.CodeAccessDenied, tunnel.CodeLimit:
-		by = "edge"
+		return "edge"
 	}
-	rec.End(inspector.Ending{By: by, Code: e.Code, Detail: e.Message})
+	return "upstream"
 }
 
 // appendOwn appends a whole response: a page for a browser, a problem document

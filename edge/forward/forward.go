@@ -94,7 +94,8 @@ type Forwarder struct {
 	wg       sync.WaitGroup // connections
 	draining atomic.Bool
 
-	gate  gate
+	gate  gate // all connections
+	tcp   gate // those to TCP tunnels
 	guard guard
 
 	opened, turnedAway, shedded, denied, misdirected, unrecognized, cookies atomic.Int64
@@ -272,8 +273,7 @@ func (f *Forwarder) serveConn(nc net.Conn, config *tls.Config, leave func()) {
 
 // Shutdown stops accepting, closes idle connections and waits for the requests
 // in flight to tunnels and for raw connections. When ctx ends first, they are
-// cut. Requests to the API
-// are cut at once: its event streams would never end.
+// cut. Requests to the API are cut at once: its event streams would never end.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.draining.Store(true)
 	f.mu.Lock()

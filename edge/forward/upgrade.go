@@ -1,8 +1,7 @@
 package forward
 
 import (
-	"errors"
-	"io"
+	"cmp"
 	"time"
 
 	"github.com/lrok-dev/lrok/inspector"
@@ -31,12 +30,14 @@ func (x *flight) upgrade(buf []byte, m, n int) {
 	x.wg.Go(func() {
 		defer close(done)
 		ahead := c.buf[c.r:c.w]
-		clientErr = x.relay(x.up, c.nc, ahead, x.rec.RequestBody())
+		rec := x.rec.RequestBody()
+		clientErr = cmp.Or(relay(x.up, c.nc, ahead, func(p []byte) { _, _ = rec.Write(p) }))
 		if clientErr != nil {
 			_ = x.up.Close()
 		}
 	})
-	upErr = x.relay(c.nc, x.up, buf[m:n], x.rec.ResponseBody())
+	rec := x.rec.ResponseBody()
+	upErr = cmp.Or(relay(c.nc, x.up, buf[m:n], func(p []byte) { _, _ = rec.Write(p) }))
 	if upErr != nil {
 		_ = c.nc.Close()
 	}
@@ -51,36 +52,4 @@ func (x *flight) upgrade(buf []byte, m, n int) {
 		end = inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamAborted, Detail: upErr.Error()}
 	}
 	x.rec.End(end)
-}
-
-// relay copies ahead and then src to dst, each piece at once, and passes the
-// end on.
-func (x *flight) relay(dst io.Writer, src io.Reader, ahead []byte, rec *inspector.BodyRecord) error {
-	if len(ahead) > 0 {
-		_, _ = rec.Write(ahead)
-		if _, err := dst.Write(ahead); err != nil {
-			return err
-		}
-	}
-	buf := copyBufs.Get().(*[]byte)
-	defer copyBufs.Put(buf)
-	for {
-		n, err := src.Read(*buf)
-		if n > 0 {
-			_, _ = rec.Write((*buf)[:n])
-			if _, err := dst.Write((*buf)[:n]); err != nil {
-				return err
-			}
-			continue
-		}
-		if errors.Is(err, io.EOF) {
-			if cw, ok := dst.(interface{ CloseWrite() error }); ok {
-				return cw.CloseWrite()
-			}
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

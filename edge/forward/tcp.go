@@ -1,0 +1,83 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// defaultTCPAddress is how many connections to TCP tunnels one address may have
+// open.
+const defaultTCPAddress = 64
+
+// ListenTCP listens on addr for the tunnel t of kind TCP, or for the one that
+// takes its place when its agent comes back. The Closer ends the listening and
+// does not wait; connections that are open go on as long as their tunnel. It
+// serves until it is closed, or f shuts down.
+func (f *Forwarder) ListenTCP(t *registry.Tunnel, addr string) (io.Closer, error) {
+	// Both sides of a connection that nobody uses are asked now and then whether
+	// they are there: it may be open for days, and nothing else ends it.
+	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
+	l, err := config.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.draining.Load() {
+		_ = l.Close()
+		return nil, errDraining
+	}
+	f.listeners[l] = struct{}{}
+	f.wg.Go(func() {
+		f.acceptTCP(t, l)
+		f.mu.Lock()
+		delete(f.listeners, l)
+		f.mu.Unlock()
+	})
+	return l, nil
+}
+
+func (f *Forwarder) acceptTCP(t *registry.Tunnel, l net.Listener) {
+	defer func() { _ = l.Close() }()
+	for {
+		nc, err := l.Accept()
+		if err == nil {
+			f.wg.Go(func() { f.serveTCP(t.Current(), nc) })
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		// Out of descriptors, most likely. There are too many listeners like this
+		// one for each to keep one in reserve.
+		if !isTooManyFiles(err) || !f.shed(netip.Prefix{}) {
+			f.cfg.Logger.Debug("accept", "tunnel", t.Name, "err", err)
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+func (f *Forwarder) serveTCP(t *registry.Tunnel, nc net.Conn) {
+	leave := f.admit(nc)
+	if leave == nil {
+		reset(nc)
+		return
+	}
+	defer leave()
+	from := prefixOf(addrOf(nc.RemoteAddr()))
+	var refusal *tunnel.Error
+	if f.tcp.enter(from) != hasRoom {
+		refusal = &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("%s has %d connections to TCP ports of this edge already", from.Addr(), f.tcp.each)}
+	}
+	defer f.tcp.leave(from)
+	f.serveRaw(t, nc, strings.TrimPrefix(t.Grant.URL, "tcp://"), nil, refusal)
+}
