@@ -63,7 +63,7 @@ func New(cfg Config) (*Edge, error) {
 	}
 	switch {
 	case cfg.TLSCert != "" && cfg.TLSKey != "":
-		e.certs, err = certs.NewFiles(cfg.Logger, certs.Pair{Cert: cfg.TLSCert, Key: cfg.TLSKey})
+		e.certs, err = certs.NewFiles(certs.Options{Logger: cfg.Logger}, certs.Pair{Cert: cfg.TLSCert, Key: cfg.TLSKey})
 	case cfg.TLSCert != "" || cfg.TLSKey != "":
 		err = errors.New("a certificate needs its key: give both --tls-cert and --tls-key")
 	default:
@@ -298,11 +298,7 @@ func (e *Edge) internalHandler() http.Handler {
 
 // Reload reads certificate files again, as happens by itself when they change.
 func (e *Edge) Reload() {
-	files, ok := e.certs.(*certs.Files)
-	if !ok {
-		return
-	}
-	changed, err := files.Reload()
+	changed, err := e.certs.Reload()
 	if err != nil {
 		e.log.Error("reload certificates; the old ones stay", "err", err)
 		return

@@ -1,123 +1,99 @@
 package certs
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
-// A Source yields certificates. Certificate may be called from any goroutine,
+// A Source yields certificates. Its methods may be called from any goroutine,
 // before Run as well.
 type Source interface {
 	// Certificate returns the certificate for a handshake, or ErrNoCertificate.
 	Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Run keeps the certificates fresh until ctx ends.
+	// Run keeps the certificates fresh until ctx ends. It is called once.
 	Run(ctx context.Context) error
+	// Reload looks now whether there are other certificates, as Run does by
+	// itself, and reports whether others are served since. With an error the old
+	// ones stay.
+	Reload() (changed bool, err error)
+	// Status says what is served and what is wrong.
+	Status() Status
+}
+
+// Status is what a source serves at one moment.
+type Status struct {
+	Certificates []Info
+	// Problems are sentences for the operator. No key material is in them.
+	Problems []string
+
+	at time.Time
+}
+
+// Info describes a certificate without its key.
+type Info struct {
+	Names    []string // hosts, wildcards and addresses
+	Issuer   string
+	NotAfter time.Time
+	Source   string // the file that it came from
+
+	notBefore time.Time
+}
+
+// Covers reports whether a certificate that is valid now names the host. A name
+// such as *.example.com asks for a wildcard.
+func (s Status) Covers(name string) bool {
+	name, at := canonical(name), s.at
+	if at.IsZero() {
+		at = time.Now()
+	}
+	_, parent, _ := strings.Cut(name, ".")
+	return slices.ContainsFunc(s.Certificates, func(c Info) bool {
+		return !at.Before(c.notBefore) && at.Before(c.NotAfter) &&
+			(slices.Contains(c.Names, name) || slices.Contains(c.Names, "*."+parent))
+	})
+}
+
+// Options are what sources that read files have in common. The zero value works.
+type Options struct {
+	Logger *slog.Logger     // nil discards
+	Now    func() time.Time // nil is time.Now
+
+	pace pace // zero fields are the defaults; tests hurry
 }
 
 // ErrNoCertificate says that no certificate covers the name that the client
 // asked for. Another name's is never given instead.
 var ErrNoCertificate = errors.New("no certificate for this name")
 
+var unrecognized atomic.Int64
+
+// Unrecognized returns how many handshakes of this process were refused, since
+// no certificate covers the name that the client asked for.
+func Unrecognized() int64 { return unrecognized.Load() }
+
 // Config returns a server's TLS configuration that takes its certificates from
-// s. The caller sets the protocols.
+// s. A client that asks for a name without a certificate gets the alert
+// unrecognized_name. The caller sets the protocols and leaves Certificates
+// empty.
 func Config(s Source) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.Certificate}
-}
-
-// A set is an immutable collection of certificates.
-type set struct {
-	certs []*tls.Certificate // each with its Leaf
-	names map[string][]*tls.Certificate
-}
-
-func newSet(certs []*tls.Certificate) *set {
-	s := &set{certs: certs, names: make(map[string][]*tls.Certificate)}
-	for _, c := range certs {
-		for _, name := range c.Leaf.DNSNames {
-			name = strings.ToLower(name)
-			s.names[name] = append(s.names[name], c)
-		}
-		for _, ip := range c.Leaf.IPAddresses {
-			s.names[ip.String()] = append(s.names[ip.String()], c)
-		}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			c, err := s.Certificate(hello)
+			if errors.Is(err, ErrNoCertificate) {
+				unrecognized.Add(1)
+				// An error from here becomes the alert internal_error. No error and no
+				// certificate is the one way by which crypto/tls sends
+				// unrecognized_name: it looks in Certificates and finds nothing.
+				return nil, nil
+			}
+			return c, err
+		},
 	}
-	return s
-}
-
-// find returns the best certificate for a handshake. A client that names no
-// server is one that dialled an address: it gets a certificate for that address
-// or, when all of the set's certificates are one, that.
-func (s *set) find(hello *tls.ClientHelloInfo, now time.Time) (*tls.Certificate, error) {
-	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
-	var candidates []*tls.Certificate
-	if name == "" {
-		if hello.Conn != nil {
-			candidates = s.names[hostOf(hello.Conn.LocalAddr())]
-		}
-		if len(candidates) == 0 && len(s.certs) > 0 {
-			candidates = s.certs[:1]
-		}
-	} else {
-		candidates = slices.Clone(s.names[name])
-		if _, parent, ok := strings.Cut(name, "."); ok {
-			candidates = append(candidates, s.names["*."+parent]...)
-		}
-	}
-	var best *tls.Certificate
-	for _, c := range candidates {
-		if name != "" && c.Leaf.VerifyHostname(name) != nil || hello.SupportsCertificate(c) != nil {
-			continue
-		}
-		if best == nil || better(c, best, name, now) {
-			best = c
-		}
-	}
-	if best == nil {
-		return nil, ErrNoCertificate
-	}
-	return best, nil
-}
-
-// better reports whether a is to be preferred to b: valid now, naming the host
-// itself, valid for longer, ECDSA, and then always the same of two.
-func better(a, b *tls.Certificate, name string, now time.Time) bool {
-	for _, test := range []func(*x509.Certificate) bool{
-		func(c *x509.Certificate) bool { return !now.Before(c.NotBefore) && now.Before(c.NotAfter) },
-		func(c *x509.Certificate) bool { return slices.Contains(c.DNSNames, name) },
-	} {
-		if x, y := test(a.Leaf), test(b.Leaf); x != y {
-			return x
-		}
-	}
-	if x, y := a.Leaf.NotAfter, b.Leaf.NotAfter; !x.Equal(y) {
-		return x.After(y)
-	}
-	if x, y := a.Leaf.PublicKeyAlgorithm, b.Leaf.PublicKeyAlgorithm; x != y {
-		return x == x509.ECDSA
-	}
-	return bytes.Compare(a.Leaf.Raw, b.Leaf.Raw) < 0
-}
-
-// pair parses a certificate chain and its key, both PEM.
-func pair(chain, key []byte) (*tls.Certificate, error) {
-	c, err := tls.X509KeyPair(chain, key)
-	if err != nil {
-		return nil, err
-	}
-	if c.Leaf == nil {
-		if c.Leaf, err = x509.ParseCertificate(c.Certificate[0]); err != nil {
-			return nil, fmt.Errorf("parse certificate: %w", err)
-		}
-	}
-	if len(c.Leaf.DNSNames)+len(c.Leaf.IPAddresses) == 0 {
-		return nil, errors.New("the certificate names no host (no subject alternative name)")
-	}
-	return &c, nil
 }

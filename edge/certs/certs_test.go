@@ -170,14 +170,20 @@ func TestDevRenews(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := d.set.Load().certs[0]
-	d.renew()
-	if d.set.Load().certs[0] != first {
+	renew := func() {
+		t.Helper()
+		if _, err := d.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := d.set.Load().entries[0].cert
+	renew()
+	if d.set.Load().entries[0].cert != first {
 		t.Error("a fresh certificate was renewed")
 	}
 	now = now.Add(leafLife - renewBefore + time.Hour)
-	d.renew()
-	second := d.set.Load().certs[0]
+	renew()
+	second := d.set.Load().entries[0].cert
 	if second == first {
 		t.Fatal("a certificate near its end was not renewed")
 	}
@@ -217,11 +223,10 @@ func TestFilesReload(t *testing.T) {
 	chain, key := issued(t, d, "*.lrok.example")
 	write(t, p.Cert, chain)
 	write(t, p.Key, key)
-	f, err := NewFiles(nil, p)
+	f, err := NewFiles(Options{}, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.every = time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- f.Run(ctx) }()
@@ -290,16 +295,16 @@ func TestFilesRefused(t *testing.T) {
 	} {
 		write(t, p.Cert, test.chain)
 		write(t, p.Key, test.key)
-		if _, err := NewFiles(nil, p); err == nil {
+		if _, err := NewFiles(Options{}, p); err == nil {
 			t.Errorf("%s: accepted, want an error", test.name)
 		} else if strings.Contains(err.Error(), "PRIVATE") {
 			t.Errorf("%s: the error shows key material: %v", test.name, err)
 		}
 	}
-	if _, err := NewFiles(nil); err == nil {
+	if _, err := NewFiles(Options{}); err == nil {
 		t.Error("no files: accepted, want an error")
 	}
-	if _, err := NewFiles(nil, Pair{filepath.Join(dir, "absent"), p.Key}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := NewFiles(Options{}, Pair{filepath.Join(dir, "absent"), p.Key}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent file: %v, want one that is os.ErrNotExist", err)
 	}
 }
@@ -340,7 +345,7 @@ func TestFindPrefers(t *testing.T) {
 				SupportedVersions: []uint16{tls.VersionTLS13},
 				SignatureSchemes:  []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
 			}
-			got, err := newSet(test.certs).find(hello, now)
+			got, err := newSet(entriesOf(test.certs...)).find(hello, now)
 			if err != nil {
 				t.Errorf("%s: %v", test.name, err)
 			} else if got != test.want {
@@ -349,6 +354,14 @@ func TestFindPrefers(t *testing.T) {
 			test.certs[0], test.certs[len(test.certs)-1] = test.certs[len(test.certs)-1], test.certs[0]
 		}
 	}
+}
+
+func entriesOf(certs ...*tls.Certificate) []*entry {
+	var entries []*entry
+	for _, c := range certs {
+		entries = append(entries, newEntry(c, "test", "test"))
+	}
+	return entries
 }
 
 func TestHostOf(t *testing.T) {

@@ -138,6 +138,9 @@ func validLabel(s string) bool {
 	return s != "" && len(s) <= 63
 }
 
+// current is the leaf that is served for all hosts.
+func (d *Dev) current() *x509.Certificate { return d.set.Load().entries[0].cert.Leaf }
+
 // Run makes a new certificate when the one in use comes near its end.
 func (d *Dev) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Hour)
@@ -145,22 +148,33 @@ func (d *Dev) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
-			d.renew()
+			if _, err := d.Reload(); err != nil {
+				d.log.Error("certificate not renewed", "err", err)
+			}
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (d *Dev) renew() {
-	if d.set.Load().certs[0].Leaf.NotAfter.Sub(d.now()) > renewBefore {
-		return
+// Reload implements [Source]: it makes a new certificate if the one in use comes
+// near its end.
+func (d *Dev) Reload() (changed bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.current().NotAfter.Sub(d.now()) > renewBefore {
+		return false, nil
 	}
 	if err := d.issue(); err != nil {
-		d.log.Error("certificate not renewed", "err", err)
-		return
+		return false, fmt.Errorf("issue certificate: %w", err)
 	}
-	d.log.Info("certificate renewed", "expires", d.set.Load().certs[0].Leaf.NotAfter)
+	d.log.Info("certificate renewed", "expires", d.current().NotAfter)
+	return true, nil
+}
+
+// Status implements [Source].
+func (d *Dev) Status() Status {
+	return Status{Certificates: d.set.Load().infos(), at: d.now()}
 }
 
 // Fingerprint returns the SHA-256 of the authority's certificate, in hex.
@@ -186,7 +200,7 @@ func (d *Dev) CA() []byte {
 // run out.
 func (d *Dev) load(dir string) error {
 	certFile, keyFile := filepath.Join(dir, CAFile), filepath.Join(dir, caKeyFile)
-	key, err := readFile(keyFile)
+	key, err := readSettled(keyFile, maxPEM, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d.create(certFile, keyFile)
 	} else if err != nil {
@@ -195,7 +209,7 @@ func (d *Dev) load(dir string) error {
 	if info, err := os.Stat(keyFile); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("%s can be read by others (mode %04o): chmod 600 it, or move it away for a new one", keyFile, info.Mode().Perm())
 	}
-	cert, err := readFile(certFile)
+	cert, err := readSettled(certFile, maxPEM, 0)
 	if err != nil {
 		return err
 	}
@@ -299,7 +313,7 @@ func (d *Dev) issue() error {
 	if err != nil {
 		return err
 	}
-	d.set.Store(newSet([]*tls.Certificate{c}))
+	d.set.Store(newSet([]*entry{newEntry(c, "development CA", "")}))
 	return nil
 }
 

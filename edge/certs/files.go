@@ -1,164 +1,95 @@
 package certs
 
 import (
-	"context"
-	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"net"
-	"os"
-	"sync"
-	"sync/atomic"
-	"time"
+	"slices"
 )
 
 // maxPEM bounds a PEM file.
-const maxPEM = 4 << 20
+const maxPEM = 1 << 20
 
-// A Pair names two PEM files: the chain, leaf first, and its private key.
+// A Pair names two PEM files: the chain, leaf first, and its private key. They
+// may be one.
 type Pair struct {
 	Cert, Key string
 }
 
-// Files is a source of pairs of PEM files. It reads them again when they
-// change.
-type Files struct {
-	pairs []Pair
-	log   *slog.Logger
-	every time.Duration
-
-	set atomic.Pointer[set]
-
-	mu    sync.Mutex
-	state [sha256.Size]byte // what the set was read from
-}
+// Files is a source of pairs of PEM files. Two files cannot be changed at once:
+// a pair that does not fit is tried again, and the old one serves on.
+type Files struct{ *keeper }
 
 // NewFiles reads the pairs, of which each must be good, and returns the source.
-// A nil logger discards.
-func NewFiles(log *slog.Logger, pairs ...Pair) (*Files, error) {
+func NewFiles(o Options, pairs ...Pair) (*Files, error) {
 	if len(pairs) == 0 {
 		return nil, errors.New("no certificate files")
 	}
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	f := &Files{pairs: pairs, log: log, every: 10 * time.Second}
-	s, state, err := f.read()
-	if err != nil {
+	f := &Files{newKeeper(pairFiles(pairs), pairs[0].Cert, o)}
+	if _, err := f.Reload(); err != nil {
 		return nil, err
 	}
-	f.set.Store(s)
-	f.state = state
+	for _, p := range pairs {
+		var read [2]file
+		for i, path := range []string{p.Cert, p.Key} {
+			read[i].data, read[i].err = readSettled(path, maxPEM, f.pace.settle)
+			defer clear(read[i].data)
+		}
+		if _, err := p.entry(read[0], read[1]); err != nil {
+			return nil, err
+		}
+	}
 	return f, nil
 }
 
-// Certificate implements [Source].
-func (f *Files) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return f.set.Load().find(hello, time.Now())
-}
+type pairFiles []Pair
 
-// Run looks every ten seconds whether the files have changed. Two files cannot
-// be changed at once, so a pair that does not fit is tried again at the next
-// look, and the old one serves on.
-func (f *Files) Run(ctx context.Context) error {
-	tick := time.NewTicker(f.every)
-	defer tick.Stop()
-	failing := ""
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-		changed, err := f.Reload()
-		switch {
-		case err != nil && err.Error() != failing:
-			failing = err.Error()
-			f.log.Warn("certificate not reloaded, the old one serves on", "err", err)
-		case err == nil && changed:
-			f.log.Info("certificate reloaded", "file", f.pairs[0].Cert, "expires", f.Expires())
-			failing = ""
+func (ps pairFiles) list() (listing, error) {
+	l := listing{limit: maxPEM}
+	for _, p := range ps {
+		for _, path := range []string{p.Cert, p.Key} {
+			if slices.Contains(l.paths, path) {
+				continue
+			}
+			l.paths = append(l.paths, path)
+			for _, dir := range dirsOf(path) {
+				if !slices.Contains(l.dirs, dir) {
+					l.dirs = append(l.dirs, dir)
+				}
+			}
 		}
 	}
+	return l, nil
 }
 
-// Reload reads the files now and reports whether they have changed.
-func (f *Files) Reload() (changed bool, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s, state, err := f.read()
-	if err != nil || state == f.state {
-		return false, err
+func (ps pairFiles) parse(files []file) (reading, error) {
+	read := make(map[string]file, len(files))
+	for _, f := range files {
+		read[f.path] = f
 	}
-	f.set.Store(s)
-	f.state = state
-	return true, nil
-}
-
-// Expires returns when the first of the certificates runs out.
-func (f *Files) Expires() time.Time {
-	var first time.Time
-	for _, c := range f.set.Load().certs {
-		if first.IsZero() || c.Leaf.NotAfter.Before(first) {
-			first = c.Leaf.NotAfter
-		}
-	}
-	return first
-}
-
-func (f *Files) read() (*set, [sha256.Size]byte, error) {
-	var certs []*tls.Certificate
-	sum := sha256.New()
-	for _, p := range f.pairs {
-		chain, err := readFile(p.Cert)
+	r := reading{broken: make(map[string]bool)}
+	for _, p := range ps {
+		e, err := p.entry(read[p.Cert], read[p.Key])
 		if err != nil {
-			return nil, [sha256.Size]byte{}, fmt.Errorf("read certificate: %w", err)
+			r.broken[p.Cert] = true
+			r.problems = append(r.problems, err.Error())
+			continue
 		}
-		key, err := readFile(p.Key)
-		if err != nil {
-			return nil, [sha256.Size]byte{}, fmt.Errorf("read certificate's key: %w", err)
-		}
-		c, err := pair(chain, key)
-		if err != nil {
-			return nil, [sha256.Size]byte{}, fmt.Errorf("certificate %s with key %s: %w", p.Cert, p.Key, err)
-		}
-		sum.Write(chain)
-		sum.Write(key)
-		certs = append(certs, c)
+		r.entries = append(r.entries, e)
 	}
-	return newSet(certs), [sha256.Size]byte(sum.Sum(nil)), nil
+	return r, nil
 }
 
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+// entry makes a certificate of what was read.
+func (p Pair) entry(cert, key file) (*entry, error) {
+	if cert.err != nil {
+		return nil, fmt.Errorf("read certificate %s: %w", p.Cert, cert.err)
+	}
+	if key.err != nil {
+		return nil, fmt.Errorf("read certificate's key %s: %w", p.Key, key.err)
+	}
+	c, err := pairUnordered(cert.data, key.data)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("certificate %s with key %s: %w", p.Cert, p.Key, err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPEM+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxPEM {
-		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxPEM>>20)
-	}
-	return data, nil
-}
-
-// hostOf returns an address without its port.
-func hostOf(a net.Addr) string {
-	if a == nil {
-		return ""
-	}
-	host, _, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return ""
-	}
-	if ip := net.ParseIP(host); ip != nil {
-		return ip.String()
-	}
-	return host
+	return newEntry(c, p.Cert, p.Cert), nil
 }

@@ -1,0 +1,5 @@
+package certs
+
+import "os"
+
+func mountTable() ([]byte, error) { return os.ReadFile("/proc/self/mountinfo") }
