@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 
 	// HTTP/1 is the most exposed code: it stands alone, without a dependency.
 	"edge/http1":    {},
-	"edge/registry": {"tunnel", "inspector"},
+	"edge/registry": {"edge/http1", "tunnel", "inspector"},
 	"edge/store":    {"tunnel", "inspector"},
 	"edge/certs":    {"tunnel", "inspector"},
 	// Whose a domain is lies in the store; the registry learns it through an

@@ -138,13 +138,7 @@ func TestClaimRefused(t *testing.T) {
 		{"too long", claim(strings.Repeat("a", 64)), tunnel.CodeNameInvalid},
 		{"letter beyond ASCII", claim("käse"), tunnel.CodeNameInvalid},
 		{"too many", many, tunnel.CodeLimit},
-		{"raw TCP", with(func(c *tunnel.Claim) { c.Kind = tunnel.TCP }), tunnel.CodeUnsupported},
 		{"unknown kind", with(func(c *tunnel.Claim) { c.Kind = "smtp" }), tunnel.CodeUnsupported},
-		{"custom domain", with(func(c *tunnel.Claim) { c.Domain = "shop.example" }), tunnel.CodeUnsupported},
-		// These would be more open than their owner believes.
-		{"basic auth", with(func(c *tunnel.Claim) { c.BasicUser = "u" }), tunnel.CodeUnsupported},
-		{"allow", with(func(c *tunnel.Claim) { c.Allow = []string{"10.0.0.0/8"} }), tunnel.CodeUnsupported},
-		{"deny", with(func(c *tunnel.Claim) { c.Deny = []string{"10.0.0.0/8"} }), tunnel.CodeUnsupported},
 	} {
 		r := New(Config{Domain: "lrok.example", Reserved: []string{"status-page"}})
 		grants, err := r.Claim(t.Context(), newSession(), "ada", "i1", "laptop", test.claims)
@@ -483,14 +477,27 @@ func TestGrace(t *testing.T) {
 	})
 }
 
+// TestAnotherOwnerGetsFreshRing when a name is free again.
 func TestAnotherOwnerGetsFreshRing(t *testing.T) {
-	r := New(Config{Domain: "lrok.example"})
+	now := time.Now()
+	var dropped []*Tunnel
+	r := New(Config{Domain: "lrok.example", Now: func() time.Time { return now }, Dropped: func(t *Tunnel) { dropped = append(dropped, t) }})
 	s := newSession()
 	mustClaim(t, r, s, "ada", "i1", claim("shop")...)
 	ada := lookup(t, r, "shop.lrok.example")
 	ada.Ring.Begin(inspector.Start{Method: "GET", Path: "/secret"})
 	ada.Counters.Requests.Add(1)
 	r.Release(s)
+	for _, after := range []time.Duration{0, Keep - time.Second} {
+		now = now.Add(after)
+		if _, err := r.Claim(t.Context(), newSession(), "bob", "i2", "tower", claim("shop")); err == nil || err.Code != tunnel.CodeName {
+			t.Errorf("claim %v after the agent went = %v, want code %s", after, err, tunnel.CodeName)
+		}
+	}
+	if n := len(ada.Ring.List(0, 0)); n != 1 {
+		t.Errorf("%d captures are left after claims that were refused, want 1", n)
+	}
+	now = now.Add(time.Second)
 	mustClaim(t, r, newSession(), "bob", "i2", claim("shop")...)
 	bob := lookup(t, r, "shop.lrok.example")
 	if bob.Ring == ada.Ring || len(bob.Ring.List(0, 0)) != 0 || bob.Counters.Requests.Load() != 0 {
@@ -501,6 +508,9 @@ func TestAnotherOwnerGetsFreshRing(t *testing.T) {
 	}
 	if bob.Owner != "bob" || ada.Owner != "ada" {
 		t.Errorf("owners = %s and %s", bob.Owner, ada.Owner)
+	}
+	if len(dropped) != 1 || dropped[0] != ada {
+		t.Errorf("Dropped was told of %v, want the old owner's tunnel, once", dropped)
 	}
 }
 

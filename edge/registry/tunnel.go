@@ -28,7 +28,7 @@ type Session interface {
 // back. Its fields do not change.
 type Tunnel struct {
 	Name    string // what its owner calls it: the subdomain
-	Host    string // the canonical host it answers for
+	Host    string // the canonical host it answers for, empty for kind TCP
 	Kind    tunnel.Kind
 	Owner   string // a user's id
 	Claim   tunnel.Claim
@@ -50,10 +50,6 @@ type Tunnel struct {
 	hold  atomic.Pointer[hold]
 	place *place // of kind TCP
 }
-
-// A place is what an open port leads to. It is handed on when an agent comes
-// back, so that the port need not be closed and opened again.
-type place struct{ now atomic.Pointer[Tunnel] }
 
 // Counters count what passed through a tunnel.
 type Counters struct {
