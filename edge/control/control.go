@@ -36,6 +36,9 @@ const (
 // [tunnel.CodeKey] for a key that is refused.
 type Authenticator interface {
 	Authenticate(ctx context.Context, key string) (store.User, store.Key, error)
+	// Working reports whether a key that was accepted still is. It is asked each
+	// second for each session, so it must not wait for anything.
+	Working(keyID string) bool
 }
 
 // Config says what agents connect to.
@@ -129,6 +132,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer s.wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.wg.Go(func() { s.watchKeys(ctx) })
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 	wait := time.Millisecond
@@ -150,12 +154,6 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		wait = time.Millisecond
-		from := prefixOf(conn.RemoteAddr())
-		if !s.gate.enter(from) {
-			s.log.Debug("agent turned away: too many connections without a key", "remote", conn.RemoteAddr().String())
-			_ = conn.Close()
-			continue
-		}
 		s.wg.Go(func() { s.serve(ctx, conn) })
 	}
 }
@@ -204,12 +202,16 @@ func (s *Server) Drain(ctx context.Context, reason string) {
 
 // serve takes one connection from its first byte to its end.
 func (s *Server) serve(ctx context.Context, conn net.Conn) {
-	remote := conn.RemoteAddr()
-	log := s.log.With("remote", remote.String())
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-
+	remote := conn.RemoteAddr() // waits for a trusted peer's PROXY header
+	log := s.log.With("remote", remote.String())
 	from := prefixOf(remote)
+	if !s.gate.enter(from) {
+		log.Debug("agent turned away: too many connections without a key")
+		_ = conn.Close()
+		return
+	}
 	leave := sync.OnceFunc(func() { s.gate.leave(from) })
 	defer leave()
 	p, se, refusal := s.meet(ctx, conn, log)
@@ -272,7 +274,7 @@ func (s *Server) meet(ctx context.Context, conn net.Conn, log *slog.Logger) (*tu
 	}
 	key := p.Hello.Key
 	p.Hello.Key = ""
-	user, _, err := s.cfg.Store.Authenticate(ctx, key)
+	user, k, err := s.cfg.Store.Authenticate(ctx, key)
 	if err != nil {
 		var e *tunnel.Error
 		if !errors.As(err, &e) {
@@ -292,6 +294,7 @@ func (s *Server) meet(ctx context.Context, conn net.Conn, log *slog.Logger) (*tu
 	se := &session{
 		id:       "ses_" + randomHex(8),
 		user:     user,
+		key:      k.ID,
 		instance: p.Hello.Instance,
 		machine:  clean(p.Hello.Host, 64),
 		remote:   conn.RemoteAddr(),
