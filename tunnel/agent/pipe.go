@@ -44,11 +44,62 @@ func (a *Agent) serve(st *tunnel.Stream) {
 		return
 	}
 	defer local.Close()
+	if raw := st.Peer().Kind; raw == tunnel.TCP || raw == tunnel.TLS {
+		// A reset by the client is to look like one.
+		st.AfterReset(func() { reset(local) })
+		if st.Connected(took) == nil {
+			pipeRaw(st, local)
+		}
+		return
+	}
 	st.AfterReset(func() { abort(local) })
 	if st.Connected(took) != nil {
 		return
 	}
 	pipe(st, local)
+}
+
+// pipeRaw copies both ways until both have ended. What happens on one side
+// happens on the other: an end is an end, a reset a reset, and who goes on
+// sending to a side that has closed is reset too, once it has heard all that
+// was said before.
+func pipeRaw(st *tunnel.Stream, local net.Conn) {
+	said := make(chan struct{})
+	var up sync.WaitGroup
+	up.Go(func() {
+		from, to := copyAll(local, st)
+		switch {
+		case from != nil:
+			reset(local)
+		case to != nil:
+			<-said
+			st.Close()
+		default:
+			closeWrite(local)
+		}
+	})
+	from, to := copyAll(st, local)
+	switch {
+	case from != nil:
+		st.Close()
+	case to != nil:
+		reset(local)
+	default:
+		st.CloseWrite()
+	}
+	close(said)
+	up.Wait()
+}
+
+// reset closes a connection so that its other side cannot take it for an end.
+func reset(c net.Conn) {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn()
+	}
+	if l, ok := c.(interface{ SetLinger(int) error }); ok {
+		l.SetLinger(0)
+	}
+	c.Close()
 }
 
 // pipe copies both ways until both have ended. The end of one direction is
