@@ -71,6 +71,7 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = st.Close() })
 	e := &edge{
 		t:    t,
 		key:  st.AdminKey(),

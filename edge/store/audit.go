@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 )
 
@@ -19,10 +20,35 @@ type Entry struct {
 }
 
 // Audit adds a line. Its ID is given, and its Time when it is zero.
-func (s *Store) Audit(ctx context.Context, e Entry) error { return errNotYet }
+func (s *Store) Audit(ctx context.Context, e Entry) error {
+	return s.write(ctx, e.Actor, false, func(t *change) error {
+		if e.Time.IsZero() {
+			e.Time = t.now
+		}
+		return t.add(e)
+	})
+}
+
+func (t *change) add(e Entry) error {
+	_, err := t.do("INSERT INTO audit (time, actor, action, object, detail) VALUES (?, ?, ?, ?, ?)",
+		e.Time.UnixMilli(), e.Actor, e.Action, e.Object, e.Detail)
+	return err
+}
 
 // Entries returns up to limit lines older than the one with the ID before,
 // newest first; before 0 begins with the newest.
 func (s *Store) Entries(ctx context.Context, before int64, limit int) ([]Entry, error) {
-	return nil, errNotYet
+	var list []Entry
+	err := s.read(ctx, "SELECT id, time, actor, action, object, detail FROM audit WHERE ?1 <= 0 OR id < ?1 ORDER BY id DESC LIMIT ?2",
+		[]any{before, max(limit, 0)}, func(scan scanner) error {
+			var e Entry
+			var at sql.NullInt64
+			if err := scan(&e.ID, &at, &e.Actor, &e.Action, &e.Object, &e.Detail); err != nil {
+				return err
+			}
+			e.Time = fromMillis(at)
+			list = append(list, e)
+			return nil
+		})
+	return list, err
 }

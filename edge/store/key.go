@@ -57,13 +57,13 @@ func NewKey() string {
 			}
 		}
 	}
-	return string(append(b, checkSum(b)...))
+	sum := checkSum(b)
+	return string(append(b, sum[:]...))
 }
 
 // checkSum returns the characters that end a key that begins with b.
-func checkSum(b []byte) []byte {
+func checkSum(b []byte) (out [keyCheck]byte) {
 	sum := crc32.ChecksumIEEE(b)
-	out := make([]byte, keyCheck)
 	for i := range out {
 		out[keyCheck-1-i] = base62[sum%62]
 		sum /= 62
@@ -82,16 +82,18 @@ func ParseKey(key string) (Hash, error) {
 	case len(key) != keyLen:
 		return Hash{}, refuse(fmt.Sprintf("the key has %d characters, and a whole one has %d", len(key), keyLen), "copy it again, in one piece")
 	}
-	body, sum := []byte(key[:keyLen-keyCheck]), []byte(key[keyLen-keyCheck:])
+	var whole [keyLen]byte
+	copy(whole[:], key)
+	body, sum := whole[:keyLen-keyCheck], checkSum(whole[:keyLen-keyCheck])
 	for _, c := range body[len(keyPrefix):] {
 		if strings.IndexByte(base62, c) < 0 {
 			return Hash{}, refuse("the key has a character that no key has", "copy it again, in one piece")
 		}
 	}
-	if subtle.ConstantTimeCompare(checkSum(body), sum) != 1 {
+	if subtle.ConstantTimeCompare(sum[:], whole[keyLen-keyCheck:]) != 1 {
 		return Hash{}, refuse("the key is mistyped: its check sum is wrong", "copy it again, in one piece")
 	}
-	return sha256.Sum256([]byte(key)), nil
+	return sha256.Sum256(whole[:]), nil
 }
 
 func refuse(message, hint string) error {
@@ -102,10 +104,13 @@ func refuse(message, hint string) error {
 func describe(key string, h Hash) Key {
 	return Key{
 		ID:     fmt.Sprintf("key_%x", h[:6]),
-		Prefix: key[:len(keyPrefix)+4],
+		Prefix: prefixOf(key),
 		Last4:  key[keyLen-4:],
 	}
 }
+
+// prefixOf returns the beginning of a whole key that may be shown.
+func prefixOf(key string) string { return key[:len(keyPrefix)+4] }
 
 // ReadKeyFile returns the key in the file at path. A file that others than its
 // owner may read is refused: the key in it is no secret any more.

@@ -2,18 +2,30 @@ package store
 
 import (
 	"context"
-	"crypto/subtle"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
-// KeyFile is the name of the administrator's key file in the data directory.
+// KeyFile is the name of the first user's key file in the data directory.
 const KeyFile = "admin.key"
+
+// The first user: the administrator unless [Options] name others.
+const (
+	firstUser = "usr_admin"
+	firstName = "admin"
+)
 
 // Options say how a store is to be opened. The zero value is fine.
 type Options struct {
@@ -25,92 +37,346 @@ type Options struct {
 	Now     func() time.Time
 }
 
-var errNotYet = errors.New("not yet")
-
-// A Store knows who a key belongs to. Its methods may be called from any
-// goroutine.
+// A Store is made by [Open]. Its methods may be called from any goroutine.
 type Store struct {
-	user  User
-	admin string
-	key   Key
-	hash  Hash
+	opt       Options
+	path      string
+	admin     string
+	local     string
+	localHash Hash
+
+	now  atomic.Pointer[snapshot]
+	well health
+
+	file, wal os.FileInfo // what was opened
+
+	// reader is for what is too big for the snapshot. It has connections of its
+	// own, so that reading a long log keeps nobody from writing.
+	reader *sql.DB
+
+	// mu is held over each change from its beginning until its snapshot is
+	// published, so that snapshots follow each other as changes do.
+	mu      sync.Mutex
+	writer  *sql.DB // one connection
+	version int64   // PRAGMA data_version of the snapshot
+	closed  bool
 }
 
 // Open opens the store in the directory dir, which it makes if it has to. The
-// first time it also makes the administrator's key; created says so.
+// first time it also makes the first user and its key; created says so. A key
+// file that is there without a store, as earlier versions left it, becomes the
+// first user's. A store in which no key works is refused.
 func Open(dir string, o Options) (s *Store, created bool, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if len(o.Admins) == 0 {
+		o.Admins = []string{firstUser}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, false, fmt.Errorf("make data directory: %w", err)
 	}
-	path := filepath.Join(dir, KeyFile)
-	admin, err := ReadKeyFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		switch err = writeKeyFile(path, NewKey()); {
-		case err == nil:
-			created = true
-		case !errors.Is(err, fs.ErrExist): // another process was faster
-			return nil, false, fmt.Errorf("make the first key: %w", err)
-		}
-		admin, err = ReadKeyFile(path)
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, false, fmt.Errorf("open the store: %w", err)
 	}
-	if err != nil {
+	s = &Store{opt: o, path: filepath.Join(dir, FileName), local: NewKey()}
+	if s.localHash, err = ParseKey(s.local); err != nil {
 		return nil, false, err
 	}
-	h, err := ParseKey(admin)
-	if err != nil {
+	if err := makeFile(s.path); err != nil {
 		return nil, false, err
 	}
-	return &Store{
-		user:  User{ID: "usr_admin", Name: "admin", Admin: true},
-		admin: admin,
-		key:   describe(admin, h),
-		hash:  h,
-	}, created, nil
+	if s.writer, err = openDB(s.path, 1, url.Values{"_txlock": {"immediate"}}); err != nil {
+		return nil, false, err
+	}
+	if s.reader, err = openDB(s.path, 2, url.Values{"_query_only": {"1"}}); err != nil {
+		_ = s.writer.Close()
+		return nil, false, err
+	}
+	if created, err = s.open(dir); err != nil {
+		_ = errors.Join(s.reader.Close(), s.writer.Close())
+		return nil, false, err
+	}
+	return s, created, nil
 }
 
-// Run follows what other processes write and stores when keys were last used,
-// until ctx ends.
-func (s *Store) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (s *Store) open(dir string) (created bool, err error) {
+	ctx := context.Background()
+	if err := prepare(ctx, s.writer, s.path); err != nil {
+		return false, err
+	}
+	keyFile := filepath.Join(dir, KeyFile)
+	if created, err = s.begin(ctx, keyFile); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	err = s.reload(ctx)
+	s.mu.Unlock()
+	if err != nil {
+		return false, trouble(s.path, err)
+	}
+	if s.file, err = os.Stat(s.path); err != nil {
+		return false, fmt.Errorf("open the store: %w", err)
+	}
+	if s.wal, err = os.Stat(s.path + "-wal"); err != nil {
+		return false, fmt.Errorf("open the store: %w", err)
+	}
+	if !s.opt.Keyless && !s.now.Load().anyKey(s.opt.Now()) {
+		return false, &tunnel.Error{
+			Code:    tunnel.CodeKey,
+			Message: fmt.Sprintf("no key in %s works: all are revoked or expired", s.path),
+			Hint:    "make one: lrok admin key add --data-dir " + shellWord(dir),
+		}
+	}
 
-// Close stores what is only in memory and closes the file. Run must have ended.
-func (s *Store) Close() error { return nil }
+	admin, err := ReadKeyFile(keyFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return created, nil // its owner deleted it
+	case err != nil:
+		return false, err
+	}
+	if _, err := s.find(admin); err != nil {
+		s.opt.Logger.Warn("the key in the key file does not work", "file", keyFile, "err", err)
+		return created, nil
+	}
+	s.admin = admin
+	return created, nil
+}
 
-// Healthy returns nil, or what is wrong with the store in words.
-func (s *Store) Healthy() error { return nil }
+// begin fills a store that is new. The transaction keeps a process that does
+// the same waiting until all is there.
+func (s *Store) begin(ctx context.Context, keyFile string) (created bool, err error) {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return false, unreadable(s.path, err)
+	}
+	defer tx.Rollback()
+	t := &change{tx: tx, ctx: ctx, by: Local, now: s.opt.Now()}
+	var users, lines int
+	if err := t.one("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM audit)", nil, &users, &lines); err != nil {
+		return false, unreadable(s.path, err)
+	}
+	if users > 0 || lines > 0 {
+		return false, nil
+	}
+	key, err := ReadKeyFile(keyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		key = NewKey()
+		if err = writeKeyFile(keyFile, key); err != nil {
+			return false, fmt.Errorf("make the first key: %w", err)
+		}
+		created = true
+	}
+	if err != nil {
+		return false, err
+	}
+	h, err := ParseKey(key)
+	if err != nil {
+		return false, err
+	}
+	if err := t.addUser(firstUser, firstName, Limits{}); err != nil {
+		return false, unreadable(s.path, err)
+	}
+	if err := t.addKey(key, h, firstUser, KeyFile, time.Time{}); err != nil {
+		return false, unreadable(s.path, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return false, unreadable(s.path, err)
+	}
+	return created, nil
+}
+
+// AdminKey returns the key in the key file, to be shown once or handed to the
+// edge's own process, or "" when there is none that works. It must not be
+// logged.
+func (s *Store) AdminKey() string { return s.admin }
 
 // LocalKey returns a key that only this process knows, for administration from
 // the edge's own machine. Its user is [Local], who is in no list.
-func (s *Store) LocalKey() string { return "" }
+func (s *Store) LocalKey() string { return s.local }
 
-// Working reports whether a key that was good is still: not revoked, not
-// expired, its user there. It does no I/O.
-func (s *Store) Working(keyID string) bool { return false }
+// Healthy returns nil, or what is wrong with the store in words. What is in the
+// snapshot is answered all the same. It does no I/O.
+func (s *Store) Healthy() error { return s.well.problem() }
 
-// Keys returns a user's keys in the order they were made, those that do not
-// work any more included, or all with user "".
-func (s *Store) Keys(user string) []Key { return nil }
-
-// CreateKey makes a key for user. The secret is told this once; a zero expires
-// means that the key does not expire.
-func (s *Store) CreateKey(ctx context.Context, by, user, name string, expires time.Time) (k Key, secret string, err error) {
-	return Key{}, "", errNotYet
+// Close stores what is only in memory and closes the file. Run must have ended.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	err := s.saveUse(context.Background())
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	return errors.Join(err, s.reader.Close(), s.writer.Close())
 }
 
-// RevokeKey ends a key of user, or of anybody with user "".
-func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error { return errNotYet }
+// A change is one transaction on behalf of somebody.
+type change struct {
+	tx  *sql.Tx
+	ctx context.Context // of this call only
+	by  string
+	now time.Time
+}
 
-// AdminKey returns the administrator's key, to be shown once or handed to the
-// edge's own process. It must not be logged.
-func (s *Store) AdminKey() string { return s.admin }
-
-// Authenticate returns whose key it is, or an error of [tunnel.CodeKey].
-func (s *Store) Authenticate(_ context.Context, key string) (User, Key, error) {
-	h, err := ParseKey(key)
+// do runs a statement and returns how many rows it changed.
+func (t *change) do(query string, args ...any) (int64, error) {
+	r, err := t.tx.ExecContext(t.ctx, query, args...)
 	if err != nil {
-		return User{}, Key{}, err
+		return 0, err
 	}
-	if subtle.ConstantTimeCompare(h[:], s.hash[:]) != 1 {
-		return User{}, Key{}, refuse("this edge does not know the key "+describe(key, h).Prefix+"…", "check that key and edge belong together")
+	return r.RowsAffected()
+}
+
+// one reads one row.
+func (t *change) one(query string, args []any, to ...any) error {
+	return t.tx.QueryRowContext(t.ctx, query, args...).Scan(to...)
+}
+
+// maybe reads the first row, if there is one, and returns how many there were.
+func (t *change) maybe(query string, args []any, to ...any) (n int, err error) {
+	switch err := t.one(query, args, to...); {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, nil
+	case err != nil:
+		return 0, err
 	}
-	return s.user, s.key, nil
+	return 1, nil
+}
+
+// note adds a line to the audit log.
+func (t *change) note(action, object, detail string) error {
+	return t.add(Entry{Time: t.now, Actor: t.by, Action: action, Object: object, Detail: detail})
+}
+
+// write makes one change, all of it or nothing, and returns after the disk has
+// it. With publish a new snapshot holds it then.
+func (s *Store) write(ctx context.Context, by string, publish bool, f func(*change) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return &tunnel.Error{Code: tunnel.CodeUnavailable, Message: "the store is closed"}
+	}
+	s.well.busy(time.Now())
+	defer s.well.busy(time.Time{})
+	if err := s.where(); err != nil {
+		return err // what is written now would be gone with the old file
+	}
+	// Who asked may go away: that must not leave a change half made, nor break
+	// the one connection.
+	err := s.transact(context.WithoutCancel(ctx), by, publish, f)
+	if e := (*tunnel.Error)(nil); errors.As(err, &e) {
+		return err // refused, and so no word about the disk
+	}
+	if primary(err) == codeConstraint {
+		return fmt.Errorf("store: %w", err) // nor is this one
+	}
+	if err != nil {
+		s.blame(&s.well.failed, err)
+		return trouble(s.path, err)
+	}
+	s.well.set(&s.well.failed, nil)
+	return nil
+}
+
+func (s *Store) transact(ctx context.Context, by string, publish bool, f func(*change) error) error {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := f(&change{tx: tx, ctx: ctx, by: by, now: s.opt.Now()}); err != nil {
+		return err
+	}
+	if !publish {
+		return tx.Commit()
+	}
+	next, version, err := s.load(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	s.now.Store(next)
+	s.version = version
+	return nil
+}
+
+// blame notes that the file is the cause of err.
+func (s *Store) blame(part *error, err error) {
+	if damage(err) {
+		part = &s.well.damage
+	}
+	s.well.set(part, trouble(s.path, err))
+}
+
+// where notes whether the file is still the one that was opened.
+func (s *Store) where() error {
+	err := s.moved()
+	s.well.set(&s.well.moved, err)
+	return err
+}
+
+func (s *Store) moved() error {
+	for path, opened := range map[string]os.FileInfo{s.path: s.file, s.path + "-wal": s.wal} {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return &tunnel.Error{
+				Code:    tunnel.CodeUnavailable,
+				Message: fmt.Sprintf("%s was deleted or moved away under the running lrok", path),
+				Hint:    "put it back, or restart lrok; nothing can be changed until then",
+			}
+		case err != nil:
+			return &tunnel.Error{Code: tunnel.CodeUnavailable, Message: fmt.Sprintf("the store cannot be reached: %v", err)}
+		case !os.SameFile(info, opened):
+			return &tunnel.Error{
+				Code:    tunnel.CodeUnavailable,
+				Message: fmt.Sprintf("%s was replaced by another file under the running lrok", path),
+				Hint:    "restart lrok to use it; nothing can be changed until then",
+			}
+		}
+	}
+	return nil
+}
+
+// shellWord quotes s for a command that is to be pasted.
+func shellWord(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("/._-+:@%,", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// millis is how t is stored.
+func millis(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(v sql.NullInt64) time.Time {
+	if !v.Valid {
+		return time.Time{}
+	}
+	return time.UnixMilli(v.Int64).UTC()
+}
+
+// missing says that there is nothing of that kind.
+func missing(format string, args ...any) error {
+	return &tunnel.Error{Code: tunnel.CodeNotFound, Message: fmt.Sprintf(format, args...)}
 }

@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// maxKeys is how many keys of a user may work at a time.
+const maxKeys = 100
+
+// localKeyID is the id of the key that only this process knows.
+const localKeyID = "key_local"
+
+// Authenticate returns whose key it is, or an error of [tunnel.CodeKey]. It
+// does no I/O.
+func (s *Store) Authenticate(_ context.Context, key string) (User, Key, error) {
+	k, err := s.find(key)
+	if err != nil {
+		return User{}, Key{}, err
+	}
+	raise(&k.last, s.opt.Now().UnixMilli())
+	return k.user, k.shown(), nil
+}
+
+// find returns the key, if it works.
+func (s *Store) find(key string) (*keyRow, error) {
+	h, err := ParseKey(key)
+	if err != nil {
+		return nil, err
+	}
+	k := s.now.Load().keys[h]
+	switch {
+	case k == nil && h == s.localHash:
+		return &keyRow{
+			Key:  Key{ID: localKeyID, User: Local, Name: "this process", Prefix: keyPrefix},
+			use:  new(use),
+			user: User{ID: Local, Name: Local, Admin: true},
+		}, nil
+	case k == nil:
+		return nil, refuse("this edge does not know the key "+prefixOf(key)+"…", "check that key and edge belong together")
+	case !k.Revoked.IsZero():
+		return nil, refuse(fmt.Sprintf("the key %s… was revoked on %s", k.Prefix, day(k.Revoked)), "ask whoever runs the edge for a new one")
+	case !k.works(s.opt.Now()):
+		return nil, refuse(fmt.Sprintf("the key %s… expired on %s", k.Prefix, day(k.Expires)), "make a new one with: lrok keys create, or ask whoever runs the edge")
+	}
+	return k, nil
+}
+
+func day(t time.Time) string { return t.Format("2006-01-02 15:04 MST") }
+
+// Working reports whether a key that was good is still: not revoked, not
+// expired, its user there. It does no I/O.
+func (s *Store) Working(keyID string) bool {
+	if keyID == localKeyID {
+		return true
+	}
+	k := s.now.Load().keyIDs[keyID]
+	return k != nil && k.works(s.opt.Now())
+}
+
+// Keys returns a user's keys in the order they were made, those that do not
+// work any more included, or all with user "".
+func (s *Store) Keys(user string) []Key {
+	var list []Key
+	for _, k := range s.now.Load().keyList {
+		if user == "" || k.User == user {
+			list = append(list, k.shown())
+		}
+	}
+	return list
+}
+
+// CreateKey makes a key for user. The secret is told this once; a zero expires
+// means that the key does not expire.
+func (s *Store) CreateKey(ctx context.Context, by, user, name string, expires time.Time) (k Key, secret string, err error) {
+	if err := checkLabel("key", name, 0); err != nil {
+		return Key{}, "", err
+	}
+	secret = NewKey()
+	h, err := ParseKey(secret)
+	if err != nil {
+		return Key{}, "", err
+	}
+	err = s.write(ctx, by, true, func(t *change) error {
+		if !expires.IsZero() && !expires.After(t.now) {
+			return &tunnel.Error{Code: tunnel.CodeInvalid, Message: fmt.Sprintf("a key that expires on %s has expired already", day(expires.UTC()))}
+		}
+		if _, err := t.user(user); err != nil {
+			return err
+		}
+		var n int
+		err := t.one("SELECT count(*) FROM keys WHERE user = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)", []any{user, millis(t.now)}, &n)
+		if err != nil {
+			return err
+		}
+		if n >= maxKeys {
+			return &tunnel.Error{
+				Code:    tunnel.CodeLimit,
+				Message: fmt.Sprintf("%d keys work, and a user can have no more", n),
+				Hint:    "revoke one that is not used: lrok keys list",
+			}
+		}
+		return t.addKey(secret, h, user, name, expires)
+	})
+	if err != nil {
+		return Key{}, "", err
+	}
+	return s.now.Load().keys[h].shown(), secret, nil
+}
+
+func (t *change) addKey(key string, h Hash, user, name string, expires time.Time) error {
+	k := describe(key, h)
+	_, err := t.do("INSERT INTO keys (id, hash, user, name, prefix, last4, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		k.ID, h[:], user, name, k.Prefix, k.Last4, millis(t.now), millis(expires))
+	if err != nil {
+		return err
+	}
+	detail := "for " + user
+	if name != "" {
+		detail += ": " + name
+	}
+	return t.note("key.create", k.ID, detail)
+}
+
+// RevokeKey ends a key of user, or of anybody with user "". It stays in the
+// list. The last key of the last administrator is not revoked; one that was
+// revoked before is no error.
+func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error {
+	return s.write(ctx, by, true, func(t *change) error {
+		var owner string
+		var ended bool
+		var works bool
+		n, err := t.maybe("SELECT user, revoked IS NOT NULL, revoked IS NULL AND (expires IS NULL OR expires > ?) FROM keys WHERE id = ?",
+			[]any{millis(t.now), id}, &owner, &ended, &works)
+		switch {
+		case err != nil:
+			return err
+		case n == 0 || user != "" && owner != user:
+			return missing("there is no key %q", id)
+		case ended:
+			return nil
+		}
+		if works && slices.Contains(s.opt.Admins, owner) {
+			if _, keys, err := s.otherAdmins(t, "", id); err != nil {
+				return err
+			} else if keys == 0 {
+				return &tunnel.Error{
+					Code:    tunnel.CodeConflict,
+					Message: "this is the last key of an administrator that works",
+					Hint:    "make another first: lrok keys create",
+				}
+			}
+		}
+		if _, err := t.do("UPDATE keys SET revoked = ? WHERE id = ?", millis(t.now), id); err != nil {
+			return err
+		}
+		return t.note("key.revoke", id, "of "+owner)
+	})
+}
+
+// saveUse stores when keys were last used.
+func (s *Store) saveUse(ctx context.Context) error {
+	type used struct {
+		*keyRow
+		last int64
+	}
+	var dirty []used
+	for _, k := range s.now.Load().keyList {
+		if last := k.last.Load(); last > k.saved.Load() {
+			dirty = append(dirty, used{k, last})
+		}
+	}
+	if len(dirty) == 0 {
+		return nil
+	}
+	err := s.write(ctx, Local, false, func(t *change) error {
+		for _, k := range dirty {
+			if _, err := t.do("UPDATE keys SET used = max(coalesce(used, 0), ?) WHERE id = ?", k.last, k.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range dirty {
+		raise(&k.saved, k.last)
+	}
+	return nil
+}

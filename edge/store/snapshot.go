@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// A snapshot is what the store held after one change. Nothing in it is written
+// to again but the times of use. Its lists are in the order they are shown in.
+type snapshot struct {
+	users        map[string]User
+	userList     []User
+	keys         map[Hash]*keyRow
+	keyIDs       map[string]*keyRow
+	keyList      []*keyRow
+	reservations map[string]Reservation
+	names        []Reservation // by name
+	verified     map[string]Domain
+	domains      []Domain // by host, then in the order they were asked for
+}
+
+// A keyRow is a key in a snapshot.
+type keyRow struct {
+	Key
+	*use
+	user User
+}
+
+// A use is when a key was last used, in milliseconds. The snapshots share it.
+type use struct{ last, saved atomic.Int64 }
+
+// raise makes a the later of what it is and v.
+func raise(a *atomic.Int64, v int64) {
+	for old := a.Load(); old < v && !a.CompareAndSwap(old, v); old = a.Load() {
+	}
+}
+
+// shown is the key with its last use.
+func (k *keyRow) shown() Key {
+	v := k.Key
+	if at := k.last.Load(); at > 0 {
+		v.LastUsed = time.UnixMilli(at).UTC()
+	}
+	return v
+}
+
+// works reports whether the key is good at that time.
+func (k *keyRow) works(now time.Time) bool {
+	return k.Revoked.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires))
+}
+
+func (s *snapshot) anyKey(now time.Time) bool {
+	for _, k := range s.keyList {
+		if k.works(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// load reads a snapshot within a transaction, and the version of the file that
+// it is of.
+func (s *Store) load(ctx context.Context, tx *sql.Tx) (next *snapshot, version int64, err error) {
+	next = &snapshot{
+		users: make(map[string]User), keys: make(map[Hash]*keyRow), keyIDs: make(map[string]*keyRow),
+		reservations: make(map[string]Reservation), verified: make(map[string]Domain),
+	}
+	admins := make(map[string]bool)
+	for _, id := range s.opt.Admins {
+		admins[id] = true
+	}
+	err = rows(ctx, tx, "SELECT id, name, created, tunnels, reservations FROM users ORDER BY seq", nil, func(scan scanner) error {
+		var u User
+		var created, tunnels, reservations sql.NullInt64
+		if err := scan(&u.ID, &u.Name, &created, &tunnels, &reservations); err != nil {
+			return err
+		}
+		u.Created, u.Admin = fromMillis(created), admins[u.ID]
+		u.Limits = Limits{Tunnels: fromLimit(tunnels), Reservations: fromLimit(reservations)}
+		next.users[u.ID] = u
+		next.userList = append(next.userList, u)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read users: %w", err)
+	}
+
+	old := s.now.Load()
+	err = rows(ctx, tx, "SELECT id, hash, user, name, prefix, last4, created, expires, used, revoked FROM keys ORDER BY seq", nil, func(scan scanner) error {
+		k := &keyRow{use: new(use)}
+		var hash []byte
+		var created, expires, used, revoked sql.NullInt64
+		if err := scan(&k.ID, &hash, &k.User, &k.Name, &k.Prefix, &k.Last4, &created, &expires, &used, &revoked); err != nil {
+			return err
+		}
+		var ok bool
+		if k.user, ok = next.users[k.User]; !ok || len(hash) != len(Hash{}) {
+			return fmt.Errorf("the row of key %s makes no sense", k.ID)
+		}
+		if old != nil && old.keyIDs[k.ID] != nil {
+			k.use = old.keyIDs[k.ID].use
+		}
+		raise(&k.last, used.Int64)
+		raise(&k.saved, used.Int64)
+		k.Created, k.Expires, k.Revoked = fromMillis(created), fromMillis(expires), fromMillis(revoked)
+		next.keys[Hash(hash)], next.keyIDs[k.ID] = k, k
+		next.keyList = append(next.keyList, k)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read keys: %w", err)
+	}
+
+	err = rows(ctx, tx, "SELECT name, user, created FROM reservations ORDER BY name", nil, func(scan scanner) error {
+		var r Reservation
+		var created sql.NullInt64
+		if err := scan(&r.Name, &r.User, &created); err != nil {
+			return err
+		}
+		r.Created = fromMillis(created)
+		next.reservations[r.Name] = r
+		next.names = append(next.names, r)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read reservations: %w", err)
+	}
+
+	err = rows(ctx, tx, "SELECT host, user, token, created, verified, checked, failing, problem FROM domains ORDER BY host, created, user", nil, func(scan scanner) error {
+		var d Domain
+		var created, verified, checked, failing sql.NullInt64
+		if err := scan(&d.Host, &d.User, &d.Token, &created, &verified, &checked, &failing, &d.Problem); err != nil {
+			return err
+		}
+		d.Created, d.Verified = fromMillis(created), fromMillis(verified)
+		d.Checked, d.Failing = fromMillis(checked), fromMillis(failing)
+		next.domains = append(next.domains, d)
+		if !d.Verified.IsZero() {
+			next.verified[d.Host] = d
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read domains: %w", err)
+	}
+
+	if err := tx.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); err != nil {
+		return nil, 0, err
+	}
+	return next, version, nil
+}
+
+// reload publishes what the file holds. The caller holds mu.
+func (s *Store) reload(ctx context.Context) error {
+	// Read-only: a disk that is full can still be read.
+	tx, err := s.writer.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	next, version, err := s.load(ctx, tx)
+	if err != nil {
+		return err
+	}
+	s.now.Store(next)
+	s.version = version
+	return nil
+}
+
+// A scanner reads the columns of one row.
+type scanner func(to ...any) error
+
+// querier is what both a transaction and a database are.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// rows calls f for each row of a query.
+func rows(ctx context.Context, q querier, query string, args []any, f func(scanner) error) (err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func fromLimit(v sql.NullInt64) *int {
+	if !v.Valid {
+		return nil
+	}
+	n := int(v.Int64)
+	return &n
+}
