@@ -71,6 +71,7 @@ func New(cfg Config) (*Edge, error) {
 		e.certs = e.dev
 	}
 	if err != nil {
+		_ = e.store.Close()
 		return nil, err
 	}
 	return e, nil
@@ -193,6 +194,14 @@ func (e *Edge) Close() {
 			_ = l.Close()
 		}
 	}
+	e.closeStore()
+}
+
+// closeStore is called when nothing uses the store any more.
+func (e *Edge) closeStore() {
+	if err := e.store.Close(); err != nil {
+		e.log.Error("close the store", "err", err)
+	}
 }
 
 // Run serves until ctx ends. Then it tells the agents, lets the requests in
@@ -201,6 +210,7 @@ func (e *Edge) Close() {
 func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 	var wg sync.WaitGroup
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer e.closeStore()
 	defer wg.Wait()
 	defer cancel()
 
@@ -212,6 +222,7 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 			}
 		})
 	}
+	start(func() error { return e.store.Run(inner) })
 	start(func() error { return e.registry.Run(inner) })
 	start(func() error { return e.certs.Run(inner) })
 	start(func() error { return e.forward.Run(inner) })
