@@ -70,6 +70,7 @@ func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case to.api:
+		r.RemoteAddr, _ = x.client() // the API slows down who tries keys, not the proxy
 		f.cfg.API.ServeHTTP(w, r)
 		return
 	case to.tunnel == nil:
