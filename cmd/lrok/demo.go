@@ -50,17 +50,19 @@ Without a terminal the deliveries are printed as lines, and the demo ends.`,
 				return err
 			}
 			defer shop.close()
+			target, err := agent.ParseTarget(shop.addr)
+			if err != nil {
+				return err
+			}
+			claim := tunnel.Claim{Kind: tunnel.HTTP, Name: "demo", Local: "http://" + shop.addr}
 			u := &up{
-				o:     o,
-				claim: tunnel.Claim{Kind: tunnel.HTTP, Name: "demo", Local: "http://" + shop.addr},
-				own:   true,
+				o:      o,
+				wishes: []wish{{claim: claim, target: target}},
+				own:    true,
 				background: func(ctx context.Context, url, direct string) error {
 					return deliver(ctx, direct, hostOf(url), shop.secret, o.interactive())
 				},
 				endsAlone: !o.interactive(),
-			}
-			if u.target, err = agent.ParseTarget(shop.addr); err != nil {
-				return err
 			}
 			return u.run(cmd.Context())
 		},

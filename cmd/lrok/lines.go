@@ -20,8 +20,10 @@ type lines struct {
 	w     io.Writer
 	json  bool
 	color bool
-	done  map[string]bool
-	mu    *sync.Mutex // nil when one goroutine prints
+	// done and opened hold what was printed as such.
+	done, opened map[string]bool
+	many         bool        // of several tunnels: each line names its own
+	mu           *sync.Mutex // nil when one goroutine prints
 }
 
 func (l *lines) lock() func() {
@@ -35,7 +37,7 @@ func (l *lines) lock() func() {
 // ready prints the URL, the first line of a tunnel.
 func (l *lines) ready(g tunnel.Grant, local string) error {
 	if l.json {
-		return l.encode(map[string]any{"v": 1, "type": "ready", "name": g.Name, "url": g.URL, "direct": g.Direct, "local": local})
+		return l.encode(map[string]any{"v": 1, "type": "ready", "kind": g.Kind, "name": g.Name, "url": g.URL, "direct": g.Direct, "local": local})
 	}
 	defer l.lock()()
 	_, err := fmt.Fprintf(l.w, "%s -> %s\n", format.Sanitize(g.URL), local)
@@ -49,34 +51,94 @@ func (l *lines) encode(v any) error {
 	return enc.Encode(v)
 }
 
-// event prints what an event stream tells, each request once, when it ends.
+// event prints what an event stream tells: each request once, when it ends, and
+// each connection of a raw tunnel twice, when it is opened and when it is closed.
 func (l *lines) event(ev inspector.Event) error {
-	switch {
-	case ev.Type == "gap" && !l.json:
+	if ev.Type == "gap" && !l.json {
+		defer l.lock()()
 		_, err := fmt.Fprintln(l.w, "-- a gap: requests that the edge no longer knows of are not shown --")
 		return err
-	case ev.Exchange == nil || ev.Exchange.State != inspector.Done || l.done[ev.Exchange.ID]:
+	}
+	x := ev.Exchange
+	if x == nil || !l.news(x) {
 		return nil
 	}
-	if len(l.done) > 1000 {
-		clear(l.done)
+	if raw(x) && x.State == inspector.Done && l.fresh(l.opened, x.ID) {
+		begun := *x
+		begun.State = inspector.Open
+		if err := l.request(&begun); err != nil {
+			return err
+		}
 	}
-	l.done[ev.Exchange.ID] = true
-	return l.request(ev.Exchange)
+	return l.request(x)
+}
+
+// news reports whether x is to be printed, and notes that it was.
+func (l *lines) news(x *inspector.Exchange) bool {
+	if x.State == inspector.Done {
+		return l.fresh(l.done, x.ID)
+	}
+	return raw(x) && l.fresh(l.opened, x.ID)
+}
+
+// fresh puts id into seen and reports whether it was not there. Streams of
+// several tunnels come here at once.
+func (l *lines) fresh(seen map[string]bool, id string) bool {
+	defer l.lock()()
+	if seen[id] {
+		return false
+	}
+	if len(seen) > 10_000 { // the edge keeps fewer and tells of no others
+		clear(seen)
+	}
+	seen[id] = true
+	return true
+}
+
+// raw reports whether x is a connection of a tunnel without HTTP.
+func raw(x *inspector.Exchange) bool { return x.Kind == inspector.TCP || x.Kind == inspector.TLS }
+
+// lineType is what an exchange is called in NDJSON.
+func lineType(x *inspector.Exchange) string {
+	switch {
+	case !raw(x):
+		return "request"
+	case x.State == inspector.Done:
+		return "closed"
+	}
+	return "opened"
 }
 
 func (l *lines) request(x *inspector.Exchange) error {
 	if l.json {
-		light := x.Light()
 		return l.encode(struct {
 			V    int    `json:"v"`
 			Type string `json:"type"`
 			inspector.Exchange
-		}{1, "request", light})
+		}{1, lineType(x), x.Light()})
 	}
 	defer l.lock()()
-	_, err := fmt.Fprintln(l.w, l.text(x))
+	text := l.text(x)
+	if l.many {
+		text = fmt.Sprintf("%-16s ", format.Sanitize(x.Tunnel)) + text
+	}
+	_, err := fmt.Fprintln(l.w, text)
 	return err
+}
+
+// connection is the line of a raw connection: time, number, what happened and
+// from where, and at its end how long it was and what went in and out.
+func (l *lines) connection(x *inspector.Exchange) string {
+	at := x.Timing.Accepted
+	if x.State == inspector.Done {
+		at = at.Add(x.Timing.Done)
+	}
+	s := fmt.Sprintf("%s  #%-5d %-7s %s", at.Local().Format("15:04:05"), x.Number, lineType(x), format.Sanitize(x.Remote))
+	if x.State != inspector.Done {
+		return s
+	}
+	return s + fmt.Sprintf("  after %s, %s in, %s out", format.Duration(x.Timing.Done),
+		format.Bytes(x.Request.Body.Size), format.Bytes(x.Response.Body.Size))
 }
 
 // text is the line of one request: time, number, method, status, duration, size
@@ -101,9 +163,13 @@ func (l *lines) text(x *inspector.Exchange) string {
 		}
 	}
 	took := format.Duration(x.Duration(time.Now()))
-	s := fmt.Sprintf("%s  #%-5d %-7s %3s %7s %7s  %s%s",
+	s := fmt.Sprintf("%s  #%-5d %-7s %3s %7s %7s  %s",
 		x.Timing.Accepted.Local().Format("15:04:05"), x.Number, format.Sanitize(x.Method), status,
-		took, format.Size(x.Response.Body.Size), format.Sanitize(x.Path), mark)
+		took, format.Size(x.Response.Body.Size), format.Sanitize(x.Path))
+	if raw(x) {
+		s = l.connection(x)
+	}
+	s += mark
 	if !l.color {
 		return s
 	}

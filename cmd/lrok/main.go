@@ -111,7 +111,7 @@ is started on this machine: the inspector works, the URL is local only.`,
 		Args:          cobra.NoArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			o.stdin, o.stdout, o.stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			if cmd.Name() != "serve" { // to an edge it says: read certificates again
+			if !isServe(cmd) { // to an edge it says: read certificates again
 				ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
 				context.AfterFunc(ctx, stop)
 				cmd.SetContext(ctx)
@@ -142,42 +142,74 @@ is started on this machine: the inspector works, the URL is local only.`,
 	f.StringVar(&o.color, "color", "auto", "colours in lines: auto, always or never")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more to standard error")
 	root.AddCommand(
-		newHTTP(o), newServe(o), newDemo(o), newInspect(o), newLogs(o), newReplay(o),
-		newDiff(o), newExport(o), newVersion(o),
+		newHTTP(o), newTCP(o), newTLS(o), newStart(o), newServe(o), newDemo(o),
+		newInspect(o), newLogs(o), newReplay(o), newDiff(o), newExport(o),
+		newLogin(o), newLogout(o), newWhoami(o), newStatus(o), newKeys(o),
+		newReserve(o), newReservations(o), newDomain(o), newConfig(o), newAdmin(o),
+		newVersion(o),
 	)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.InitDefaultCompletionCmd("completion") // now, to be among the commands below
-	for _, c := range root.Commands() {
-		wrapArgs(c)
-		if c.Name() == "completion" {
-			c.RunE = func(*cobra.Command, []string) error {
-				return usage("name the shell: lrok completion bash, zsh, fish or powershell")
-			}
-		}
-	}
 	wrapArgs(root)
 	return root
 }
 
-// wrapArgs makes a wrong number of arguments wrong usage.
+// group is a command that only holds others.
+func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.NoArgs}
+	var examples []string
+	for _, sub := range commands {
+		first, _, _ := strings.Cut(sub.Example, "\n")
+		examples = append(examples, first)
+	}
+	c.Example = strings.Join(examples, "\n")
+	c.AddCommand(commands...)
+	return c
+}
+
+// wrapArgs makes a wrong number of arguments, and a word that is no command,
+// wrong usage.
 func wrapArgs(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+	if c.HasSubCommands() && c.HasParent() {
+		c.Args = cobra.NoArgs
+		c.RunE = func(cmd *cobra.Command, _ []string) error {
+			return usage("say what: %s %s\nsee %s --help", cmd.CommandPath(), oneOf(commandNames(cmd)), cmd.CommandPath())
+		}
+	}
 	check := c.Args
 	if check == nil {
 		return
 	}
 	c.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			if cmd == cmd.Root() && len(args) > 0 {
-				var known []string
-				for _, c := range cmd.Commands() {
-					known = append(known, c.Name())
-				}
-				return usage("lrok has no command %q%s", args[0], didYouMean(args[0], known))
+			if cmd.HasSubCommands() && len(args) > 0 {
+				return usage("%s has no command %q%s", cmd.CommandPath(), args[0], didYouMean(args[0], commandNames(cmd)))
 			}
 			return usage("%s is called as: %s\nsee %s --help", cmd.CommandPath(), cmd.UseLine(), cmd.CommandPath())
 		}
 		return nil
 	}
+}
+
+func commandNames(c *cobra.Command) []string {
+	var out []string
+	for _, sub := range c.Commands() {
+		if !sub.Hidden {
+			out = append(out, sub.Name())
+		}
+	}
+	return out
+}
+
+// oneOf lists words as a choice: "create, list or revoke".
+func oneOf(words []string) string {
+	if n := len(words); n > 1 {
+		return strings.Join(words[:n-1], ", ") + " or " + words[n-1]
+	}
+	return strings.Join(words, "")
 }
 
 func newVersion(o *options) *cobra.Command {
@@ -238,5 +270,5 @@ func (o *options) colors() bool {
 }
 
 func (o *options) lines(w io.Writer) *lines {
-	return &lines{w: w, json: o.json, color: o.colors(), done: map[string]bool{}}
+	return &lines{w: w, json: o.json, color: o.colors(), done: map[string]bool{}, opened: map[string]bool{}}
 }

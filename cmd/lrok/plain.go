@@ -32,26 +32,28 @@ func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *r
 		cancel()
 	}
 	following := false
-	last := newNotices(o, out, u.claim.Local)
+	out.many = len(u.wishes) > 1
+	last := &notices{o: o, out: out, down: map[string]bool{}}
 	for {
 		s := a.Status()
 		if s.State == agent.Online && !following && len(s.Welcome.Grants) > 0 {
 			following = true
-			g := s.Welcome.Grants[0]
-			if err := out.ready(g, u.claim.Local); err != nil {
-				return err
-			}
-			if r.Local && !o.json {
-				_, _ = fmt.Fprintf(o.stderr, "local only: this URL works on this machine%s\nfor a public URL run lrok serve on a server, then lrok http <port> --edge HOST\n", also(g.Direct))
-			}
-			if u.quiet {
-				continue
-			}
-			wg.Go(func() {
-				if err := api.Stream(ctx, g.Name, client.StreamOptions{}, out.event); err != nil && ctx.Err() == nil {
-					fail(err)
+			for i, g := range s.Welcome.Grants {
+				if err := out.ready(g, u.wishes[i].claim.Local); err != nil {
+					return err
 				}
-			})
+				if r.Local && !o.json {
+					_, _ = fmt.Fprintf(o.stderr, "local only: this URL works on this machine%s\nfor a public URL run lrok serve on a server, then lrok http <port> --edge HOST\n", also(g.Direct))
+				}
+				if u.wishes[i].quiet {
+					continue
+				}
+				wg.Go(func() {
+					if err := api.Stream(ctx, g.Name, client.StreamOptions{}, out.event); err != nil && ctx.Err() == nil {
+						fail(err)
+					}
+				})
+			}
 		}
 		if err := last.tell(s); err != nil {
 			fail(err)
@@ -80,15 +82,10 @@ func also(direct string) string {
 type notices struct {
 	o     *options
 	out   *lines
-	local string
 	state agent.State
 	try   int
-	gone  time.Time // when the connection was lost
-	down  bool
-}
-
-func newNotices(o *options, out *lines, local string) *notices {
-	return &notices{o: o, out: out, local: local}
+	gone  time.Time       // when the connection was lost
+	down  map[string]bool // local services that do not answer
 }
 
 func (n *notices) tell(s agent.Status) error {
@@ -111,18 +108,19 @@ func (n *notices) tell(s agent.Status) error {
 		n.gone = s.OfflineSince
 	}
 	n.state, n.try = s.State, s.Attempt
-	down, why := false, ""
 	for _, up := range s.Upstreams {
+		if up.Down == n.down[up.Local] {
+			continue
+		}
+		n.down[up.Local] = up.Down
+		kind, text, fields := "upstream_up", up.Local+" answers again", map[string]any{"local": up.Local}
 		if up.Down {
-			down, why = true, up.Err
+			kind, text = "upstream_down", fmt.Sprintf("%s does not answer: %s", up.Local, up.Err)
+			fields["error"] = up.Err
 		}
-	}
-	if down != n.down {
-		n.down = down
-		if down {
-			return n.say("upstream_down", fmt.Sprintf("%s does not answer: %s", n.local, why), map[string]any{"local": n.local, "error": why})
+		if err := n.say(kind, text, fields); err != nil {
+			return err
 		}
-		return n.say("upstream_up", n.local+" answers again", map[string]any{"local": n.local})
 	}
 	return nil
 }

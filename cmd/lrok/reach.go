@@ -17,8 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/lrok-dev/lrok/edge"
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/edge/store"
@@ -210,34 +208,6 @@ func (o *options) logger() *slog.Logger {
 		level = slog.LevelDebug
 	}
 	return slog.New(slog.NewTextHandler(o.stderr, &slog.HandlerOptions{Level: level}))
-}
-
-// completeTunnels completes the names of live tunnels.
-func (o *options) completeTunnels(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	o.stdin, o.stdout, o.stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	var err error
-	if o.origins, err = applySettings(cmd); err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	api, done, err := o.api(ctx, "")
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer done()
-	ts, err := api.Tunnels(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var out []string
-	for _, t := range ts {
-		out = append(out, t.Subdomain+"\t"+t.Local)
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // The login of this user, and the edges that run inside other processes, are

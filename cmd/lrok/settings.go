@@ -23,7 +23,9 @@ import (
 
 // variables that are settings without being flags.
 var ownVariables = []string{
-	"LROK_API_KEY", "LROK_THEME", "LROK_REDUCE_MOTION",
+	"LROK_API_KEY", "LROK_BASIC_AUTH", "LROK_THEME", "LROK_REDUCE_MOTION",
+	// The edge's: nothing is sent anywhere unless both are set.
+	"LROK_ANALYTICS", "LROK_POSTHOG_KEY", "LROK_POSTHOG_KEY_FILE",
 }
 
 // An origin says what a setting is and where that came from.
@@ -49,7 +51,7 @@ func configPath(cmd *cobra.Command) (path string, optional bool) {
 	if p := os.Getenv("LROK_CONFIG"); p != "" {
 		return p, false
 	}
-	if cmd.Name() == "serve" {
+	if isServe(cmd) {
 		return "/etc/lrok/edge.yaml", true
 	}
 	dir, err := configDir()
@@ -105,7 +107,7 @@ func applySettings(cmd *cobra.Command) (map[string]origin, error) {
 	}
 	var failed error
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || !isSetting(f) || failed != nil {
+		if f.Changed || !isSetting(f) || failed != nil || f.Name == "basic-auth" {
 			return
 		}
 		name := variable(f.Name)
@@ -135,8 +137,14 @@ func applySettings(cmd *cobra.Command) (map[string]origin, error) {
 		if !slices.Contains(known, s.key) {
 			return nil, usage("%s:%d: unknown setting %q%s", path, s.line, s.key, didYouMean(s.key, known))
 		}
+		if s.key == tunnelsKey {
+			continue // for lrok start
+		}
 		f := flags.Lookup(strings.ReplaceAll(s.key, "_", "-"))
-		if f == nil || origins[f.Name].from != "default" {
+		if s.values == nil {
+			return nil, usage("%s:%d: %s is one value or a list", path, s.line, s.key)
+		}
+		if f == nil || !isSetting(f) || origins[f.Name].from != "default" {
 			continue // another command's, or said more strongly
 		}
 		for _, v := range s.values {
@@ -169,7 +177,36 @@ func isSetting(f *pflag.Flag) bool {
 	case "help", "config", "json", "version":
 		return false
 	}
-	return true
+	return f.Annotations[onlyFlag] == nil
+}
+
+// onlyFlag marks flags that belong to one call. A --yes out of the environment
+// would answer a question that nobody has read.
+const onlyFlag = "lrok_only_flag"
+
+func onlyFlags(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		if err := cmd.Flags().SetAnnotation(name, onlyFlag, []string{}); err != nil {
+			panic(err) // the flag is defined a line above
+		}
+	}
+}
+
+// eachFlag calls fn for every flag of the commands that accept takes.
+func eachFlag(root *cobra.Command, accept func(*cobra.Command) bool, fn func(*pflag.Flag)) {
+	if accept(root) {
+		root.Flags().VisitAll(fn)
+		root.PersistentFlags().VisitAll(fn)
+	}
+	for _, c := range root.Commands() {
+		eachFlag(c, accept, fn)
+	}
+}
+
+// isServe reports whether cmd is the edge, whose settings have a file of their
+// own.
+func isServe(cmd *cobra.Command) bool {
+	return cmd.Name() == "serve" && cmd.Parent() == cmd.Root()
 }
 
 func variable(flag string) string {
@@ -185,31 +222,22 @@ func fileKeys(cmd *cobra.Command) []string {
 			keys = append(keys, key)
 		}
 	}
-	if cmd.Name() == "serve" {
+	if isServe(cmd) {
 		cmd.Flags().VisitAll(add)
 		return keys
 	}
-	for _, c := range append(cmd.Root().Commands(), cmd.Root()) {
-		if c.Name() != "serve" {
-			c.Flags().VisitAll(add)
-			c.PersistentFlags().VisitAll(add)
-		}
-	}
-	return keys
+	eachFlag(cmd.Root(), func(c *cobra.Command) bool { return !isServe(c) }, add)
+	return append(keys, tunnelsKey)
 }
 
 // checkEnvironment refuses LROK_* variables that mean nothing.
 func checkEnvironment(root *cobra.Command) error {
 	known := append([]string{"LROK_CONFIG"}, ownVariables...)
-	for _, c := range append(root.Commands(), root) {
-		add := func(f *pflag.Flag) {
-			if isSetting(f) {
-				known = append(known, variable(f.Name))
-			}
+	eachFlag(root, func(*cobra.Command) bool { return true }, func(f *pflag.Flag) {
+		if isSetting(f) {
+			known = append(known, variable(f.Name))
 		}
-		c.Flags().VisitAll(add)
-		c.PersistentFlags().VisitAll(add)
-	}
+	})
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		if strings.HasPrefix(name, "LROK_") && !slices.Contains(known, name) {
@@ -252,7 +280,11 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// A fileSetting is one top-level line of a configuration file.
+// tunnelsKey is the part of the file that lrok start reads.
+const tunnelsKey = "tunnels"
+
+// A fileSetting is one top-level line of a configuration file. It has no values
+// when it is the tunnels.
 type fileSetting struct {
 	key    string
 	line   int
@@ -297,8 +329,8 @@ func readFile(path string) ([]fileSetting, error) {
 				s.values = append(s.values, item.Value)
 			}
 		default:
-			if k.Value == "tunnels" {
-				return nil, fmt.Errorf("%s:%d: tunnels by name are not there yet: start each with lrok http", path, k.Line)
+			if k.Value == tunnelsKey && v.Kind == yaml.MappingNode {
+				break
 			}
 			return nil, fmt.Errorf("%s:%d: %s is one value or a list", path, v.Line, k.Value)
 		}
@@ -320,9 +352,11 @@ func exitCode(err error) int {
 		return 1
 	}
 	switch e.Code {
-	case tunnel.CodeKey:
+	case tunnel.CodeInvalid:
+		return 2
+	case tunnel.CodeKey, tunnel.CodeForbidden:
 		return 3
-	case tunnel.CodeName, tunnel.CodeNameInvalid:
+	case tunnel.CodeName, tunnel.CodeNameInvalid, tunnel.CodePort, tunnel.CodeDomain:
 		return 4
 	case tunnel.CodeLimit:
 		return 5

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ import (
 )
 
 func newHTTP(o *options) *cobra.Command {
-	u := &up{o: o, claim: tunnel.Claim{Kind: tunnel.HTTP}}
+	var t wish
 	cmd := &cobra.Command{
 		Use:   "http <port | host:port | URL | unix:/path>",
 		Short: "Give a local HTTP service a public URL and show every request",
@@ -32,34 +33,42 @@ func newHTTP(o *options) *cobra.Command {
 
 The service is a port on this machine, host:port, an http:// or https:// URL, or
 unix:/path. On a terminal the inspector opens; otherwise, or with --plain or
---json, the URL comes first on standard output and then a line for each request.`,
+--json, the URL comes first on standard output and then a line for each request.
+
+--basic-auth asks callers for a name and a password. The password comes from
+LROK_BASIC_AUTH, LROK_BASIC_AUTH_FILE or --basic-auth-file, or is asked for on the
+terminal; never from an argument, which every user of this machine could read.`,
 		Example: `  lrok http 3000
   lrok http 3000 --hint shop-dev --edge tunnel.lrok.example.com
+  lrok http 3000 --domain hooks.example.org
+  lrok http 3000 --allow 203.0.113.0/24 --basic-auth ann --basic-auth-file pw
   lrok http https://localhost:8443 --host-header rewrite
   lrok http 50051 --upstream-proto h2c
   lrok http 3000 --json | jq -r 'select(.type=="request").path'`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if u.target, err = agent.ParseTarget(args[0]); err != nil {
-				return usage("%w", err)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t.claim.Kind = tunnel.HTTP
+			if err := t.resolve(cmd.Context(), o, args[0]); err != nil {
+				return err
 			}
-			switch u.claim.UpstreamProto {
-			case "h1", "h2c":
-			default:
-				return usage("--upstream-proto is h1 or h2c, not %q", u.claim.UpstreamProto)
-			}
-			u.claim.Local = u.target.String()
-			u.claim.Project = project(args[0])
-			return u.run(cmd.Context())
+			return (&up{o: o, wishes: []wish{t}}).run(cmd.Context())
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&u.claim.Name, "hint", "", "the name to ask for; without it the edge chooses one that stays the same for this directory and port")
-	f.StringVar(&u.claim.HostHeader, "host-header", "", "the Host the local service sees: rewrite (its own address) or a host; default: the public one")
-	f.StringVar(&u.claim.UpstreamProto, "upstream-proto", "h1", "what the local service speaks: h1, or h2c for gRPC and HTTP/2 without TLS")
-	f.BoolVar(&u.claim.Takeover, "takeover", false, "take the name from another lrok of yours")
-	f.BoolVarP(&u.quiet, "quiet", "q", false, "no screen and no line for each request: the URL, and what happens to the connection")
-	f.BoolVar(&u.claim.NoInspect, "no-inspect", false, "capture nothing")
+	f.StringVar(&t.claim.Name, "hint", "", "the name to ask for; without it the edge chooses one that stays the same for this directory and port")
+	f.StringVar(&t.claim.Domain, "domain", "", "a verified domain of yours to serve on, instead of a name under the edge's domain")
+	f.StringVar(&t.claim.HostHeader, "host-header", "", "the Host the local service sees: rewrite (its own address) or a host; default: the public one")
+	f.StringVar(&t.claim.UpstreamProto, "upstream-proto", "h1", "what the local service speaks: h1, or h2c for gRPC and HTTP/2 without TLS")
+	f.StringVar(&t.claim.BasicUser, "basic-auth", "", "ask callers for this user and a password")
+	f.StringVar(&t.passwordFile, "basic-auth-file", "", "a file with the password for --basic-auth (or set LROK_BASIC_AUTH)")
+	t.accessFlags(cmd)
+	f.BoolVar(&t.claim.Takeover, "takeover", false, "take the name from another lrok of yours")
+	f.BoolVarP(&t.quiet, "quiet", "q", false, "no screen and no line for each request: the URL, and what happens to the connection")
+	f.BoolVar(&t.claim.NoInspect, "no-inspect", false, "capture nothing")
+	onlyFlags(cmd, "domain")
+	_ = cmd.RegisterFlagCompletionFunc("upstream-proto", cobra.FixedCompletions([]string{"h1", "h2c"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("hint", o.completeReservations)
+	_ = cmd.RegisterFlagCompletionFunc("domain", o.completeDomains)
 	return cmd
 }
 
@@ -74,13 +83,11 @@ func project(target string) string {
 	return hex.EncodeToString(sum[:12])
 }
 
-// up runs one tunnel with the screen, or lines, in front of it.
+// up runs tunnels with the screen, or lines, in front of them.
 type up struct {
 	o      *options
-	claim  tunnel.Claim
-	target agent.Target
+	wishes []wish
 	own    bool // on an edge of this process's own, whatever else is known
-	quiet  bool
 
 	// background runs beside the tunnel once it is live. With endsAlone the
 	// tunnel ends when it returns.
@@ -92,7 +99,7 @@ func (u *up) run(ctx context.Context) error {
 	o := u.o
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	screen := o.interactive() && !u.quiet
+	screen := o.interactive() && !slices.ContainsFunc(u.wishes, func(w wish) bool { return w.quiet })
 	log := o.logger()
 	if screen {
 		log = slog.New(slog.DiscardHandler) // a line on the terminal would ruin the screen
@@ -100,6 +107,9 @@ func (u *up) run(ctx context.Context) error {
 
 	r, err := o.findReach()
 	if u.own || errors.Is(err, errNoEdge) || r != nil && r.Process != 0 && r.Local && r.from != "" && !isLogin(r) {
+		if err := u.needsEdge(); err != nil {
+			return err
+		}
 		// An edge inside another lrok ends with it: a tunnel wants its own.
 		_, own, stop, err := o.ownEdge(ctx, log)
 		if err != nil {
@@ -117,12 +127,14 @@ func (u *up) run(ctx context.Context) error {
 	host, _ := os.Hostname()
 	var instance [16]byte
 	_, _ = rand.Read(instance[:])
-	a, err := agent.New(agent.Config{
+	c := agent.Config{
 		Edge: r.Edge, TLS: config, Key: r.Key, Instance: hex.EncodeToString(instance[:]),
-		Host: host, Software: software(), Logger: log,
-		Claims: []tunnel.Claim{u.claim}, Targets: []agent.Target{u.target},
-		FirstTries: firstTries(screen),
-	})
+		Host: host, Software: software(), Logger: log, FirstTries: firstTries(screen),
+	}
+	for _, w := range u.wishes {
+		c.Claims, c.Targets = append(c.Claims, w.claim), append(c.Targets, w.target)
+	}
+	a, err := agent.New(c)
 	if err != nil {
 		return err
 	}
@@ -234,9 +246,12 @@ func (u *up) settle(ctx context.Context, api *client.Client, name string) {
 
 // screen shows the inspector.
 func (u *up) screen(ctx context.Context, a *agent.Agent, api *client.Client, r *reach) error {
-	t := tui.Tunnel{Kind: tunnel.HTTP, Name: u.claim.Name, Local: u.claim.Local}
+	var ts []tui.Tunnel
+	for _, w := range u.wishes {
+		ts = append(ts, tui.Tunnel{Kind: w.claim.Kind, Name: w.claim.Name, Local: w.claim.Local})
+	}
 	sum, err := tui.Run(ctx, tui.Config{
-		API: api, Agent: a, Tunnels: []tui.Tunnel{t}, LocalOnly: r.Local,
+		API: api, Agent: a, Tunnels: ts, LocalOnly: r.Local,
 		SendTest: sendTest, Version: versionName(),
 		Theme: os.Getenv("LROK_THEME"), ReduceMotion: os.Getenv("LROK_REDUCE_MOTION") != "",
 	})

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/charmbracelet/x/term"
+
+	"github.com/lrok-dev/lrok/inspector/format"
+)
+
+// canAsk reports whether a person sits there who sees a question and can answer
+// it. Questions go to standard error: what is printed may go into a file.
+func (o *options) canAsk() bool {
+	in, ok := o.stdin.(*os.File)
+	return ok && term.IsTerminal(in.Fd()) && o.logsToTerminal() && os.Getenv("CI") == ""
+}
+
+// askSecret asks for a line that does not show while it is typed.
+func (o *options) askSecret(ctx context.Context, question string) (string, error) {
+	fd := o.stdin.(*os.File).Fd()
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", fmt.Errorf("ask on the terminal: %w", err)
+	}
+	line, err := o.ask(ctx, question, func() (string, error) {
+		text, err := term.ReadPassword(fd)
+		return string(text), err
+	})
+	_ = term.Restore(fd, before) // when it was interrupted nothing showed any more
+	_, _ = fmt.Fprintln(o.stderr)
+	return line, err
+}
+
+// ask shows a question and returns what read brings, unless ctx ends before:
+// then the process is about to end, and with it the read that nothing can stop.
+func (o *options) ask(ctx context.Context, question string, read func() (string, error)) (string, error) {
+	_, _ = fmt.Fprint(o.stderr, format.SanitizeLines(question))
+	type answer struct {
+		text string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		got <- answer{strings.TrimSpace(text), err}
+	}()
+	select {
+	case a := <-got:
+		if a.err == io.EOF { // Ctrl-D
+			a.err = context.Canceled
+		}
+		return a.text, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// sure asks before something is destroyed. Without a terminal nobody could
+// answer: a script knows what it does.
+func (o *options) sure(ctx context.Context, yes bool, question string) error {
+	if yes || !o.canAsk() {
+		return nil
+	}
+	text, err := o.ask(ctx, question+" [y/N] ", func() (string, error) {
+		return bufio.NewReader(o.stdin).ReadString('\n')
+	})
+	if err != nil {
+		return err
+	}
+	if text = strings.ToLower(text); text != "y" && text != "yes" {
+		_, _ = fmt.Fprintln(o.stderr, "nothing was done")
+		return errDiffers
+	}
+	return nil
+}
