@@ -32,6 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // An edge is a control server with all that it needs, on a real socket.
 type edge struct {
+	store    *store.Store
 	t        *testing.T
 	server   *Server
 	registry *registry.Registry
@@ -73,10 +74,11 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 	}
 	t.Cleanup(func() { _ = st.Close() })
 	e := &edge{
-		t:    t,
-		key:  st.AdminKey(),
-		tls:  &tls.Config{RootCAs: ca.Pool(), ServerName: "tunnel.lrok.example"},
-		logs: &syncBuffer{},
+		t:     t,
+		store: st,
+		key:   st.AdminKey(),
+		tls:   &tls.Config{RootCAs: ca.Pool(), ServerName: "tunnel.lrok.example"},
+		logs:  &syncBuffer{},
 	}
 	e.registry = registry.New(registry.Config{
 		Domain: "lrok.example",
@@ -745,7 +747,7 @@ func TestLaterClaims(t *testing.T) {
 // its end and back.
 func TestAPIOverControl(t *testing.T) {
 	e := newEdge(t, nil)
-	srv := &http.Server{Handler: api.New(api.Config{Store: e.server.cfg.Store, Registry: e.registry, Domain: "lrok.example"})}
+	srv := &http.Server{Handler: api.New(api.Config{Store: e.store, Registry: e.registry, Domain: "lrok.example"})}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(e.server.API()) }()
 	defer func() {
@@ -799,7 +801,7 @@ func TestAPIOverControl(t *testing.T) {
 // TestAPINeedsKey: being an agent is not enough.
 func TestAPINeedsKey(t *testing.T) {
 	e := newEdge(t, nil)
-	srv := &http.Server{Handler: api.New(api.Config{Store: e.server.cfg.Store, Registry: e.registry})}
+	srv := &http.Server{Handler: api.New(api.Config{Store: e.store, Registry: e.registry})}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(e.server.API()) }()
 	defer func() {

@@ -18,6 +18,7 @@ var _ registry.Session = (*session)(nil)
 type session struct {
 	id       string
 	user     store.User
+	key      string // its id
 	instance string
 	machine  string
 	remote   net.Addr
@@ -25,6 +26,8 @@ type session struct {
 	// ready is closed when link is set or will never be.
 	ready chan struct{}
 	link  *tunnel.Session
+
+	revoked bool // told that its key does not work any more; guarded by the server
 }
 
 // welcomed says what came of the welcome: link is nil when it failed.
