@@ -54,10 +54,12 @@ func expiring(s *set, others []*set, now time.Time) []ending {
 }
 
 // outlives reports whether the set has a certificate for name that is valid now
-// and ends later than e.
+// and makes up for e: one of the same name that ends later, or a wildcard that
+// does not end soon.
 func (s *set) outlives(name string, e *entry, now time.Time) bool {
 	return slices.ContainsFunc(s.naming(name), func(x *entry) bool {
-		return x.valid(now) && x.cert.Leaf.NotAfter.After(e.cert.Leaf.NotAfter)
+		end := x.cert.Leaf.NotAfter
+		return x.valid(now) && end.After(e.cert.Leaf.NotAfter) && (slices.Contains(x.names, name) || end.Sub(now) > warnBefore)
 	})
 }
 

@@ -372,11 +372,10 @@ func (k *keeper) merge(old *set, r reading, now time.Time) (next *set, problems 
 		expired, missing := "", false
 		for _, name := range e.names {
 			switch named, valid := read.covered(name, now); {
-			case valid:
-			case named:
-				expired = name
-			default:
+			case !named:
 				missing = true
+			case !valid:
+				expired = name
 			}
 		}
 		switch {

@@ -153,7 +153,7 @@ func better(a, b *entry, exact bool, now time.Time) bool {
 	return bytes.Compare(a.print[:], b.print[:]) < 0
 }
 
-// naming returns the certificates that name a host, a wildcard or an address.
+// naming returns the certificates that cover a host, a wildcard or an address.
 func (s *set) naming(name string) []*entry {
 	_, parent, ok := strings.Cut(name, ".")
 	if !ok || strings.HasPrefix(name, "*.") || net.ParseIP(name) != nil || len(s.names["*."+parent]) == 0 {
@@ -162,11 +162,11 @@ func (s *set) naming(name string) []*entry {
 	return slices.Concat(s.names[name], s.names["*."+parent])
 }
 
-// covered reports whether a certificate of the set names name, and whether one
-// of those is valid now.
+// covered reports whether a certificate of the set has name among its own, and
+// whether one that covers it is valid now.
 func (s *set) covered(name string, now time.Time) (named, valid bool) {
-	entries := s.naming(name)
-	return len(entries) > 0, slices.ContainsFunc(entries, func(e *entry) bool { return e.valid(now) })
+	valid = slices.ContainsFunc(s.naming(name), func(e *entry) bool { return e.valid(now) })
+	return len(s.names[name]) > 0, valid
 }
 
 // infos describes the certificates, by name.

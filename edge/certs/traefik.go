@@ -35,7 +35,7 @@ type traefik struct{ path string }
 
 func (t traefik) list() (listing, error) {
 	l := listing{paths: []string{t.path}, dirs: dirsOf(t.path), limit: maxACME}
-	if info, err := os.Stat(t.path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+	if info, err := os.Stat(t.path); err == nil && runtime.GOOS != "windows" && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
 		l.problems = append(l.problems, fmt.Sprintf("%s: others may read it (mode %04o), so Traefik will not use it: chmod 600 it", t.path, info.Mode().Perm()))
 	}
 	if p := mountProblem(t.path); p != "" {
@@ -193,4 +193,3 @@ func mountProblem(path string) string {
 	}
 	return "it is mounted by itself, so that a file put in its place on the host will not be seen: mount the directory, not the file"
 }
-
