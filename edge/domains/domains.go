@@ -45,6 +45,7 @@ type Config struct {
 	Retry   time.Duration // between the checks of one whose proof is gone; 0 means Every/24
 	Grace   time.Duration // served without a proof; 0 means 72 h
 	Pending time.Duration // how long a host may wait for its proof; 0 means a week
+	Timeout time.Duration // of one look into the DNS; 0 means 5 s
 
 	Traefik Traefik
 
@@ -109,6 +110,7 @@ func New(cfg Config) (*Domains, error) {
 	cfg.Retry = cmp.Or(cfg.Retry, cfg.Every/24)
 	cfg.Grace = cmp.Or(cfg.Grace, 72*time.Hour)
 	cfg.Pending = cmp.Or(cfg.Pending, 7*24*time.Hour)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
 	if cfg.Dropped == nil {
 		cfg.Dropped = func(string) {}
 	}
@@ -386,8 +388,6 @@ func newToken() string {
 // were never proven off the lists, until ctx ends. All times are in the store:
 // what fell due while no edge ran is done first.
 func (d *Domains) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

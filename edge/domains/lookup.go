@@ -1,6 +1,7 @@
 package domains
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,8 +20,6 @@ const (
 	// they are in nobody's way.
 	proofLabel  = "_lrok."
 	proofPrefix = "lrok-verification="
-
-	lookupTimeout = 5 * time.Second
 	// maxHops is how many CNAMEs may follow one another.
 	maxHops = 8
 )
@@ -33,31 +32,38 @@ type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 }
 
-// DNS returns a resolver that asks the server at addr, host:port or a host whose
-// port is 53. Without addr it asks the machine's own servers.
+// DNS returns a resolver that asks the server at addr, an IP address with or
+// without a port. Without addr it asks the machine's own servers.
 func DNS(addr string) (Resolver, error) {
-	// Strict: without it a name whose IPv6 half cannot be asked counts as one that
-	// is not there.
-	r := &net.Resolver{PreferGo: true, StrictErrors: true}
-	if addr == "" {
-		return r, nil
+	server := ""
+	if addr != "" {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			host, port = strings.Trim(addr, "[]"), "53"
+		}
+		if net.ParseIP(host) == nil {
+			return nil, fmt.Errorf("resolver %q is not an IP address with or without a port", addr)
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return nil, fmt.Errorf("resolver %q: %q is not a port", addr, port)
+		}
+		server = net.JoinHostPort(host, port)
 	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		host, port = strings.Trim(addr, "[]"), "53"
-	}
-	if net.ParseIP(host) == nil {
-		return nil, fmt.Errorf("resolver %q is not an IP address with or without a port", addr)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return nil, fmt.Errorf("resolver %q: %q is not a port", addr, port)
-	}
-	server := net.JoinHostPort(host, port)
-	r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, server)
-	}
-	return r, nil
+	return &net.Resolver{
+		PreferGo: true,
+		// Without it a name whose IPv6 half cannot be asked counts as one that is not
+		// there.
+		StrictErrors: true,
+		Dial: func(ctx context.Context, network, to string) (net.Conn, error) {
+			var d net.Dialer
+			c, err := d.DialContext(ctx, network, cmp.Or(server, to))
+			if err == nil {
+				// The resolver itself waits for an answer also when ctx has ended.
+				context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+			}
+			return c, err
+		},
+	}, nil
 }
 
 // A finding is what one look into the DNS brought.
@@ -77,7 +83,7 @@ type outcome struct {
 
 // lookUp looks for the records of row.
 func (d *Domains) lookUp(ctx context.Context, row store.Domain) finding {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
 	defer cancel()
 	f := finding{records: d.records(row)}
 	route, proof := &f.records[0], &f.records[1]
@@ -150,7 +156,7 @@ func (d *Domains) follow(ctx context.Context, host, target string) (end string, 
 			return "", err
 		}
 		next = strings.ToLower(strings.TrimSuffix(next, "."))
-		if next == end || next == "" {
+		if next == end || next == "" || next == host { // the last: in a circle
 			return end, nil
 		}
 		if end = next; end == target {
