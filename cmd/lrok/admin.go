@@ -245,14 +245,14 @@ func (a *admin) userList() *cobra.Command {
 				if a.json {
 					return printJSON(a.stdout, us)
 				}
-				t := a.table("ID", "NAME", "ROLE", ">KEYS", ">TUNNELS", ">MAX", ">MAX NAMES", ">REQUESTS", ">IN", ">OUT", "SINCE")
+				t := a.table("ID", "NAME", "ROLE", ">KEYS", ">TUNNELS", ">MAX", ">MAX NAMES", "?CREATED", "?>REQUESTS", "?>IN", "?>OUT")
 				for _, u := range us {
 					role := "user"
 					if u.Admin {
 						role = "admin"
 					}
 					t.row(u.ID, u.Name, role, strconv.Itoa(u.Keys), strconv.Itoa(u.Tunnels), limit(u.Limits.Tunnels), limit(u.Limits.Reservations),
-						format.Count(u.Usage.Requests), format.Size(u.Usage.BytesIn), format.Size(u.Usage.BytesOut), u.CreatedAt.Local().Format(time.DateOnly))
+						u.CreatedAt.Local().Format(time.DateOnly), format.Count(u.Usage.Requests), format.Size(u.Usage.BytesIn), format.Size(u.Usage.BytesOut))
 				}
 				return t.write(a.stdout)
 			})
@@ -595,7 +595,7 @@ func (a *admin) audit() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				t := a.table("TIME", "WHO", "ACTION", "WHAT", "DETAIL")
+				t := a.table("TIME", "WHO", "ACTION", "WHAT", "?DETAIL")
 				for _, e := range page.Entries {
 					t.row(e.Time.Local().Format(time.DateTime), userName(names, e.Actor), e.Action, e.Object, dash(e.Detail))
 				}
@@ -628,7 +628,7 @@ func (a *admin) certsReload() *cobra.Command {
 				if a.json {
 					return printJSON(a.stdout, r)
 				}
-				t := a.table("NAMES", "VALID UNTIL", "ISSUER", "SOURCE")
+				t := a.table("NAMES", "VALID UNTIL", "?ISSUER", "?SOURCE")
 				for _, c := range r.Certificates {
 					t.row(strings.Join(c.Names, " "), when(&c.NotAfter), c.Issuer, c.Source)
 				}

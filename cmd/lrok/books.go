@@ -48,9 +48,14 @@ func openBooks(dir string) (*books, error) {
 func (b *books) close() { _ = b.store.Close() }
 
 func (b *books) AdminUsers(ctx context.Context) ([]client.User, error) {
+	// The store is what holds; the edge, which follows it by a second, knows of
+	// live tunnels and the last minute.
+	live := map[string]client.User{}
 	if b.edge != nil {
-		if us, err := b.edge.AdminUsers(ctx); err == nil { // knows of live tunnels
-			return us, nil
+		if us, err := b.edge.AdminUsers(ctx); err == nil {
+			for _, u := range us {
+				live[u.ID] = u
+			}
 		}
 	}
 	used := map[string]client.Usage{}
@@ -65,6 +70,9 @@ func (b *books) AdminUsers(ctx context.Context) ([]client.User, error) {
 	for _, u := range b.store.Users() {
 		c := b.user(u)
 		c.Usage = used[u.ID]
+		if l, ok := live[u.ID]; ok {
+			c.Tunnels, c.Usage = l.Tunnels, l.Usage
+		}
 		out = append(out, c)
 	}
 	return out, nil
@@ -149,6 +157,7 @@ func (b *books) AdminRevokeKey(ctx context.Context, id string) (client.Revoked, 
 func (b *books) AdminStats(ctx context.Context, hours int) (client.Stats, error) {
 	if b.edge != nil {
 		if s, err := b.edge.AdminStats(ctx, hours); err == nil { // to the second, and not to the minute
+			s.Users = len(b.store.Users())
 			return s, nil
 		}
 	}

@@ -158,7 +158,7 @@ func newDomainList(o *options) *cobra.Command {
 					_, err = fmt.Fprintln(o.stdout, "no domain of yours is known; add one: lrok domain add HOST")
 					return err
 				}
-				t := o.table("DOMAIN", "STATE", "CHECKED", "PROBLEM")
+				t := o.table("DOMAIN", "STATE", "?CHECKED", "PROBLEM")
 				for _, d := range ds {
 					t.row(d.Domain, domainState(d), when(d.CheckedAt), dash(d.Problem))
 				}
@@ -171,7 +171,7 @@ func newDomainList(o *options) *cobra.Command {
 // domainState says how a domain is, and when that ends.
 func domainState(d client.Domain) string {
 	if d.State == stateFailing && d.GraceEnds != nil {
-		return "failing, served until " + when(d.GraceEnds)
+		return "failing, ends " + when(d.GraceEnds)
 	}
 	return d.State
 }

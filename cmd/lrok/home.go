@@ -11,6 +11,7 @@ import (
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/tui"
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 func newInspect(o *options) *cobra.Command {
@@ -99,7 +100,11 @@ func (o *options) home(ctx context.Context) error {
 		if !t.Online {
 			state = "away"
 		}
-		if _, err := fmt.Fprintf(o.stdout, "%s -> %s  %s, %s\n", format.Sanitize(t.PublicURL), format.Sanitize(t.Local), state, plural(int(t.Requests), "request")); err != nil {
+		passed := plural(int(t.Requests), "request")
+		if t.Kind == tunnel.TCP || t.Kind == tunnel.TLS {
+			passed = plural(int(t.Connections), "connection")
+		}
+		if _, err := fmt.Fprintf(o.stdout, "%s -> %s  %s, %s\n", format.Sanitize(t.PublicURL), format.Sanitize(t.Local), state, passed); err != nil {
 			return err
 		}
 	}
@@ -119,9 +124,11 @@ const firstSteps = `lrok gives a local port a public URL and shows every request
 
   lrok demo           try everything at once, with sample webhooks
   lrok http 3000      open a tunnel to port 3000 and inspect it
+  lrok tcp 5432       give a port that is not HTTP a public one
+  lrok login HOST     keep an edge and a key for all commands
   lrok serve          be the edge, on a server of your own
   lrok --help         all commands
 
 No edge is known yet: lrok http starts one on this machine, and its URL works
-here only. For a public URL name your edge with --edge HOST.
+here only. For a public URL log in to your edge: lrok login HOST.
 `

@@ -126,7 +126,7 @@ func newKeysList(o *options) *cobra.Command {
 // showKeys prints keys as a table; users, if not nil, are the names of their
 // owners by id.
 func (o *options) showKeys(ks []client.Key, own string, users map[string]string) error {
-	head := []string{"ID", "NAME", "KEY", "STATE", "CREATED", "LAST USED"}
+	head := []string{"ID", "NAME", "KEY", "STATE", "?CREATED", "?LAST USED"}
 	if users != nil {
 		head = append([]string{"USER"}, head...)
 	}
@@ -152,7 +152,7 @@ func keyState(k client.Key) string {
 	case k.ExpiresAt != nil && !k.ExpiresAt.After(time.Now()):
 		return "expired " + when(k.ExpiresAt)
 	case k.ExpiresAt != nil:
-		return "works until " + when(k.ExpiresAt)
+		return "expires " + when(k.ExpiresAt)
 	}
 	return "works"
 }

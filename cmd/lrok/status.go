@@ -151,21 +151,21 @@ func used(n int, limit *int) string {
 // showTunnels prints tunnels as a table; owners, if not nil, are the users'
 // names by id, and of the owner of each tunnel.
 func (o *options) showTunnels(ts []client.Tunnel, owners []string, users map[string]string) error {
-	head := []string{"TUNNEL", "URL", "LOCAL", "STATE", ">REQUESTS", ">IN", ">OUT", "FROM"}
+	head := []string{"TUNNEL", "URL", "?LOCAL", "STATE", "?SINCE", "?>REQUESTS", "?>IN", "?>OUT", "?FROM"}
 	if users != nil {
 		head = append([]string{"USER"}, head...)
 	}
 	t := o.table(head...)
 	for i, c := range ts {
-		state := "online since "
+		state := "online"
 		if !c.Online {
-			state = "away since "
+			state = "away"
 		}
 		n := c.Requests
 		if c.Kind != tunnel.HTTP {
 			n = c.Connections
 		}
-		row := []string{c.Subdomain, c.PublicURL, c.Local, state + when(&c.Since), format.Count(n), format.Size(c.BytesIn), format.Size(c.BytesOut), strings.TrimSpace(c.Machine + " " + c.RemoteAddr)}
+		row := []string{c.Subdomain, c.PublicURL, c.Local, state, when(&c.Since), format.Count(n), format.Size(c.BytesIn), format.Size(c.BytesOut), strings.TrimSpace(c.Machine + " " + c.RemoteAddr)}
 		if users != nil {
 			row = append([]string{userName(users, owners[i])}, row...)
 		}
