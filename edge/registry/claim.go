@@ -485,9 +485,8 @@ func (r *Registry) grant(me agent, w *wish, name string, port int, direct string
 	// The port goes first: who loses it must not close it.
 	var had *Tunnel
 	if pl := r.ports.open[port]; w.Kind == tunnel.TCP && pl != nil {
-		had = pl.now.Load()
-		t.place = pl
-		pl.now.Store(t)
+		had = pl.holder
+		t.place, pl.holder = pl, t
 		r.ports.remember(port, me.user, name, now)
 	}
 	r.take(me, r.byName[name], t, d, fmt.Sprintf("the name %q", name))
@@ -498,6 +497,9 @@ func (r *Registry) grant(me agent, w *wish, name string, port int, direct string
 	if t.Ring == nil {
 		t.Ring = inspector.NewRing(name, r.cfg.RingSize, r.cfg.Capture, r.cfg.Budget)
 		t.Counters = new(Counters)
+	}
+	if t.place != nil {
+		t.place.now.Store(t)
 	}
 	r.put(t)
 	return t

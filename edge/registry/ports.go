@@ -29,8 +29,11 @@ const Keep = time.Minute
 type place struct {
 	port   int
 	user   string
-	closer io.Closer              // nil until it is open
-	now    atomic.Pointer[Tunnel] // nil until it is granted
+	closer io.Closer // nil until it is open
+	holder *Tunnel   // nil until it is granted
+	// now is holder for who listens on the port: it is set when the tunnel is
+	// complete, because connections may be waiting.
+	now atomic.Pointer[Tunnel]
 
 	// closing is set when the port was given up, and closed when it is free.
 	closing chan struct{}
@@ -85,6 +88,21 @@ func (p *ports) quarantined(port int, user string, now time.Time) bool {
 	return ok && p.had[port].user != user && now.Sub(at) < Keep
 }
 
+// maxResting is how many ports of a user may be kept from others because they
+// were given up a moment ago. Without a bound one user could keep them all.
+const maxResting = 16
+
+// rested reports whether user may take a port that was not theirs just now.
+func (p *ports) rested(user string, now time.Time) bool {
+	n := 0
+	for port, at := range p.gave {
+		if p.had[port].user == user && now.Sub(at) < Keep && p.open[port] == nil {
+			n++
+		}
+	}
+	return n < maxResting
+}
+
 // choose finds a port for user and name: the one they had, or one that is the
 // same after a restart when it is free, or one that nobody had, or the one that
 // was had longest ago.
@@ -96,14 +114,18 @@ func (p *ports) choose(user, name string, avoid map[int]bool, now time.Time) (po
 	mac.Write([]byte("port\x00" + name))
 	start := int(binary.BigEndian.Uint64(mac.Sum(nil)) % uint64(p.count))
 	var oldest time.Time
+	rested := p.rested(user, now)
 	for i := range p.count {
 		n := p.first + (start+i)%p.count
 		if avoid[n] || !p.free(n, user, now) {
 			continue
 		}
 		m, had := p.had[n]
-		if !had {
+		switch {
+		case !had && rested:
 			return n, true
+		case !rested && m.user != user:
+			continue
 		}
 		if !ok || m.last.Before(oldest) {
 			port, oldest, ok = n, m.last, true
@@ -143,13 +165,20 @@ func (r *Registry) pick(me agent, w *wish, name string, alive map[Session]bool) 
 		if r.ports.quarantined(port, me.user, now) {
 			return no(fmt.Sprintf("port %d was in use less than a minute ago", port), "try again in a minute, or "+other)
 		}
+		if r.ports.had[port].user != me.user && !r.ports.rested(me.user, now) {
+			return 0, nil, nil, nil, &tunnel.Error{
+				Code:    tunnel.CodeLimit,
+				Message: fmt.Sprintf("you gave up %d ports within a minute, which are kept for you", maxResting),
+				Hint:    "try again in a minute",
+			}
+		}
 		return port, nil, nil, nil, nil
 	case pl.closing != nil && pl.user == me.user:
 		return port, nil, pl.closing, nil, nil
-	case pl.closing != nil || pl.user != me.user || pl.now.Load() == nil:
+	case pl.closing != nil || pl.user != me.user || pl.holder == nil:
 		return no(fmt.Sprintf("port %d is in use", port), other)
 	default:
-		t := pl.now.Load()
+		t := pl.holder
 		switch r.judge(me, t, alive, w.Takeover, false) {
 		case ask:
 			return port, t, nil, t.Session(), nil
@@ -162,7 +191,7 @@ func (r *Registry) pick(me agent, w *wish, name string, alive map[Session]bool) 
 
 // opens reports whether t has its port open.
 func (r *Registry) opens(t *Tunnel) bool {
-	return t.place != nil && t.place.closing == nil && t.place.now.Load() == t
+	return t.place != nil && t.place.closing == nil && t.place.holder == t
 }
 
 func (r *Registry) refusePort(t *Tunnel) *tunnel.Error {
@@ -235,7 +264,7 @@ func (r *Registry) abandon(wishes []*wish) {
 	var places []*place
 	r.mu.Lock()
 	for _, w := range wishes {
-		if w.place != nil && w.place.now.Load() == nil {
+		if w.place != nil && w.place.holder == nil {
 			w.place.closing = make(chan struct{})
 			places = append(places, w.place)
 		}
@@ -259,7 +288,7 @@ func (r *Registry) closePlaces(places []*place) {
 	now := r.cfg.Now()
 	for _, pl := range places {
 		delete(r.ports.open, pl.port)
-		if pl.now.Load() != nil {
+		if pl.holder != nil {
 			r.ports.gave[pl.port] = now
 			m := r.ports.had[pl.port]
 			m.last = now

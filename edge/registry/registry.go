@@ -212,7 +212,7 @@ type leftovers struct {
 // close gives up t's port, unless another tunnel has it by now. The caller
 // holds mu.
 func (l *leftovers) close(t *Tunnel) {
-	if t.place == nil || t.place.closing != nil || t.place.now.Load() != t {
+	if t.place == nil || t.place.closing != nil || t.place.holder != t {
 		return
 	}
 	t.place.closing = make(chan struct{})
