@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -76,6 +77,7 @@ type Server struct {
 	sessions map[*session]struct{}
 	byLink   map[*tunnel.Session]*session
 	draining string // why no agents are taken any more
+	refused  map[string]int64
 }
 
 // New returns a server that does nothing until it is told to serve.
@@ -88,6 +90,7 @@ func New(cfg Config) *Server {
 		gate:     newGate(orDefault(cfg.Strangers, DefaultStrangers), orDefault(cfg.PerAddr, DefaultPerAddr), time.Now),
 		sessions: make(map[*session]struct{}),
 		byLink:   make(map[*tunnel.Session]*session),
+		refused:  make(map[string]int64),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -123,6 +126,32 @@ func (s *Server) Agents() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sessions)
+}
+
+// Streams returns how many streams to agents are open.
+func (s *Server) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for link := range s.byLink {
+		n += link.Streams()
+	}
+	return n
+}
+
+// Refused returns how many agents were turned away, by the code that they were
+// told: "crowded" are those that were told nothing because there were too many
+// without a key, and "stranger" what said no hello.
+func (s *Server) Refused() map[string]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.refused)
+}
+
+func (s *Server) refuse(code string) {
+	s.mu.Lock()
+	s.refused[code]++
+	s.mu.Unlock()
 }
 
 // Serve accepts agents on ln, which it closes, until ctx ends. Then it ends all
@@ -209,6 +238,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	from := prefixOf(remote)
 	if !s.gate.enter(from) {
 		log.Debug("agent turned away: too many connections without a key")
+		s.refuse("crowded")
 		_ = conn.Close()
 		return
 	}
@@ -220,6 +250,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	}
 	if refusal != nil {
 		log.Info("agent refused", "code", refusal.Code, "err", refusal)
+		s.refuse(refusal.Code)
 		_ = p.Refuse(refusal)
 		return
 	}
@@ -232,6 +263,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	if refusal != nil {
 		se.welcomed(nil)
 		log.Info("claims refused", "code", refusal.Code, "err", refusal)
+		s.refuse(refusal.Code)
 		_ = p.Refuse(refusal)
 		return
 	}
@@ -270,6 +302,11 @@ func (s *Server) meet(ctx context.Context, conn net.Conn, log *slog.Logger) (*tu
 	p, err := tunnel.Accept(conn, &s.edge)
 	if err != nil {
 		log.Debug("stranger", "err", err)
+		code := "stranger"
+		if e := (*tunnel.Error)(nil); errors.As(err, &e) {
+			code = e.Code // it was told
+		}
+		s.refuse(code)
 		return nil, nil, nil
 	}
 	key := p.Hello.Key

@@ -19,8 +19,9 @@ import (
 // Sources are what the metrics show besides the tunnels' counters: functions
 // that read what is there anyway. A nil one leaves its metrics out.
 type Sources struct {
-	Agents  func() int   // connected
-	Streams func() int64 // open now, of all agents
+	Agents  func() int // connected
+	Streams func() int // to agents, open now
+	Public  func() Public
 
 	// HandshakesRefused counts TLS handshakes for which no certificate was there.
 	HandshakesRefused func() int64
@@ -34,6 +35,17 @@ type Sources struct {
 	CaptureMemory func() (used, limit int64)
 	Store         func() error // nil while it can be written
 	Draining      func() bool
+}
+
+// Public is what the public listeners have seen.
+type Public struct {
+	Open        int   // connections, now
+	Opened      int64 // connections
+	TurnedAway  int64 // connections for which there was no room
+	Shed        int64 // idle connections that made room
+	Denied      int64 // requests that a tunnel's rules refused
+	Misdirected int64 // requests for another host than the connection was made to
+	Cookies     int64 // cookies for the whole domain that were not passed on
 }
 
 // A Certificate of the edge's own.
@@ -127,6 +139,16 @@ func (s *Stats) gather() *metrics.Set {
 	}
 	if src.Streams != nil {
 		gauge("lrok_streams_open", float64(src.Streams()))
+	}
+	if src.Public != nil {
+		p := src.Public()
+		gauge("lrok_public_connections_open", float64(p.Open))
+		counter("lrok_public_connections_total", p.Opened)
+		counter("lrok_public_connections_refused_total", p.TurnedAway)
+		counter("lrok_public_connections_shed_total", p.Shed)
+		counter("lrok_requests_refused_total", p.Denied, "reason", "denied")
+		counter("lrok_requests_refused_total", p.Misdirected, "reason", "misdirected")
+		counter("lrok_cookies_dropped_total", p.Cookies)
 	}
 	if src.HandshakesRefused != nil {
 		counter("lrok_tls_handshakes_refused_total", src.HandshakesRefused(), "reason", "no_certificate")

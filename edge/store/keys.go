@@ -20,11 +20,15 @@ const localKeyID = "key_local"
 func (s *Store) Authenticate(_ context.Context, key string) (User, Key, error) {
 	k, err := s.find(key)
 	if err != nil {
+		s.refused.Add(1)
 		return User{}, Key{}, err
 	}
 	raise(&k.last, s.opt.Now().UnixMilli())
 	return k.user, k.shown(), nil
 }
+
+// Refused returns how many keys this process did not accept.
+func (s *Store) Refused() int64 { return s.refused.Load() }
 
 // find returns the key, if it works.
 func (s *Store) find(key string) (*keyRow, error) {

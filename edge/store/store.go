@@ -45,8 +45,9 @@ type Store struct {
 	local     string
 	localHash Hash
 
-	now  atomic.Pointer[snapshot]
-	well health
+	now     atomic.Pointer[snapshot]
+	well    health
+	refused atomic.Int64 // keys
 
 	file, wal os.FileInfo // what was opened
 
