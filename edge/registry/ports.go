@@ -45,17 +45,23 @@ type memory struct {
 	last       time.Time // when it was granted or given up
 }
 
+// A gift says who gave a port up, and when.
+type gift struct {
+	user string
+	at   time.Time
+}
+
 // ports is the range for TCP. The lock of the registry guards it.
 type ports struct {
 	first, count int
 	open         map[int]*place    // opened, being opened, being closed
 	had          map[int]memory    // one for a port, so there are never many
 	of           map[[2]string]int // user and name to the port they had
-	gave         map[int]time.Time // when it was given up
+	gave         map[int]gift
 }
 
 func newPorts(ends [2]int) ports {
-	p := ports{open: make(map[int]*place), had: make(map[int]memory), of: make(map[[2]string]int), gave: make(map[int]time.Time)}
+	p := ports{open: make(map[int]*place), had: make(map[int]memory), of: make(map[[2]string]int), gave: make(map[int]gift)}
 	if ends[1] > 0 {
 		p.first, p.count = ends[0], ends[1]-ends[0]+1
 	}
@@ -84,8 +90,8 @@ func (p *ports) free(port int, user string, now time.Time) bool {
 }
 
 func (p *ports) quarantined(port int, user string, now time.Time) bool {
-	at, ok := p.gave[port]
-	return ok && p.had[port].user != user && now.Sub(at) < Keep
+	g, ok := p.gave[port]
+	return ok && g.user != user && now.Sub(g.at) < Keep
 }
 
 // maxResting is how many ports of a user may be kept from others because they
@@ -95,12 +101,18 @@ const maxResting = 16
 // rested reports whether user may take a port that was not theirs just now.
 func (p *ports) rested(user string, now time.Time) bool {
 	n := 0
-	for port, at := range p.gave {
-		if p.had[port].user == user && now.Sub(at) < Keep && p.open[port] == nil {
+	for port := range p.gave {
+		if p.resting(port, user, now) {
 			n++
 		}
 	}
 	return n < maxResting
+}
+
+// resting reports whether port is kept for user, who gave it up a moment ago.
+func (p *ports) resting(port int, user string, now time.Time) bool {
+	g, ok := p.gave[port]
+	return ok && g.user == user && now.Sub(g.at) < Keep && p.open[port] == nil
 }
 
 // choose finds a port for user and name: the one they had, or one that is the
@@ -124,7 +136,7 @@ func (p *ports) choose(user, name string, avoid map[int]bool, now time.Time) (po
 		switch {
 		case !had && rested:
 			return n, true
-		case !rested && m.user != user:
+		case !rested && !p.resting(n, user, now):
 			continue
 		}
 		if !ok || m.last.Before(oldest) {
@@ -165,7 +177,7 @@ func (r *Registry) pick(me agent, w *wish, name string, alive map[Session]bool) 
 		if r.ports.quarantined(port, me.user, now) {
 			return no(fmt.Sprintf("port %d was in use less than a minute ago", port), "try again in a minute, or "+other)
 		}
-		if r.ports.had[port].user != me.user && !r.ports.rested(me.user, now) {
+		if !r.ports.resting(port, me.user, now) && !r.ports.rested(me.user, now) {
 			return 0, nil, nil, nil, &tunnel.Error{
 				Code:    tunnel.CodeLimit,
 				Message: fmt.Sprintf("you gave up %d ports within a minute, which are kept for you", maxResting),
@@ -289,10 +301,11 @@ func (r *Registry) closePlaces(places []*place) {
 	for _, pl := range places {
 		delete(r.ports.open, pl.port)
 		if pl.holder != nil {
-			r.ports.gave[pl.port] = now
-			m := r.ports.had[pl.port]
-			m.last = now
-			r.ports.had[pl.port] = m
+			r.ports.gave[pl.port] = gift{pl.user, now}
+			if m, ok := r.ports.had[pl.port]; ok {
+				m.last = now
+				r.ports.had[pl.port] = m
+			}
 		}
 		close(pl.closing)
 	}
