@@ -2,22 +2,47 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"path"
 	"strings"
 	"time"
 
+	"github.com/lrok-dev/lrok/edge/certs"
+	"github.com/lrok-dev/lrok/edge/domains"
 	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/edge/stats"
 	"github.com/lrok-dev/lrok/edge/store"
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
-// An Authenticator knows whose a key is. Its error is a *[tunnel.Error] of
-// [tunnel.CodeKey] for a key that is refused.
-type Authenticator interface {
+// A Store is what the edge keeps: a [*store.Store]. Its errors that are a
+// *[tunnel.Error] are for the caller's eyes.
+type Store interface {
 	Authenticate(ctx context.Context, key string) (store.User, store.Key, error)
+	// Working reports whether a key that was good still is. It waits for nothing.
+	Working(keyID string) bool
+
+	User(id string) (store.User, bool)
+	Users() []store.User
+	AddUser(ctx context.Context, by, name string, l store.Limits) (store.User, error)
+	RemoveUser(ctx context.Context, by, id string) error
+	SetLimits(ctx context.Context, by, id string, l store.Limits) error
+
+	Keys(user string) []store.Key
+	CreateKey(ctx context.Context, by, user, name string, expires time.Time) (k store.Key, secret string, err error)
+	RevokeKey(ctx context.Context, by, user, id string) error
+
+	Reservation(name string) (store.Reservation, bool)
+	Reservations(user string) []store.Reservation
+	ReservationLimit(user string) int
+	Reserve(ctx context.Context, by, user, name string) (store.Reservation, error)
+	Unreserve(ctx context.Context, by, user, name string) error
+
+	Audit(ctx context.Context, e store.Entry) error
+	Entries(ctx context.Context, before int64, limit int) ([]store.Entry, error)
 }
 
 // A Replayer sends a captured request again, to t's local service, and returns
@@ -26,15 +51,23 @@ type Replayer interface {
 	Replay(ctx context.Context, t *registry.Tunnel, x inspector.Exchange, c inspector.Changes) (id string, err error)
 }
 
-// Config says what the API works on.
+// Config says what the API works on. Store and Registry are needed. What is nil
+// of the others is answered with [tunnel.CodeUnsupported].
 type Config struct {
-	Store    Authenticator
+	Store    Store
 	Registry *registry.Registry
 	Replayer Replayer
+	Domains  *domains.Domains
+	Certs    certs.Source
+	Stats    *stats.Stats
+
 	Software string // "lrok 0.1.0"
 	Domain   string
 	Limits   tunnel.Limits
-	Logger   *slog.Logger // nil discards
+	// TunnelLimit is how many tunnels a user may have online, 0 for any number;
+	// nil is no limit for anybody.
+	TunnelLimit func(user string) int
+	Logger      *slog.Logger // nil discards
 
 	// ReplayWait is how long a replay's answer is waited for; 0 means 30 s.
 	ReplayWait time.Duration
@@ -42,10 +75,11 @@ type Config struct {
 }
 
 type api struct {
-	cfg Config
-	log *slog.Logger
-	mux *http.ServeMux
-	doc []byte // the OpenAPI document
+	cfg     Config
+	log     *slog.Logger
+	mux     *http.ServeMux
+	doc     []byte // the OpenAPI document
+	refused *refusals
 }
 
 // New returns the API's handler. It serves /api/v1/ and /__lrok/api/v1/ and
@@ -58,7 +92,10 @@ func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &api{cfg: cfg, log: discard(cfg.Logger), mux: http.NewServeMux()}
+	a := &api{
+		cfg: cfg, log: discard(cfg.Logger), mux: http.NewServeMux(),
+		refused: newRefusals(cfg.Now),
+	}
 	byPath := make(map[string]map[string]route)
 	for _, rt := range a.routes() {
 		if byPath[rt.path] == nil {
@@ -67,29 +104,30 @@ func New(cfg Config) http.Handler {
 		byPath[rt.path][rt.method] = rt
 	}
 	for p, methods := range byPath {
-		a.mux.Handle(prefix+p, a.dispatch(methods))
+		for _, base := range bases {
+			a.mux.Handle(base+p, a.dispatch(base, methods))
+		}
 	}
 	a.mux.HandleFunc("/", a.nowhere)
 	a.doc = openAPI(a.routes(), cfg.Software)
 	return a
 }
 
+// prefix is where the API is on its own host. On hosts that are no tunnel it has
+// a second place, which no app behind a tunnel will miss.
 const prefix = "/api/v1"
+
+var bases = []string{prefix, "/__lrok" + prefix}
 
 // ServeHTTP implements [http.Handler].
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if rest, ok := strings.CutPrefix(r.URL.Path, "/__lrok/"); ok {
-		r2 := *r
-		u := *r.URL
-		u.Path = "/" + rest
-		u.RawPath = strings.TrimPrefix(u.RawPath, "/__lrok")
-		r2.URL = &u
-		r = &r2
-	}
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Nearly all that is told here is somebody's own.
+	h.Set("Cache-Control", "no-store")
 	p := r.URL.Path
 	// The mux would redirect an unclean path; an API has nothing to gain by it.
-	if !strings.HasPrefix(p, prefix+"/") || path.Clean(p) != p {
+	if path.Clean(p) != p {
 		a.nowhere(w, r)
 		return
 	}
@@ -104,9 +142,12 @@ func (a *api) nowhere(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// answerTimeout is how long a caller may take to read an answer that has an end.
+const answerTimeout = 5 * time.Minute
+
 // dispatch picks the route of one path by its method and lets in who may call
 // it.
-func (a *api) dispatch(methods map[string]route) http.Handler {
+func (a *api) dispatch(base string, methods map[string]route) http.Handler {
 	allow := allowed(methods)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rt, ok := methods[r.Method]
@@ -124,31 +165,60 @@ func (a *api) dispatch(methods map[string]route) http.Handler {
 			})
 			return
 		}
-		c := call{}
-		if rt.who != anybody {
-			key, ok := bearer(r)
-			if !ok {
-				a.fail(w, r, &tunnel.Error{
-					Code:    tunnel.CodeKey,
-					Message: "no key was given",
-					Hint:    "send it as Authorization: Bearer lrok_...",
-				})
-				return
-			}
-			var err error
-			if c.user, c.key, err = a.cfg.Store.Authenticate(r.Context(), key); err != nil {
-				a.fail(w, r, err)
-				return
-			}
+		if !rt.endless {
+			rc := http.NewResponseController(w)
+			_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
+			defer func() { _ = rc.SetWriteDeadline(time.Time{}) }() // the next request on the connection has its own
 		}
-		if !rt.body && r.ContentLength != 0 {
+		c, err := a.admit(r, rt.who)
+		if err == nil {
+			err = checkQuery(r, rt.query)
+		}
+		if err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		if rt.takes == nil && r.ContentLength != 0 {
 			// Nothing is read that nobody asked for.
 			r.Body = http.MaxBytesReader(w, r.Body, 0)
 		}
+		c.base = base
 		if err := rt.serve(w, r, c); err != nil {
 			a.fail(w, r, err)
 		}
 	})
+}
+
+// admit finds out who calls, and whether they may.
+func (a *api) admit(r *http.Request, who who) (call, error) {
+	if who == anybody {
+		return call{}, nil
+	}
+	key, ok := bearer(r)
+	if !ok {
+		return call{}, &tunnel.Error{
+			Code:    tunnel.CodeKey,
+			Message: "no key was given",
+			Hint:    "send it as Authorization: Bearer lrok_...",
+		}
+	}
+	from := addressOf(r.RemoteAddr)
+	user, k, err := a.cfg.Store.Authenticate(r.Context(), key)
+	if err != nil {
+		if e := (*tunnel.Error)(nil); errors.As(err, &e) && !a.refused.hold(r.Context(), from) {
+			return call{}, errHurry
+		}
+		return call{}, err
+	}
+	a.refused.forgive(from)
+	if who == anAdmin && !user.Admin {
+		return call{}, &tunnel.Error{
+			Code:    tunnel.CodeForbidden,
+			Message: "only administrators of the edge may do this",
+			Hint:    "ask whoever runs the edge, or call it with an administrator's key",
+		}
+	}
+	return call{user: user, key: k}, nil
 }
 
 // bearer returns the key in the Authorization header.

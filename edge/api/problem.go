@@ -15,6 +15,7 @@ const (
 	codeBadRequest = "bad_request"
 	codeMethod     = "method_not_allowed"
 	codeTooLarge   = "too_large"
+	codeMedia      = "media_type"
 	codeFilter     = "filter_invalid"
 )
 
@@ -24,7 +25,12 @@ var statuses = map[string]int{
 	codeBadRequest:             http.StatusBadRequest,
 	codeMethod:                 http.StatusMethodNotAllowed,
 	codeTooLarge:               http.StatusRequestEntityTooLarge,
+	codeMedia:                  http.StatusUnsupportedMediaType,
 	codeFilter:                 http.StatusBadRequest,
+	tunnel.CodeForbidden:       http.StatusForbidden,
+	tunnel.CodeConflict:        http.StatusConflict,
+	tunnel.CodeUnavailable:     http.StatusServiceUnavailable,
+	tunnel.CodeUnsupported:     http.StatusNotImplemented,
 	tunnel.CodeKey:             http.StatusUnauthorized,
 	tunnel.CodeNotFound:        http.StatusNotFound,
 	tunnel.CodeTunnelNotFound:  http.StatusNotFound,
@@ -74,10 +80,14 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 // answer sends v as JSON.
 func answer(w http.ResponseWriter, v any) { write(w, http.StatusOK, "application/json", v) }
 
+// created sends v, which is new at the path below the API's base.
+func created(w http.ResponseWriter, c call, at string, v any) {
+	w.Header().Set("Location", c.base+at)
+	write(w, http.StatusCreated, "application/json", v)
+}
+
 func write(w http.ResponseWriter, status int, contentType string, v any) {
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // a path with & reads as it is; nosniff keeps it from being HTML
@@ -86,6 +96,10 @@ func write(w http.ResponseWriter, status int, contentType string, v any) {
 
 func badRequest(message, hint string) *tunnel.Error {
 	return &tunnel.Error{Code: codeBadRequest, Message: message, Hint: hint}
+}
+
+func unsupported(what string) *tunnel.Error {
+	return &tunnel.Error{Code: tunnel.CodeUnsupported, Message: "this edge runs without " + what, Hint: "ask whoever runs it"}
 }
 
 func discard(l *slog.Logger) *slog.Logger {

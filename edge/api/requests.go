@@ -3,10 +3,8 @@ package api
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -67,7 +65,9 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, c call) error {
 	if err != nil {
 		return err
 	}
-	inspector.ServeEvents(w, r, t.Ring, match)
+	ctx, stop := a.whileWorking(w, r, c)
+	defer stop()
+	inspector.ServeEvents(w, r.WithContext(ctx), t.Ring, match)
 	return nil
 }
 
@@ -154,11 +154,19 @@ func (a *api) replay(w http.ResponseWriter, r *http.Request, c call) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.ReplayWait)
+	if a.cfg.Replayer == nil {
+		return unsupported("replays")
+	}
+	working, stop := a.whileWorking(w, r, c)
+	defer stop()
+	ctx, cancel := context.WithTimeout(working, a.cfg.ReplayWait)
 	defer cancel()
 	watcher := t.Ring.Watch()
 	defer watcher.Close()
 	id, err := a.cfg.Replayer.Replay(ctx, t, x, changes)
+	if context.Cause(working) == error(errEnded) {
+		return errEnded
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
 		return &tunnel.Error{
@@ -169,11 +177,14 @@ func (a *api) replay(w http.ResponseWriter, r *http.Request, c call) error {
 	case err != nil:
 		return err
 	}
-	w.Header().Set("Location", prefix+"/me/requests/"+id)
 	awaitEnd(ctx, t.Ring, watcher, id)
-	if r.Context().Err() != nil {
+	switch {
+	case context.Cause(working) == error(errEnded):
+		return errEnded
+	case r.Context().Err() != nil:
 		return nil // the caller has left; the replay goes on
 	}
+	w.Header().Set("Location", c.base+"/me/requests/"+id)
 	x, ok := t.Ring.Find(id)
 	if !ok {
 		return &tunnel.Error{
@@ -223,36 +234,15 @@ func open(ring *inspector.Ring, id string) bool {
 
 // readChanges reads a request's body. An empty one changes nothing.
 func readChanges(w http.ResponseWriter, r *http.Request) (inspector.Changes, error) {
-	var c inspector.Changes
-	if r.Body == nil || r.Body == http.NoBody {
-		return c, nil
+	if r.ContentLength == 0 {
+		return inspector.Changes{}, nil
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(30 * time.Second))
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxChanges))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&c)
-	if err == nil {
-		if _, extra := dec.Token(); extra != io.EOF {
-			err = errors.New("more than one value")
-			if extra != nil {
-				err = extra
-			}
+	c, err := read[inspector.Changes](w, r, maxChanges)
+	if err != nil {
+		if e := (*tunnel.Error)(nil); errors.As(err, &e) && e.Code == codeTooLarge {
+			e.Hint = "send it with curl: lrok export <id> --as curl"
 		}
-	} else if err == io.EOF {
-		err = nil
-	}
-	_ = rc.SetReadDeadline(time.Time{})
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return c, &tunnel.Error{
-			Code:    codeTooLarge,
-			Message: fmt.Sprintf("the changes are larger than %d MiB", maxChanges>>20),
-			Hint:    "send it with curl: lrok export <id> --as curl",
-		}
-	case err != nil:
-		return c, badRequest("the changes are not what a replay takes: "+err.Error(), "see "+prefix+"/openapi.json")
+		return c, err
 	}
 	return c, valid(c)
 }
@@ -301,7 +291,7 @@ func (a *api) find(r *http.Request, c call) (*registry.Tunnel, inspector.Exchang
 	}
 	return nil, inspector.Exchange{}, &tunnel.Error{
 		Code:    tunnel.CodeNotFound,
-		Message: fmt.Sprintf("there is no request %q", id),
+		Message: "there is no request " + quote(id),
 		Hint:    "a tunnel keeps its last requests only; lrok logs lists them",
 	}
 }
@@ -352,18 +342,4 @@ func decoded(m inspector.Message) []byte {
 		return m.Body.Data
 	}
 	return out
-}
-
-// number returns a query parameter that is a whole number, 0 when it is not
-// there.
-func number(r *http.Request, name string) (uint64, error) {
-	s := r.URL.Query().Get(name)
-	if s == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseUint(s, 10, 63)
-	if err != nil {
-		return 0, badRequest(fmt.Sprintf("%s=%s is not a number", name, s), "")
-	}
-	return n, nil
 }

@@ -17,12 +17,14 @@ type who int
 const (
 	anybody who = iota
 	aUser
+	anAdmin
 )
 
-// A call is who calls.
+// A call is who calls, and where.
 type call struct {
 	user store.User
 	key  store.Key
+	base string // the place of the API that was called
 }
 
 // A route is one method of one path.
@@ -33,7 +35,10 @@ type route struct {
 
 	summary string
 	query   []parameter
-	body    bool // a request body is read
+	// takes is a value of the type of the request's body in JSON, nil if none is
+	// read.
+	takes   any
+	mayOmit bool // the body
 	endless bool // the answer does not end by itself
 	// What a good answer holds: a value of the type in JSON, nothing if nil, or
 	// something of the media type.
@@ -42,15 +47,11 @@ type route struct {
 	media  string
 }
 
-type parameter struct {
-	name, kind, help string
-}
-
 // routes is the table of all routes.
 func (a *api) routes() []route {
 	filter := parameter{"filter", "string", "only exchanges that the filter language picks, as in status>=500 path:/webhooks"}
-	list := []parameter{
-		{"limit", "integer", "at most so many"},
+	captures := []parameter{
+		{"limit", "integer", "at most so many; a tunnel keeps no more than its last 100"},
 		{"before", "integer", "only exchanges with a lower number"},
 		filter,
 	}
@@ -68,8 +69,12 @@ func (a *api) routes() []route {
 			summary: "Limits and what is used of them; null is no limit", status: 200, result: client.Plan{},
 		},
 		{
-			method: "GET", path: "/me/tunnels", who: aUser, serve: a.tunnels,
-			summary: "The tunnels, those that wait for their agent included", status: 200, result: []client.Tunnel{},
+			method: "GET", path: "/me/tunnels", who: aUser, serve: a.tunnels, query: pages,
+			summary: "The tunnels by name, those that wait for their agent included", status: 200, result: []client.Tunnel{},
+		},
+		{
+			method: "GET", path: "/me/tunnels/{sub}", who: aUser, serve: a.oneTunnel,
+			summary: "One tunnel", status: 200, result: client.Tunnel{},
 		},
 		{
 			method: "DELETE", path: "/me/tunnels/{sub}", who: aUser, serve: a.closeTunnel,
@@ -77,7 +82,7 @@ func (a *api) routes() []route {
 		},
 		{
 			method: "GET", path: "/me/tunnels/{sub}/requests", who: aUser, serve: a.requests,
-			summary: "Captures of a tunnel without heads and bodies, newest first", query: list, status: 200, result: client.Requests{},
+			summary: "Captures of a tunnel without heads and bodies, newest first; of tunnels without HTTP the connections", query: captures, status: 200, result: client.Requests{},
 		},
 		{
 			method: "DELETE", path: "/me/tunnels/{sub}/requests", who: aUser, serve: a.forget,
@@ -105,12 +110,132 @@ func (a *api) routes() []route {
 				summary: "The captured bytes of the response's body", status: 200, media: "application/octet-stream",
 			},
 			route{
-				method: "POST", path: at + "/replay", who: aUser, serve: a.replay, body: true,
+				method: "POST", path: at + "/replay", who: aUser, serve: a.replay, takes: inspector.Changes{}, mayOmit: true,
 				summary: "Send the request again, with changes, to the tunnel's local service; answers the new exchange, still open if it takes longer than 30 s", status: 200, result: inspector.Exchange{},
 			},
 		)
 	}
-	return routes
+	return append(
+		routes,
+		route{
+			method: "GET", path: "/me/reservations", who: aUser, serve: a.reservations, query: pages,
+			summary: "The reserved names", status: 200, result: []client.Reservation{},
+		},
+		route{
+			method: "POST", path: "/me/reservations", who: aUser, serve: a.reserve, takes: client.ReservationRequest{},
+			summary: "Reserve a name", status: 201, result: client.Reservation{},
+		},
+		route{
+			method: "GET", path: "/me/reservations/{sub}", who: aUser, serve: a.reservation,
+			summary: "One reserved name", status: 200, result: client.Reservation{},
+		},
+		route{
+			method: "DELETE", path: "/me/reservations/{sub}", who: aUser, serve: a.unreserve,
+			summary: "Let go of a reserved name; a tunnel that has it goes on", status: 204,
+		},
+		route{
+			method: "GET", path: "/me/domains", who: aUser, serve: a.domains, query: pages,
+			summary: "The domains, with the records they need", status: 200, result: []client.Domain{},
+		},
+		route{
+			method: "POST", path: "/me/domains", who: aUser, serve: a.addDomain, takes: client.DomainRequest{},
+			summary: "Begin to claim a host; one that is on the list already is answered as it is", status: 201, result: client.Domain{},
+		},
+		route{
+			method: "GET", path: "/me/domains/{domain}", who: aUser, serve: a.domain,
+			summary: "One domain", status: 200, result: client.Domain{},
+		},
+		route{
+			method: "POST", path: "/me/domains/{domain}/verify", who: aUser, serve: a.verifyDomain,
+			summary: "Look into the DNS now; the state tells what came of it", status: 200, result: client.Domain{},
+		},
+		route{
+			method: "DELETE", path: "/me/domains/{domain}", who: aUser, serve: a.removeDomain,
+			summary: "Let go of a host; the tunnel on it ends", status: 204,
+		},
+		route{
+			method: "GET", path: "/me/keys", who: aUser, serve: a.keys, query: pages,
+			summary: "The keys, oldest first, those that do not work any more included", status: 200, result: []client.Key{},
+		},
+		route{
+			method: "POST", path: "/me/keys", who: aUser, serve: a.createKey, takes: client.KeyRequest{},
+			summary: "Make a key; its secret is told this once", status: 201, result: client.NewKey{},
+		},
+		route{
+			method: "GET", path: "/me/keys/{id}", who: aUser, serve: a.key,
+			summary: "One key", status: 200, result: client.Key{},
+		},
+		route{
+			method: "DELETE", path: "/me/keys/{id}", who: aUser, serve: a.revokeKey,
+			summary: "Revoke a key, which ends its sessions and streams; self in the answer says that it was the key of this very call", status: 200, result: client.Revoked{},
+		},
+		route{
+			method: "GET", path: "/admin/users", who: anAdmin, serve: a.users, query: pages,
+			summary: "All users, oldest first, with their usage of the last 24 hours", status: 200, result: []client.User{},
+		},
+		route{
+			method: "POST", path: "/admin/users", who: anAdmin, serve: a.addUser, takes: client.UserRequest{},
+			summary: "Make a user, who has no key yet", status: 201, result: client.User{},
+		},
+		route{
+			method: "GET", path: "/admin/users/{id}", who: anAdmin, serve: a.user,
+			summary: "One user", status: 200, result: client.User{},
+		},
+		route{
+			method: "DELETE", path: "/admin/users/{id}", who: anAdmin, serve: a.removeUser,
+			summary: "Remove a user with all keys, reservations, domains and tunnels", status: 204,
+		},
+		route{
+			method: "PUT", path: "/admin/users/{id}/limits", who: anAdmin, serve: a.setLimits, takes: client.UserLimits{},
+			summary: "Say how much a user may have: null is the edge's default, 0 no limit", status: 200, result: client.User{},
+		},
+		route{
+			method: "GET", path: "/admin/keys", who: anAdmin, serve: a.adminKeys,
+			query:   append([]parameter{{"user", "string", "only the keys of the user with this id"}}, pages...),
+			summary: "All keys, oldest first", status: 200, result: []client.Key{},
+		},
+		route{
+			method: "POST", path: "/admin/keys", who: anAdmin, serve: a.adminCreateKey, takes: client.KeyRequest{},
+			summary: "Make a key for a user; its secret is told this once", status: 201, result: client.NewKey{},
+		},
+		route{
+			method: "GET", path: "/admin/keys/{id}", who: anAdmin, serve: a.adminKey,
+			summary: "One key", status: 200, result: client.Key{},
+		},
+		route{
+			method: "DELETE", path: "/admin/keys/{id}", who: anAdmin, serve: a.adminRevokeKey,
+			summary: "Revoke anybody's key", status: 200, result: client.Revoked{},
+		},
+		route{
+			method: "GET", path: "/admin/tunnels", who: anAdmin, serve: a.adminTunnels, query: pages,
+			summary: "The tunnels of all users by name", status: 200, result: []client.AdminTunnel{},
+		},
+		route{
+			method: "GET", path: "/admin/tunnels/{sub}", who: anAdmin, serve: a.adminTunnel,
+			summary: "Anybody's tunnel, without its captures", status: 200, result: client.AdminTunnel{},
+		},
+		route{
+			method: "DELETE", path: "/admin/tunnels/{sub}", who: anAdmin, serve: a.adminCloseTunnel,
+			summary: "Close anybody's tunnel and forget its captures", status: 204,
+		},
+		route{
+			method: "GET", path: "/admin/stats", who: anAdmin, serve: a.stats,
+			query:   []parameter{{"hours", "integer", "so many hours, this one included: 24 unless given, 744 at most"}},
+			summary: "The operator's counters; the shares are those of the 100 users and tunnels with most bytes", status: 200, result: client.Stats{},
+		},
+		route{
+			method: "GET", path: "/admin/audit", who: anAdmin, serve: a.entries,
+			query: []parameter{
+				{"limit", "integer", "at most so many: 100 unless given, 1000 at most"},
+				{"before", "integer", "only entries with a lower id"},
+			},
+			summary: "Who did what, newest first", status: 200, result: client.Entries{},
+		},
+		route{
+			method: "POST", path: "/admin/certs/reload", who: anAdmin, serve: a.reloadCerts,
+			summary: "Read the certificates again", status: 200, result: client.Reload{},
+		},
+	)
 }
 
 // allowed lists the methods of a path for the Allow header.

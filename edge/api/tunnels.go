@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/lrok-dev/lrok/edge/client"
@@ -9,56 +8,47 @@ import (
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
-func (a *api) me(w http.ResponseWriter, _ *http.Request, c call) error {
-	answer(w, client.Me{
-		ID:    c.user.ID,
-		Name:  c.user.Name,
-		Admin: c.user.Admin,
-		Key:   client.Key{ID: c.key.ID, Prefix: c.key.Prefix, Last4: c.key.Last4},
-		Edge:  client.Edge{Software: a.cfg.Software, Domain: a.cfg.Domain, Limits: a.cfg.Limits},
-	})
-	return nil
+func tunnelShape(t *registry.Tunnel) client.Tunnel {
+	return client.Tunnel{
+		Subdomain:   t.Name,
+		Kind:        t.Kind,
+		PublicURL:   t.Grant.URL,
+		DirectURL:   t.Grant.Direct,
+		Port:        t.Port,
+		Domain:      t.Claim.Domain,
+		Local:       t.Claim.Local,
+		CreatedAt:   t.Created,
+		Online:      t.Online(),
+		Since:       t.Since(),
+		RemoteAddr:  t.Remote(),
+		Machine:     t.Machine(),
+		Inspect:     !t.Claim.NoInspect,
+		Open:        t.Counters.Open.Load(),
+		Connections: t.Counters.Connections.Load(),
+		Requests:    t.Counters.Requests.Load(),
+		BytesIn:     t.Counters.BytesIn.Load(),
+		BytesOut:    t.Counters.BytesOut.Load(),
+	}
 }
 
-func (a *api) plan(w http.ResponseWriter, _ *http.Request, c call) error {
-	active := 0
-	for _, t := range a.cfg.Registry.Tunnels(c.user.ID) {
-		if t.Online() {
-			active++
-		}
-	}
-	answer(w, client.Plan{Plan: "self-hosted", Tunnels: client.Tunnels{Active: active}})
-	return nil
+func (a *api) tunnels(w http.ResponseWriter, r *http.Request, c call) error {
+	all := shapes(a.cfg.Registry.Tunnels(c.user.ID), tunnelShape)
+	return answerPage(w, r, all, func(t client.Tunnel) string { return t.Subdomain })
 }
 
-func (a *api) tunnels(w http.ResponseWriter, _ *http.Request, c call) error {
-	out := []client.Tunnel{}
-	for _, t := range a.cfg.Registry.Tunnels(c.user.ID) {
-		out = append(out, client.Tunnel{
-			Subdomain:  t.Name,
-			Kind:       t.Kind,
-			PublicURL:  t.Grant.URL,
-			DirectURL:  t.Grant.Direct,
-			Local:      t.Claim.Local,
-			CreatedAt:  t.Created,
-			Online:     t.Online(),
-			Since:      t.Since(),
-			RemoteAddr: t.Remote(),
-			Machine:    t.Machine(),
-			Inspect:    !t.Claim.NoInspect,
-			Requests:   t.Counters.Requests.Load(),
-			BytesIn:    t.Counters.BytesIn.Load(),
-			BytesOut:   t.Counters.BytesOut.Load(),
-		})
+func (a *api) oneTunnel(w http.ResponseWriter, r *http.Request, c call) error {
+	t, err := a.tunnel(r, c)
+	if err != nil {
+		return err
 	}
-	answer(w, out)
+	answer(w, tunnelShape(t))
 	return nil
 }
 
 func (a *api) closeTunnel(w http.ResponseWriter, r *http.Request, c call) error {
 	name := r.PathValue("sub")
 	if !a.cfg.Registry.CloseTunnel(c.user.ID, name) {
-		return noTunnel(name)
+		return errNoTunnel
 	}
 	a.log.Info("tunnel closed through the API", "tunnel", name)
 	w.WriteHeader(http.StatusNoContent)
@@ -67,18 +57,51 @@ func (a *api) closeTunnel(w http.ResponseWriter, r *http.Request, c call) error 
 
 // tunnel returns the caller's tunnel that the path names.
 func (a *api) tunnel(r *http.Request, c call) (*registry.Tunnel, error) {
-	name := r.PathValue("sub")
-	t, ok := a.cfg.Registry.Tunnel(name)
+	t, ok := a.cfg.Registry.Tunnel(r.PathValue("sub"))
 	if !ok || t.Owner != c.user.ID {
-		return nil, noTunnel(name)
+		return nil, errNoTunnel
 	}
 	return t, nil
 }
 
-func noTunnel(name string) error {
-	return &tunnel.Error{
-		Code:    tunnel.CodeTunnelNotFound,
-		Message: fmt.Sprintf("there is no tunnel %q of yours", name),
-		Hint:    "lrok shows those that are live",
+var errNoTunnel = &tunnel.Error{
+	Code:    tunnel.CodeTunnelNotFound,
+	Message: "there is no tunnel of yours with that name",
+	Hint:    "lrok shows those that are live",
+}
+
+func adminTunnelShape(t *registry.Tunnel) client.AdminTunnel {
+	return client.AdminTunnel{Tunnel: tunnelShape(t), User: t.Owner}
+}
+
+func (a *api) adminTunnels(w http.ResponseWriter, r *http.Request, _ call) error {
+	all := shapes(a.cfg.Registry.Tunnels(""), adminTunnelShape)
+	return answerPage(w, r, all, func(t client.AdminTunnel) string { return t.Subdomain })
+}
+
+func (a *api) adminTunnel(w http.ResponseWriter, r *http.Request, _ call) error {
+	t, ok := a.cfg.Registry.Tunnel(r.PathValue("sub"))
+	if !ok {
+		return errNoTunnelAtAll
 	}
+	answer(w, adminTunnelShape(t))
+	return nil
+}
+
+func (a *api) adminCloseTunnel(w http.ResponseWriter, r *http.Request, c call) error {
+	name := r.PathValue("sub")
+	t, ok := a.cfg.Registry.Tunnel(name)
+	// One that came in its place meanwhile is another owner's, and stays.
+	if !ok || !a.cfg.Registry.CloseTunnel(t.Owner, name) {
+		return errNoTunnelAtAll
+	}
+	a.audit(r, c, "tunnel.close", name, "of "+t.Owner)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+var errNoTunnelAtAll = &tunnel.Error{
+	Code:    tunnel.CodeTunnelNotFound,
+	Message: "there is no tunnel with that name",
+	Hint:    "lrok admin tunnel list",
 }

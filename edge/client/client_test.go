@@ -29,7 +29,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type anybody struct{}
+// anybody is a store that knows one key, and nothing else.
+type anybody struct{ api.Store }
+
+func (anybody) Working(string) bool                     { return true }
+func (anybody) ReservationLimit(string) int             { return 0 }
+func (anybody) Reservations(string) []store.Reservation { return nil }
 
 func (anybody) Authenticate(_ context.Context, key string) (store.User, store.Key, error) {
 	if key != "lrok_ada" {

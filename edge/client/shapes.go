@@ -37,7 +37,7 @@ type NewKey struct {
 
 // KeyRequest asks for a key.
 type KeyRequest struct {
-	Name      string     `json:"name"`
+	Name      string     `json:"name,omitempty"` // to know it by
 	User      string     `json:"user,omitempty"` // for administrators: whose
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 }
@@ -102,7 +102,8 @@ type User struct {
 	Usage     Usage      `json:"usage"` // of the last 24 hours
 }
 
-// UserLimits are what an administrator set; nil leaves the edge's default.
+// UserLimits are what an administrator set: nil leaves the edge's default, and 0
+// is no limit.
 type UserLimits struct {
 	Tunnels      *int `json:"tunnels"`
 	Reservations *int `json:"reservations"`
@@ -111,7 +112,7 @@ type UserLimits struct {
 // UserRequest makes a user.
 type UserRequest struct {
 	Name   string     `json:"name"`
-	Limits UserLimits `json:"limits"`
+	Limits UserLimits `json:"limits,omitzero"`
 }
 
 // Usage counts what passed.
@@ -136,8 +137,10 @@ type Stats struct {
 	Users     int       `json:"users"`
 	Total     Usage     `json:"total"` // since the first start
 	Hours     []Hour    `json:"hours"` // newest first
-	ByUser    []Share   `json:"byUser"`
-	ByTunnel  []Share   `json:"byTunnel"`
+	// ByUser and ByTunnel are who had the most of the bytes in these hours, 100 at
+	// most.
+	ByUser   []Share `json:"byUser"`
+	ByTunnel []Share `json:"byTunnel"`
 }
 
 // An Hour is the usage of one hour.
