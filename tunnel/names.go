@@ -83,20 +83,20 @@ var (
 able agile airy amber ample apt arctic autumn azure balmy beaming bold brave breezy
 bright brisk bronze calm candid careful cheery chilly citrus civil clear clever
 cobalt cordial cosmic cozy crimson crisp curious dapper daring dawn deft dewy
-distant dotted eager early earnest easy elegant emerald even fabled fair famous
+distant dotted eager early earnest ebony elegant emerald even fabled fair famous
 fancy fearless festive fine fleet floral fluent fond forest frank fresh frosty
 gallant gentle gifted glad gleaming glossy golden grand grateful handy happy hardy
 hazel hearty helpful honest humble indigo ivory jade jolly jovial joyful keen kind
 lasting leafy light lilac lively logical loyal lucid lucky lunar maple marble mellow
 merry mighty mild minty misty modest nimble noble northern olive orderly patient
 pearly placid plucky polar polite proud quick quiet rapid rosy rustic sandy scarlet
-serene shiny silent silver smooth snowy solar spry stellar sturdy sunny swift tidy
-timely tranquil trusty upbeat valiant velvet verdant vivid warm willing winter wise
+serene shiny silent silver smooth snowy solar spry stellar sturdy sunny sleek tidy
+timely tranquil trusty upbeat valiant velvet verdant vivid warm wondrous winter wise
 witty young zesty`)
 	animals = strings.Fields(`
-albatross alpaca antelope armadillo avocet badger barbet beaver bison bittern
+albatross alpaca antelope armadillo avocet badger barbet bullfinch bison bittern
 bobcat bonobo bunting camel capybara caracal cardinal caribou cassowary chameleon
-cheetah chinchilla chipmunk cicada condor coral corgi cormorant cougar coyote crane
+cheetah chinchilla chipmunk cicada condor coral corgi cormorant caiman coyote crane
 cricket curlew dingo dolphin dormouse dove dragonfly duckling dunlin eagle egret eider
 falcon ferret finch firefly flamingo fox gannet gazelle gecko gerbil gibbon giraffe
 goldfinch gopher goshawk grebe grouse guppy hamster hare harrier hedgehog heron
@@ -109,5 +109,5 @@ plover pony porpoise puffin puma quail quokka rabbit raccoon raven redwing reind
 robin salmon sandpiper seahorse seal serval shrike siskin skylark sparrow squirrel
 starling stoat stork swallow swan swift tamarin tanager tapir tern thrush tiger
 toucan trout turtle vicuna vole wagtail walrus warbler waxwing weasel wallaby whimbrel
-wombat woodcock wren yak zebra`)
+wombat wolverine wren yak zebra`)
 )

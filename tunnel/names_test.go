@@ -2,6 +2,9 @@ package tunnel
 
 import (
 	"errors"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -23,21 +26,45 @@ func TestValidName(t *testing.T) {
 	}
 }
 
-func TestDefaultName(t *testing.T) {
-	if n := len(adjectives) * len(animals); n < 10_000 {
-		t.Errorf("%d pairs, want 10000 at least", n)
+// TestPairs looks at every name that the edge may choose: people send them to
+// their customers.
+func TestPairs(t *testing.T) {
+	seen := map[string]bool{}
+	for _, w := range slices.Concat(adjectives, animals) {
+		if seen[w] {
+			t.Errorf("%s is there twice", w)
+		}
+		seen[w] = true
 	}
-	for _, words := range [][]string{adjectives, animals} {
-		seen := map[string]bool{}
-		for _, w := range words {
-			if seen[w] {
-				t.Errorf("%s is there twice", w)
+	unwanted := regexp.MustCompile("anal|anus|arse|bitch|bastard|boob|breast|butt|cock|cunt|damn|dick|dumb|fag|fat|fuck|gay|hell|horny|hump|idiot|kill|lesb|naked|nazi|negro|nigg|nude|penis|piss|poop|porn|prick|pubi|pussy|rape|retard|satan|semen|sex|shit|slave|slut|spic|stupid|suck|tit|tramp|twat|turd-|-turd|ugly|vagi|vulva|wank|wet|whore|xxx|ass" +
+		// Words that are harmless alone, or were until somebody had an idea.
+		"|^(dirty|easy|fast|hairy|loose|moist|naughty|tight|willing)-.*(beaver|chick|cougar|donkey|fox|hen|kitten|pony)|beaver|cougar|shower")
+	clean := strings.NewReplacer("cassowary", "bird")
+	pairs := map[string]bool{}
+	for _, a := range adjectives {
+		for _, b := range animals {
+			name := a + "-" + b
+			if !ValidName(name) {
+				t.Errorf("%s is no valid name", name)
 			}
-			if seen[w] = true; !ValidName(w) {
-				t.Errorf("%s is no valid name", w)
+			if bad := unwanted.FindString(clean.Replace(name)); bad != "" {
+				t.Errorf("%s has %s in it", name, bad)
 			}
+			pairs[name] = true
 		}
 	}
+	if len(pairs) < 10_000 || len(pairs) != len(adjectives)*len(animals) {
+		t.Errorf("%d different pairs of %d and %d words, want all and 10000 at least", len(pairs), len(adjectives), len(animals))
+	}
+	// The words above are those that are used.
+	for i := range 2000 {
+		if name := DefaultName("u", strconv.Itoa(i), 0); !pairs[name] {
+			t.Fatalf("the edge would choose %s, which is no pair", name)
+		}
+	}
+}
+
+func TestDefaultName(t *testing.T) {
 	// The same on every edge and in every version: names are in people's
 	// webhook settings.
 	if got, want := DefaultName("u1", "/home/ann/shop:3000", 0), "scarlet-lynx"; got != want {
