@@ -13,8 +13,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // handshake dials a listener that takes its certificates from s as name and
 // returns the leaf that it was shown.
@@ -52,7 +57,7 @@ func TestDevNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
-		"lrok.example", "shop.lrok.example", "api.lrok.example", "tunnel.lrok.example", "SHOP.lrok.example",
+		"lrok.example", "shop.lrok.example", "api.lrok.example", "tunnel.lrok.example", "tcp.lrok.example", "SHOP.lrok.example",
 		"localhost", "shop.localhost", "api.localhost", "tunnel.localhost", "127.0.0.1", "::1",
 	} {
 		if _, err := handshake(t, d, d.Pool(), name); err != nil {
@@ -190,6 +195,37 @@ func TestDevRenews(t *testing.T) {
 	if left := second.Leaf.NotAfter.Sub(now); left < leafLife-time.Minute {
 		t.Errorf("the new certificate lasts %v, want %v", left, leafLife)
 	}
+}
+
+// TestDevRenewsWhileRunning lets more than a year pass.
+func TestDevRenewsWhileRunning(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		d, err := OpenDev(dir, "lrok.example", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- d.Run(ctx) }()
+		first := d.current()
+		time.Sleep(leafLife - renewBefore - 3*time.Hour)
+		if d.current() != first {
+			t.Error("the certificate was renewed too early")
+		}
+		time.Sleep(6 * time.Hour)
+		synctest.Wait()
+		if left := time.Until(d.current().NotAfter); left < leafLife-24*time.Hour {
+			t.Errorf("the certificate lasts %v more, want it renewed", left)
+		}
+		if !d.Status().Covers("tcp.lrok.example") {
+			t.Error("the certificate does not cover tcp.lrok.example")
+		}
+		cancel()
+		if err := <-ran; err != nil {
+			t.Errorf("Run = %v, want nil", err)
+		}
+	})
 }
 
 // issued returns PEM files of a certificate that d vouches for.

@@ -133,12 +133,11 @@ func (j *joined) Reload() (changed bool, err error) {
 }
 
 func (j *joined) Status() Status {
-	var all Status
+	all := Status{at: j.now()}
 	for _, s := range j.sources {
 		st := s.Status()
 		all.Certificates = append(all.Certificates, st.Certificates...)
 		all.Problems = append(all.Problems, st.Problems...)
-		all.at = st.at
 	}
 	all.Problems = slices.Compact(all.Problems)
 	return all

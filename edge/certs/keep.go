@@ -123,6 +123,7 @@ type keeper struct {
 	reading sync.Mutex
 	stamps  map[string]fs.FileInfo // of the files when they were listed last
 	dirs    []string
+	found   []string          // problems of the listing
 	settled bool              // stamps tell whether there is something new
 	sum     [sha256.Size]byte // of the files that last said something
 	last    reading           // what they said
@@ -247,7 +248,7 @@ func (k *keeper) others() []*set {
 func (k *keeper) look(must bool) {
 	if !must && k.settled && (k.due.IsZero() || time.Now().Before(k.due)) {
 		l, err := k.reader.list()
-		if err == nil && sameStamps(k.stamps, stampsOf(l.paths)) && slices.Equal(k.dirs, l.dirs) {
+		if err == nil && sameStamps(k.stamps, stampsOf(l.paths)) && slices.Equal(k.dirs, l.dirs) && slices.Equal(k.found, l.problems) {
 			return
 		}
 	}
@@ -262,7 +263,7 @@ func (k *keeper) read() (changed bool, err error) {
 	if !sameStamps(k.stamps, stamps) && k.tries > len(k.pace.retry) {
 		k.tries = 0 // something happens again
 	}
-	k.stamps, k.dirs = stamps, l.dirs
+	k.stamps, k.dirs, k.found = stamps, l.dirs, l.problems
 	k.settled = err == nil
 	for _, info := range k.stamps {
 		if info == nil || started.Sub(info.ModTime()) < racy {

@@ -26,19 +26,22 @@ func NewTraefik(path string, o Options) *Traefik {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	t := &Traefik{newKeeper(traefik{path}, path, o)}
+	t := &Traefik{newKeeper(traefik{path, mountTable}, path, o)}
 	_, _ = t.Reload()
 	return t
 }
 
-type traefik struct{ path string }
+type traefik struct {
+	path   string
+	mounts func() ([]byte, error)
+}
 
 func (t traefik) list() (listing, error) {
 	l := listing{paths: []string{t.path}, dirs: dirsOf(t.path), limit: maxACME}
 	if info, err := os.Stat(t.path); err == nil && runtime.GOOS != "windows" && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
 		l.problems = append(l.problems, fmt.Sprintf("%s: others may read it (mode %04o), so Traefik will not use it: chmod 600 it", t.path, info.Mode().Perm()))
 	}
-	if p := mountProblem(t.path); p != "" {
+	if p := t.mountProblem(); p != "" {
 		l.problems = append(l.problems, t.path+": "+p)
 	}
 	return l, nil
@@ -119,14 +122,10 @@ func parseACME(data []byte) (map[string]*acmeResolver, error) {
 		}
 		return nil, errors.New("it is not a JSON object")
 	}
-	if v, ok := top["Certificates"]; ok && (v == nil || !v.object) {
+	if v := top["Certificates"]; v != nil && !v.object {
 		// Version 1. Next to it TLSChallenges holds certificates that prove things
 		// to the authority and are for nobody else.
-		r := &acmeResolver{}
-		if v != nil {
-			r.Certificates = v.list
-		}
-		return map[string]*acmeResolver{"": r}, nil
+		return map[string]*acmeResolver{"": {Certificates: v.list}}, nil
 	}
 	resolvers := make(map[string]*acmeResolver)
 	for name, v := range top {
@@ -172,15 +171,15 @@ func (x *acmeEntry) UnmarshalJSON(data []byte) error {
 
 // mountProblem says what is wrong when the file was mounted by itself, as
 // container engines do: a file put in its place on the host is never seen.
-func mountProblem(path string) string {
-	real, err := filepath.EvalSymlinks(path)
+func (t traefik) mountProblem() string {
+	real, err := filepath.EvalSymlinks(t.path)
 	if err != nil {
 		return ""
 	}
 	if info, err := os.Stat(real); err != nil || info.IsDir() {
 		return ""
 	}
-	table, err := mountTable()
+	table, err := t.mounts()
 	if err != nil {
 		return ""
 	}

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -141,7 +142,7 @@ func names(s Source) []string {
 	return slices.Compact(all)
 }
 
-// ecdsaOnly and both are what clients can check.
+// What clients can check.
 var (
 	ecdsaSchemes = []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}
 	allSchemes   = []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.PSSWithSHA256, tls.Ed25519}
@@ -164,10 +165,7 @@ func served(t *testing.T, s Source, name string) *x509.Certificate {
 	return c.Leaf
 }
 
-var (
-	allNames  = []string{"*.lrok.test", "api.lrok.test", "lrok.test", "tunnel.lrok.test", "xn--bcher-kva.lrok.test"}
-	someNames = []string{"*.lrok.test", "lrok.test"}
-)
+var allNames = []string{"*.lrok.test", "api.lrok.test", "lrok.test", "tunnel.lrok.test", "xn--bcher-kva.lrok.test"}
 
 // TestTraefikFixtures has a case for each row of testdata/acme/README.md.
 func TestTraefikFixtures(t *testing.T) {
@@ -518,6 +516,45 @@ func TestTraefikMode(t *testing.T) {
 	}
 }
 
+// TestTraefikMount is about a file that was mounted without its directory, and
+// then replaced on the host.
+func TestTraefikMount(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "acme.json")
+	write(t, path, fixture(t, newer))
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dead atomic.Bool
+	table := func() ([]byte, error) {
+		deleted := ""
+		if dead.Load() {
+			deleted = "//deleted"
+		}
+		return fmt.Appendf(nil, "31 22 8:1 /srv/acme.json%s %s ro - ext4 /dev/sda1 rw\n", deleted, strings.ReplaceAll(real, " ", `\040`)), nil
+	}
+	if runtime.GOOS == "windows" {
+		return // its paths cannot stand in such a table
+	}
+	var log journal
+	s := &Traefik{newKeeper(traefik{path, table}, path, Options{Now: func() time.Time { return issuedAt }, Logger: log.logger(), pace: hurried})}
+	run(t, s)
+	warned := func(text string) func() bool {
+		return func() bool {
+			p := s.Status().Problems
+			return strings.Count(log.String(), "level=WARN") == strings.Count(log.String(), "mount the directory, not the file") &&
+				strings.Count(log.String(), text) == 1 && len(p) == 1 && strings.Contains(p[0], text)
+		}
+	}
+	eventually(t, "a warning of the mount", warned("will not be seen: mount the directory, not the file"))
+	dead.Store(true)
+	eventually(t, "a warning that it is dead", warned("are not seen any more: mount the directory, not the file"))
+	if got := served(t, s, "lrok.test"); got == nil {
+		t.Error("no certificate for lrok.test")
+	}
+}
+
 // secrets are pieces of all keys in an acme.json, in each form that they have
 // there.
 func secrets(t *testing.T, data []byte) []string {
@@ -624,7 +661,7 @@ func TestReadDataIsCleared(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "acme.json")
 	write(t, path, fixture(t, "real-v3-after-renewal.json"))
 	var spied []byte
-	k := newKeeper(spy{traefik{path}, &spied}, path, Options{})
+	k := newKeeper(spy{traefik{path, mountTable}, &spied}, path, Options{})
 	reload(t, &Traefik{k})
 	if len(spied) == 0 || len(k.held().entries) != 4 {
 		t.Fatalf("%d bytes and %d certificates were read", len(spied), len(k.held().entries))
@@ -689,7 +726,7 @@ func FuzzParseACME(f *testing.F) {
 	f.Add([]byte(`{"Certificates":[null,1,{"Certificate":"!"}],"TLSChallenges":{"a":{"Certificate":"eA==","Key":"eA=="}}}`))
 	f.Add([]byte(`{"a":{"Certificates":null},"b":null,"c":[],"d":{"certificates":[{}]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := traefik{"acme.json"}.parse([]file{{path: "acme.json", data: slices.Clone(data)}})
+		r, err := traefik{path: "acme.json"}.parse([]file{{path: "acme.json", data: slices.Clone(data)}})
 		if err != nil {
 			if len(r.entries) > 0 {
 				t.Error("certificates with an error")
