@@ -61,6 +61,11 @@ func (c *Client) Stream(ctx context.Context, name string, o StreamOptions, fn fu
 				return err
 			}
 		}
+		// The connection that requests travel over was refused, as happens when
+		// the key has been revoked.
+		if e := (*tunnel.Error)(nil); errors.As(err, &e) && (e.Code == tunnel.CodeKey || e.Code == tunnel.CodeVersion) {
+			return err
+		}
 		if o.Lost != nil {
 			o.Lost(err)
 		}
