@@ -13,11 +13,21 @@ import (
 	"github.com/lrok-dev/lrok/inspector/format"
 )
 
-// canAsk reports whether a person sits there who sees a question and can answer
-// it. Questions go to standard error: what is printed may go into a file.
+// canAsk reports whether a person sits there who can answer a question.
 func (o *options) canAsk() bool {
 	in, ok := o.stdin.(*os.File)
-	return ok && term.IsTerminal(in.Fd()) && o.logsToTerminal() && os.Getenv("CI") == ""
+	return ok && term.IsTerminal(in.Fd()) && os.Getenv("CI") == ""
+}
+
+// asking is where questions are shown: what is printed may go into a file, and
+// what is logged too. The returned function ends it.
+func (o *options) asking() (io.Writer, func()) {
+	if !o.logsToTerminal() {
+		if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
+			return tty, func() { _ = tty.Close() }
+		}
+	}
+	return o.stderr, func() {}
 }
 
 // askSecret asks for a line that does not show while it is typed.
@@ -27,19 +37,21 @@ func (o *options) askSecret(ctx context.Context, question string) (string, error
 	if err != nil {
 		return "", fmt.Errorf("ask on the terminal: %w", err)
 	}
-	line, err := o.ask(ctx, question, func() (string, error) {
+	w, done := o.asking()
+	defer done()
+	line, err := o.ask(ctx, w, question, func() (string, error) {
 		text, err := term.ReadPassword(fd)
 		return string(text), err
 	})
 	_ = term.Restore(fd, before) // when it was interrupted nothing showed any more
-	_, _ = fmt.Fprintln(o.stderr)
+	_, _ = fmt.Fprintln(w)
 	return line, err
 }
 
 // ask shows a question and returns what read brings, unless ctx ends before:
 // then the process is about to end, and with it the read that nothing can stop.
-func (o *options) ask(ctx context.Context, question string, read func() (string, error)) (string, error) {
-	_, _ = fmt.Fprint(o.stderr, format.SanitizeLines(question))
+func (o *options) ask(ctx context.Context, w io.Writer, question string, read func() (string, error)) (string, error) {
+	_, _ = fmt.Fprint(w, format.SanitizeLines(question))
 	type answer struct {
 		text string
 		err  error
@@ -66,14 +78,16 @@ func (o *options) sure(ctx context.Context, yes bool, question string) error {
 	if yes || !o.canAsk() {
 		return nil
 	}
-	text, err := o.ask(ctx, question+" [y/N] ", func() (string, error) {
+	w, done := o.asking()
+	defer done()
+	text, err := o.ask(ctx, w, question+" [y/N] ", func() (string, error) {
 		return bufio.NewReader(o.stdin).ReadString('\n')
 	})
 	if err != nil {
 		return err
 	}
 	if text = strings.ToLower(text); text != "y" && text != "yes" {
-		_, _ = fmt.Fprintln(o.stderr, "nothing was done")
+		_, _ = fmt.Fprintln(w, "nothing was done")
 		return errDiffers
 	}
 	return nil

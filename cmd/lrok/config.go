@@ -94,7 +94,14 @@ func (o *options) settings(cmd *cobra.Command, path []string) ([]setting, error)
 			out = append(out, setting{strings.ToLower(strings.TrimPrefix(name, "LROK_")), mask(name, v), name})
 		}
 	}
-	if len(path) == 0 || !isServe(of) {
+	if file, _ := configPath(of); file != "" {
+		found := "read"
+		if _, err := os.Stat(file); err != nil {
+			found = "not there"
+		}
+		out = append(out, setting{"(config)", file, found})
+	}
+	if !isServe(of) {
 		out = append(out, o.whereTo()...)
 	}
 	return out, nil

@@ -349,7 +349,7 @@ const runningFile = "running.json"
 // takes the file away.
 func writeRunning(dir string, e *edge.Edge) (remove func(), err error) {
 	r := &reach{
-		Edge: loopback(e.ControlAddr()), CA: string(e.CA()), Key: localKey(e),
+		Edge: loopback(e.ControlAddr()), CA: string(e.CA()), Key: e.LocalKey(),
 		Name: e.ClientTLS().ServerName, Process: os.Getpid(),
 	}
 	path := filepath.Join(dir, runningFile)
@@ -361,12 +361,6 @@ func writeRunning(dir string, e *edge.Edge) (remove func(), err error) {
 			_ = os.Remove(path)
 		}
 	}, nil
-}
-
-// localKey is the running edge's own key.
-func localKey(e *edge.Edge) string {
-	key, _ := e.AdminKey()
-	return key
 }
 
 // readRunning returns how to reach the edge that runs on the data directory

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +23,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lrok-dev/lrok/edge/certs"
 )
 
 // The commands are tested as they are typed, in the scripts of
@@ -36,10 +41,13 @@ import (
 //	exits CODE PROGRAM...   run a program that ends with that exit code
 //	request HOST METHOD TARGET [NAME:VALUE...] [BODY]
 //	                        call a tunnel from the public side: status, head and body on stdout
-//	shape FILE              stdout is NDJSON, and each line has v and one of the types in FILE
+//	shape TYPE...           stdout is NDJSON of those types, each line with v
+//	nameserver FILE         answer for the DNS from a file, which may change later, and set DNS
+//	dial ADDRESS [NAME]     say hello there, over TLS when a NAME is given, and want an answer
 //
 // and in SERVICE the address of a local service that answers POST /orders with
-// JSON, /fail with 500 and everything else with its path.
+// JSON, /fail with 500 and everything else with its path; in ECHO and TLSECHO
+// those of services that send back what they get.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -48,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": cmdServe, "reach": cmdReach, "start": cmdStart, "await": cmdAwait,
 			"term": cmdTerm, "ended": cmdEnded, "exits": cmdExits, "request": cmdRequest, "shape": cmdShape,
+			"nameserver": cmdNameserver, "dial": cmdDial,
 		},
 	})
 }
@@ -69,6 +78,14 @@ func setUp(e *testscript.Env) error {
 	s := httptest.NewServer(new(shopService))
 	e.Defer(s.Close)
 	e.Vars = append(e.Vars, "HOME="+home, "USERPROFILE="+home, "SERVICE="+strings.TrimPrefix(s.URL, "http://"))
+	for name, secure := range map[string]bool{"ECHO": false, "TLSECHO": true} {
+		addr, stop, err := echo(secure)
+		if err != nil {
+			return err
+		}
+		e.Defer(stop)
+		e.Vars = append(e.Vars, name+"="+addr)
+	}
 	// An exported program is compiled, and the home it is compiled in is empty.
 	cache, err := exec.Command("go", "env", "GOCACHE").Output()
 	if err != nil {
@@ -165,7 +182,8 @@ func environ(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{
 		"PATH", "HOME", "USERPROFILE", "TMPDIR", "SYSTEMROOT", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR",
-		"SERVICE", "LROK_EDGE", "LROK_EDGE_CA", "LROK_API_KEY", "LROK_API_KEY_FILE", "GORACE", "GOCOVERDIR",
+		"SERVICE", "GORACE", "GOCOVERDIR", "LROK_EDGE", "LROK_EDGE_CA", "LROK_API_KEY", "LROK_API_KEY_FILE",
+		"LROK_BASIC_AUTH", "LROK_BASIC_AUTH_FILE", "LROK_CONFIG", "LROK_ADMIN_USER_IDS",
 	} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
@@ -214,7 +232,7 @@ func take(ts *testscript.TestScript, name, code string) {
 
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	dir := ts.MkAbs("edge")
-	all := append([]string{"lrok", "serve", "--domain", "tun.test", "--data-dir", dir, "--http", "127.0.0.1:0", "--control", "127.0.0.1:0", "--internal", ""}, args...)
+	all := append([]string{"lrok", "serve", "--domain", "tun.test", "--data-dir", dir, "--http", "127.0.0.1:0", "--control", "127.0.0.1:0", "--internal", "", "--tcp-ports", ""}, args...)
 	start(ts, "edge", all...)
 	j := find(ts, "edge")
 	address := func(line string) string {
@@ -222,6 +240,9 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 		return f[len(f)-1]
 	}
 	ts.Setenv("HTTP", address(await(ts, j, "public HTTP ")))
+	if slices.Contains(args, "--https") {
+		ts.Setenv("HTTPS", address(await(ts, j, "public HTTPS ")))
+	}
 	ts.Setenv("CONTROL", address(await(ts, j, "agents ")))
 	await(ts, j, "lrok http 3000") // the last words before it runs
 	ts.Setenv("CA", filepath.Join(dir, "ca.pem"))
@@ -307,4 +328,121 @@ func cmdShape(ts *testscript.TestScript, _ bool, args []string) {
 	if got, want := strings.Join(types, " "), strings.Join(args, " "); got != want {
 		ts.Fatalf("events of types %s, want %s", got, want)
 	}
+}
+
+// echo is a service that sends back what it gets.
+func echo(secure bool) (addr string, stop func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	addr = l.Addr().String()
+	forget := func() {}
+	if secure {
+		dir, err := os.MkdirTemp("", "lrok-echo-")
+		if err != nil {
+			return "", nil, err
+		}
+		forget = func() { _ = os.RemoveAll(dir) }
+		dev, err := certs.OpenDev(dir, "service.test", nil)
+		if err != nil {
+			return "", nil, err
+		}
+		l = tls.NewListener(l, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			own := *h
+			own.ServerName = "service.test" // whatever it is called by
+			return dev.Certificate(&own)
+		}})
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			})
+		}
+	})
+	return addr, func() { _ = l.Close(); wg.Wait(); forget() }, nil
+}
+
+// cmdDial prints what comes back, and whose certificate was shown.
+func cmdDial(ts *testscript.TestScript, neg bool, args []string) {
+	said, err := sayHello(args)
+	if (err != nil) != neg {
+		ts.Fatalf("said %q, error %v", said, err)
+	}
+	_, _ = fmt.Fprintln(ts.Stdout(), said)
+}
+
+func sayHello(args []string) (string, error) {
+	c, err := net.DialTimeout("tcp", args[0], patience)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	shown := ""
+	if len(args) > 1 {
+		// Whose certificate it is, is what the script looks at.
+		t := tls.Client(c, &tls.Config{ServerName: args[1], InsecureSkipVerify: true})
+		if err := t.Handshake(); err != nil {
+			return "", err
+		}
+		shown = "certificate for " + strings.Join(t.ConnectionState().PeerCertificates[0].DNSNames, " ") + "\n"
+		c = t
+	}
+	const hello = "hello\n"
+	if _, err := io.WriteString(c, hello); err != nil {
+		return shown, err
+	}
+	var got []byte
+	for buf := make([]byte, 512); !bytes.Contains(got, []byte(hello)); {
+		n, err := c.Read(buf)
+		if got = append(got, buf[:n]...); err != nil {
+			return shown + string(got), err
+		}
+	}
+	return shown + strings.TrimSpace(string(got)), nil
+}
+
+// cmdNameserver answers from lines as they are in a zone file.
+func cmdNameserver(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	ts.Check(err)
+	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		m.Authoritative = true
+		zone, _ := os.ReadFile(path)
+		known := false
+		for line := range strings.Lines(string(zone)) {
+			rr, err := dns.NewRR(strings.TrimSpace(line))
+			if err != nil || rr == nil || !strings.EqualFold(rr.Header().Name, q.Question[0].Name) {
+				continue
+			}
+			known = true
+			if t := rr.Header().Rrtype; t == q.Question[0].Qtype || t == dns.TypeCNAME {
+				m.Answer = append(m.Answer, rr)
+			}
+		}
+		if !known {
+			m.Rcode = dns.RcodeNameError
+		}
+		_ = w.WriteMsg(m)
+	})}
+	done := make(chan struct{})
+	go func() {
+		_ = s.ActivateAndServe()
+		close(done)
+	}()
+	ts.Defer(func() {
+		_ = pc.Close()
+		<-done
+	})
+	ts.Setenv("DNS", pc.LocalAddr().String())
 }
