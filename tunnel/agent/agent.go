@@ -45,6 +45,8 @@ type Config struct {
 	ping, dead time.Duration    // 0: the protocol's
 	clock      func() reading   // nil: the machine's
 	tick       <-chan time.Time // nil: every second
+	addrs      func() ([]net.Addr, error)
+	netTick    <-chan time.Time // nil: every two seconds
 	backoff    func(int) time.Duration
 	recheck    time.Duration // of a local service that is down
 }
@@ -147,6 +149,9 @@ func New(config Config) (*Agent, error) {
 	if config.clock == nil {
 		config.clock = machineClock()
 	}
+	if config.addrs == nil {
+		config.addrs = net.InterfaceAddrs
+	}
 	if config.backoff == nil {
 		config.backoff = backoff
 	}
@@ -179,11 +184,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	woken := make(chan struct{}, 1)
-	group.Go(func() { a.watchSleep(ctx, woken) })
+	nudges := make(chan nudge, 1)
+	group.Go(func() { a.watchSleep(ctx, nudges) })
+	group.Go(func() { a.watchNetwork(ctx, nudges) })
 	group.Go(func() { a.watchUpstreams(ctx) })
 
-	err := a.stay(ctx, woken)
+	err := a.stay(ctx, nudges)
 	if ctx.Err() != nil {
 		err = nil
 	}
@@ -193,11 +199,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-func (a *Agent) stay(ctx context.Context, woken <-chan struct{}) error {
+func (a *Agent) stay(ctx context.Context, nudges <-chan nudge) error {
 	failed := 0 // attempts in a row
 	for {
 		began := time.Now()
-		wasOnline, err := a.connect(ctx, woken)
+		wasOnline, err := a.connect(ctx, nudges)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -228,7 +234,7 @@ func (a *Agent) stay(ctx context.Context, woken <-chan struct{}) error {
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
-		case <-woken:
+		case <-nudges:
 		case <-ctx.Done():
 		}
 		t.Stop()
@@ -257,12 +263,12 @@ func backoff(failed int) time.Duration {
 }
 
 // connect makes one connection and serves it to its end.
-func (a *Agent) connect(ctx context.Context, woken <-chan struct{}) (wasOnline bool, err error) {
+func (a *Agent) connect(ctx context.Context, nudges <-chan nudge) (wasOnline bool, err error) {
 	a.update(func(s *Status) {
 		s.Steps, s.Next = nil, time.Time{}
 		a.begin("resolve")
 	})
-	s, err := a.open(ctx)
+	s, err := a.openUnless(ctx, nudges)
 	if err != nil {
 		return false, err
 	}
@@ -273,7 +279,7 @@ func (a *Agent) connect(ctx context.Context, woken <-chan struct{}) (wasOnline b
 
 	alive := make(chan struct{})
 	var group sync.WaitGroup
-	group.Go(func() { a.watchLink(ctx, s, woken, alive) })
+	group.Go(func() { a.watchLink(ctx, s, nudges, alive) })
 	err = s.Run(ctx)
 	close(alive)
 	group.Wait()
@@ -291,6 +297,29 @@ func (a *Agent) connect(ctx context.Context, woken <-chan struct{}) (wasOnline b
 		}
 	})
 	return wasOnline, err
+}
+
+// openUnless gives an attempt up on a nudge: it may be waiting for answers to an
+// address that this machine has no more.
+func (a *Agent) openUnless(ctx context.Context, nudges <-chan nudge) (*tunnel.Session, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	opened := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case n := <-nudges:
+			cancel(errors.New("started anew after " + n.why))
+		case <-opened:
+		}
+	})
+	s, err := a.open(ctx)
+	close(opened)
+	watch.Wait()
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return s, err
 }
 
 // open takes the steps of a connection up to the welcome.
@@ -476,12 +505,46 @@ func (a *Agent) SetTarget(name string, t Target) {
 	})
 }
 
-// target is called for every stream.
-func (a *Agent) target(name string) (Target, bool) {
+// ReleaseAll gives all tunnels back to the edge, in the order of the claims, and
+// returns when the edge has let go of them: their names and ports are free, they
+// are in no list any more, and their captures are gone. Without it the edge
+// keeps the names for the agent to come back. A command that ends calls it
+// before it ends Run's context, instead of deleting tunnels by name, which may
+// be another agent's by then. It fails with CodeAgentOffline when there is no
+// session, and with ctx.
+func (a *Agent) ReleaseAll(ctx context.Context) error {
+	a.mu.Lock()
+	s := a.session
+	var names []string
+	for _, u := range a.status.Upstreams {
+		names = append(names, u.Tunnel)
+	}
+	a.mu.Unlock()
+	if s == nil {
+		return &tunnel.Error{
+			Code:    tunnel.CodeAgentOffline,
+			Message: "the edge is not connected, so it keeps the tunnels until their time is over",
+		}
+	}
+	for _, name := range names {
+		if err := s.Release(name); err != nil {
+			return fmt.Errorf("release %s: %w", name, err)
+		}
+	}
+	// The edge heeds one message after the other.
+	if _, err := s.Ping(ctx); err != nil {
+		return fmt.Errorf("release tunnels: %w", err)
+	}
+	return nil
+}
+
+// target is called for every stream. One of another kind than the tunnel's is
+// not for its service.
+func (a *Agent) target(name string, kind tunnel.Kind) (Target, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range a.status.Upstreams {
-		if a.status.Upstreams[i].Tunnel == name && name != "" {
+		if a.status.Upstreams[i].Tunnel == name && name != "" && a.claims[i].Kind == kind {
 			return a.targets[i], true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -476,6 +477,63 @@ func TestWakeFindsDeadLink(t *testing.T) {
 	until(t, a, "online again", func(s Status) bool { return s.State == Online && s.Since.After(began) })
 	if d := time.Since(began); d > 3*time.Second {
 		t.Errorf("back after %v, want 3s at most", d)
+	}
+}
+
+// TestReleaseAll: the edge has let go of every tunnel, in order, when it returns.
+func TestReleaseAll(t *testing.T) {
+	var mu sync.Mutex
+	var released []string
+	e := newTestEdge(t)
+	e.config.Release = func(_ *tunnel.Session, name string) {
+		time.Sleep(20 * time.Millisecond) // as long as closing ports may take
+		mu.Lock()
+		defer mu.Unlock()
+		released = append(released, name)
+	}
+	e.start()
+	a, _ := run(t, e, nil, "1", "2", "3")
+	<-e.sessions
+	until(t, a, "online", isOnline)
+	if err := a.ReleaseAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	got := strings.Join(released, " ")
+	mu.Unlock()
+	if want := "chosen-0 chosen-1 chosen-2"; got != want {
+		t.Errorf("released = %q when ReleaseAll returned, want %q", got, want)
+	}
+	e.stop()
+	until(t, a, "offline", func(s Status) bool { return s.State == Reconnecting })
+	var none *tunnel.Error
+	if err := a.ReleaseAll(t.Context()); !errors.As(err, &none) || none.Code != tunnel.CodeAgentOffline {
+		t.Errorf("ReleaseAll without a session = %v, want code %s", err, tunnel.CodeAgentOffline)
+	}
+}
+
+// TestStreamOfAnotherKind than the tunnel's does not reach its service.
+func TestStreamOfAnotherKind(t *testing.T) {
+	addr := service(t, "tcp", "127.0.0.1:0", echo)
+	e := newTestEdge(t)
+	e.start()
+	a, _ := run(t, e, func(c *Config) { c.Claims[0].Kind = tunnel.TCP }, addr)
+	s := <-e.sessions
+	until(t, a, "online", isOnline)
+	for kind, want := range map[tunnel.Kind]string{tunnel.TCP: "", tunnel.TLS: tunnel.CodeTunnelNotFound, tunnel.HTTP: tunnel.CodeTunnelNotFound} {
+		c, err := s.Open(tunnel.Peer{Tunnel: "chosen-0", Addr: "203.0.113.9:1", Kind: kind})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Read(nil)
+		got := ""
+		if e := (*tunnel.Error)(nil); errors.As(err, &e) {
+			got = e.Code
+		}
+		if got != want || want == "" && err != nil {
+			t.Errorf("a stream of kind %s: %v, want code %q", kind, err, want)
+		}
+		c.Close()
 	}
 }
 

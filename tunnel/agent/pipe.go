@@ -16,7 +16,7 @@ import (
 func (a *Agent) serve(st *tunnel.Stream) {
 	defer st.Close()
 	name := st.Peer().Tunnel
-	target, ok := a.target(name)
+	target, ok := a.target(name, st.Peer().Kind)
 	if !ok {
 		st.Refuse(&tunnel.Error{Code: tunnel.CodeTunnelNotFound, Message: "this agent has no such tunnel"}, 0)
 		return

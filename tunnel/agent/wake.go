@@ -33,8 +33,23 @@ func slept(before, now reading) bool {
 	return wall-mono > sleepJump || mono > wakeTick+sleepJump
 }
 
-// watchSleep pokes woken after the machine slept.
-func (a *Agent) watchSleep(ctx context.Context, woken chan<- struct{}) {
+// A nudge says that the link may be dead without showing it, why, and how long
+// the edge has to show that it is not.
+type nudge struct {
+	why    string
+	answer time.Duration
+}
+
+// poke leaves a nudge, unless there is one already.
+func poke(nudges chan<- nudge, n nudge) {
+	select {
+	case nudges <- n:
+	default:
+	}
+}
+
+// watchSleep nudges after the machine slept.
+func (a *Agent) watchSleep(ctx context.Context, nudges chan<- nudge) {
 	tick := a.config.tick
 	if tick == nil {
 		t := time.NewTicker(wakeTick)
@@ -51,10 +66,7 @@ func (a *Agent) watchSleep(ctx context.Context, woken chan<- struct{}) {
 		now := a.config.clock()
 		if slept(last, now) {
 			a.config.Logger.Debug("woken from sleep", "after", now.wall-last.wall)
-			select {
-			case woken <- struct{}{}:
-			default:
-			}
+			poke(nudges, nudge{"a wake from sleep", wakeAnswer})
 		}
 		last = now
 	}
@@ -63,20 +75,21 @@ func (a *Agent) watchSleep(ctx context.Context, woken chan<- struct{}) {
 // wakeAnswer is how long the edge has to answer after a wake.
 const wakeAnswer = time.Second
 
-// watchLink asks, after a wake, whether the link still works, and ends the
+// watchLink asks, after a nudge, whether the link still works, and ends the
 // session when it does not: waiting for silence would take too long.
-func (a *Agent) watchLink(ctx context.Context, s *tunnel.Session, woken <-chan struct{}, ended <-chan struct{}) {
+func (a *Agent) watchLink(ctx context.Context, s *tunnel.Session, nudges <-chan nudge, ended <-chan struct{}) {
 	for {
+		var n nudge
 		select {
-		case <-woken:
+		case n = <-nudges:
 		case <-ended:
 			return
 		}
-		ctx, cancel := context.WithTimeout(ctx, wakeAnswer)
+		ctx, cancel := context.WithTimeout(ctx, n.answer)
 		_, err := s.Ping(ctx)
 		cancel()
 		if err != nil {
-			s.Abort(errors.New("no answer after a wake from sleep"))
+			s.Abort(errors.New("no answer after " + n.why))
 		}
 	}
 }
