@@ -8,11 +8,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,9 +23,11 @@ import (
 	"github.com/lrok-dev/lrok/edge/api"
 	"github.com/lrok-dev/lrok/edge/certs"
 	"github.com/lrok-dev/lrok/edge/control"
+	"github.com/lrok-dev/lrok/edge/domains"
 	"github.com/lrok-dev/lrok/edge/forward"
 	"github.com/lrok-dev/lrok/edge/http1"
 	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/edge/stats"
 	"github.com/lrok-dev/lrok/edge/store"
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel"
@@ -34,11 +37,15 @@ import (
 // [Edge.Run].
 type Edge struct {
 	cfg      Config
+	limits   atomic.Pointer[Limits]
 	log      *slog.Logger
 	store    *store.Store
 	created  bool
 	certs    certs.Source
 	dev      *certs.Dev // nil with certificates of one's own
+	domains  *domains.Domains
+	stats    *stats.Stats
+	captures *inspector.Budget
 	registry *registry.Registry
 	forward  *forward.Forwarder
 	control  *control.Server
@@ -54,94 +61,245 @@ func New(cfg Config) (*Edge, error) {
 		return nil, err
 	}
 	e := &Edge{cfg: cfg, log: cfg.Logger}
+	e.limits.Store(&cfg.Limits)
 	if _, _, err := e.public(); err != nil {
 		return nil, err
 	}
 	var err error
-	if e.store, e.created, err = store.Open(cfg.DataDir, store.Options{Logger: cfg.Logger}); err != nil {
+	e.store, e.created, err = store.Open(cfg.DataDir, store.Options{
+		Admins: cfg.Admins, Reservations: cfg.Limits.Reservations, Logger: cfg.Logger,
+	})
+	if err != nil {
 		return nil, err
 	}
-	switch {
-	case cfg.TLSCert != "" && cfg.TLSKey != "":
-		e.certs, err = certs.NewFiles(certs.Options{Logger: cfg.Logger}, certs.Pair{Cert: cfg.TLSCert, Key: cfg.TLSKey})
-	case cfg.TLSCert != "" || cfg.TLSKey != "":
-		err = errors.New("a certificate needs its key: give both --tls-cert and --tls-key")
-	default:
-		e.dev, err = certs.OpenDev(cfg.DataDir, cfg.Domain, cfg.Logger)
-		e.certs = e.dev
-	}
-	if err != nil {
+	if err := e.certificates(); err != nil {
 		_ = e.store.Close()
 		return nil, err
 	}
 	return e, nil
 }
 
+// certificates opens the sources that cfg names, or the development CA.
+func (e *Edge) certificates() error {
+	o := certs.Options{Logger: e.log}
+	var sources []certs.Source
+	if e.cfg.TLSCert != "" {
+		files, err := certs.NewFiles(o, certs.Pair{Cert: e.cfg.TLSCert, Key: e.cfg.TLSKey})
+		if err != nil {
+			return err
+		}
+		sources = append(sources, files)
+	}
+	if e.cfg.TLSDir != "" {
+		sources = append(sources, certs.NewDir(e.cfg.TLSDir, o))
+	}
+	if e.cfg.AcmeJSON != "" {
+		sources = append(sources, certs.NewTraefik(e.cfg.AcmeJSON, o))
+	}
+	if len(sources) > 0 {
+		e.certs = certs.Join(sources...)
+		return nil
+	}
+	var err error
+	e.dev, err = certs.OpenDev(e.cfg.DataDir, e.cfg.Domain, e.log)
+	e.certs = e.dev
+	return err
+}
+
+// proxyTimeout is how long a trusted proxy may take to say for whom it speaks.
+const proxyTimeout = 5 * time.Second
+
 // Listen opens the listeners and builds what serves them, so that addresses are
 // known. Run must follow, or Close.
 func (e *Edge) Listen() error {
+	if err := e.listen(); err != nil {
+		e.Close()
+		return err
+	}
+	if err := e.build(); err != nil {
+		e.Close()
+		return err
+	}
+	return nil
+}
+
+func (e *Edge) listen() error {
 	for _, l := range []struct {
 		what, flag, addr string
+		proxied          bool
 		to               *net.Listener
 	}{
-		{"public HTTP", "http", e.cfg.HTTP, &e.http},
-		{"public HTTPS", "https", e.cfg.HTTPS, &e.https},
-		{"agents", "control", e.cfg.Control, &e.agents},
-		{"health and readiness", "internal", e.cfg.Internal, &e.internal},
+		{"public HTTP", "http", e.cfg.HTTP, true, &e.http},
+		{"public HTTPS", "https", e.cfg.HTTPS, true, &e.https},
+		{"agents", "control", e.cfg.Control, true, &e.agents},
+		{"health and readiness", "internal", e.cfg.Internal, false, &e.internal},
 	} {
 		if l.addr == "" {
 			continue
 		}
 		ln, err := net.Listen("tcp", l.addr)
 		if err != nil {
-			e.Close()
 			return &tunnel.Error{
 				Code:    "address_refused",
 				Message: fmt.Sprintf("cannot listen for %s: %v", l.what, err),
 				Hint:    "is another program there? say another address with --" + l.flag,
 			}
 		}
+		if l.proxied && len(e.cfg.TrustedProxies) > 0 {
+			ln = forward.ProxyListener(ln, e.cfg.TrustedProxies, proxyTimeout)
+		}
 		*l.to = ln
 	}
+	return nil
+}
+
+// build makes what serves the listeners, each part of those before it.
+func (e *Edge) build() error {
 	scheme, port, err := e.public()
 	if err != nil {
-		e.Close()
 		return err
 	}
-	host := func(name string) string { return scheme + "://" + name + "." + e.cfg.Domain + port }
-	limits := tunnel.Limits{Streams: e.cfg.Limits.Streams, Tunnels: e.cfg.Limits.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
+	if e.domains, err = e.customDomains(); err != nil {
+		return err
+	}
+	if e.stats, err = e.counters(); err != nil {
+		return err
+	}
+	l := e.cfg.Limits
+	e.captures = inspector.NewBudget(l.CaptureEdge)
 	rc := registry.Config{
-		Domain:  e.cfg.Domain,
-		URL: func(h string, kind tunnel.Kind) string {
-			if kind == tunnel.TLS {
-				return "tls://" + h + port
-			}
-			return scheme + "://" + h + port
+		Domain:    e.cfg.Domain,
+		URL:       e.publicURL(scheme, port),
+		MaxClaims: l.Tunnels,
+		Book:      book{e},
+		Ports:     e.cfg.TCPPorts,
+		Listen: func(t *registry.Tunnel, port int) (io.Closer, error) {
+			return e.forward.ListenTCP(t, net.JoinHostPort(e.cfg.TCPHost, strconv.Itoa(port)))
 		},
-		Capture: inspector.Limits{Body: e.cfg.CaptureBody, Tunnel: e.cfg.Limits.CaptureTunnel},
-		Budget:  inspector.NewBudget(e.cfg.Limits.CaptureEdge),
+		Dropped: e.stats.Dropped,
+		Capture: inspector.Limits{Body: e.cfg.CaptureBody, Tunnel: l.CaptureTunnel},
+		Budget:  e.captures,
 	}
 	if e.cfg.Lone && e.http != nil {
 		rc.Direct = "http://" + e.http.Addr().String()
 	}
+	if e.cfg.Domain == "localhost" {
+		rc.TCPHost = "localhost" // few resolvers know tcp.localhost
+	}
 	e.registry = registry.New(rc)
+	told := tunnel.Limits{Streams: l.Streams, Tunnels: l.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
 	var late lateReplayer
 	e.api = api.New(api.Config{
 		Store: e.store, Registry: e.registry, Replayer: &late,
-		Software: e.cfg.Software, Domain: e.cfg.Domain, Limits: limits, Logger: e.log,
+		Domains: e.domains, Certs: e.certs, Stats: e.stats,
+		Software: e.cfg.Software, Domain: e.cfg.Domain, Limits: told,
+		TunnelLimit: book{e}.TunnelLimit, Logger: e.log,
 	})
 	e.forward = forward.New(forward.Config{
 		Registry: e.registry, Domain: e.cfg.Domain, API: e.api, Lone: e.cfg.Lone,
 		Scheme: e.publicScheme(scheme), TrustedProxies: e.cfg.TrustedProxies,
-		Limits: http1.Limits{Head: e.cfg.Limits.Header}, BodyTimeout: e.cfg.BodyTimeout, Logger: e.log,
+		Limits: http1.Limits{Head: l.Header}, BodyTimeout: e.cfg.BodyTimeout,
+		MaxConns: l.Conns, MaxConnsAddress: l.ConnsPer, TCPPerAddr: l.TCPPer, Logger: e.log,
 	})
 	late.Replayer = e.forward
 	e.control = control.New(control.Config{
 		TLS: certs.Config(e.certs), Store: e.store, Registry: e.registry,
-		Software: e.cfg.Software, API: host("api"), Limits: limits,
-		Agents: e.cfg.Limits.Agents, Logger: e.log,
+		Software: e.cfg.Software, API: scheme + "://api." + e.cfg.Domain + port, Limits: told,
+		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Logger: e.log,
 	})
 	return nil
+}
+
+// publicURL returns what a tunnel's public address is made with. TLS tunnels
+// answer on the port for HTTPS, wherever plain HTTP is.
+func (e *Edge) publicURL(scheme, port string) func(host string, kind tunnel.Kind) string {
+	tlsPort := port
+	if e.https != nil && e.cfg.PublicURL == "" {
+		if tlsPort = ""; e.https.Addr().(*net.TCPAddr).Port != 443 {
+			tlsPort = ":" + strconv.Itoa(e.https.Addr().(*net.TCPAddr).Port)
+		}
+	}
+	return func(host string, kind tunnel.Kind) string {
+		if kind == tunnel.TLS {
+			return "tls://" + host + tlsPort
+		}
+		return scheme + "://" + host + port
+	}
+}
+
+func (e *Edge) customDomains() (*domains.Domains, error) {
+	resolver, err := domains.DNS(e.cfg.Resolver)
+	if err != nil {
+		return nil, err
+	}
+	return domains.New(domains.Config{
+		Store: e.store, Domain: e.cfg.Domain, Resolver: resolver,
+		Dropped: func(host string) { e.registry.DropDomain(host) },
+		PerUser: func() int { return e.limits.Load().Domains },
+		Every:   e.cfg.DomainCheck, Retry: e.cfg.DomainCheck, Grace: e.cfg.DomainGrace,
+		Traefik: e.cfg.Traefik, Logger: e.log,
+	})
+}
+
+func (e *Edge) counters() (*stats.Stats, error) {
+	return stats.New(stats.Config{
+		Tunnels: func(user string) []*registry.Tunnel { return e.registry.Tunnels(user) },
+		Store:   e.store,
+		Sources: stats.Sources{
+			Agents:            func() int { return e.control.Agents() },
+			HandshakesRefused: func() int64 { return certs.Unrecognized() },
+			Certificates:      e.ownCertificates,
+			CaptureMemory:     func() (used, limit int64) { return e.captures.Used(), e.limits.Load().CaptureEdge },
+			Store:             e.store.Healthy,
+			Draining:          func() bool { return !e.ready.Load() },
+		},
+		Analytics: stats.Analytics{
+			Key: e.cfg.Analytics.Key, On: e.cfg.Analytics.On, Endpoint: e.cfg.Analytics.Host, Dir: e.cfg.DataDir,
+		},
+		Software: e.cfg.Software, Logger: e.log,
+	})
+}
+
+// ownCertificates are those for the edge's own hosts: what custom domains there
+// are is nobody's business but their owners'.
+func (e *Edge) ownCertificates() []stats.Certificate {
+	var out []stats.Certificate
+	for _, c := range e.certs.Status().Certificates {
+		own := slices.ContainsFunc(c.Names, func(name string) bool {
+			return name == e.cfg.Domain || strings.HasSuffix(name, "."+e.cfg.Domain)
+		})
+		if own {
+			out = append(out, stats.Certificate{Names: c.Names, Source: c.Source, NotAfter: c.NotAfter})
+		}
+	}
+	return out
+}
+
+// A book is what the registry may know of users.
+type book struct{ e *Edge }
+
+// Reserved implements [registry.Book].
+func (b book) Reserved(name string) (user string, ok bool) {
+	r, ok := b.e.store.Reservation(name)
+	return r.User, ok
+}
+
+// Domain implements [registry.Book].
+func (b book) Domain(host string) (user string, served bool) { return b.e.domains.Served(host) }
+
+// TunnelLimit implements [registry.Book].
+func (b book) TunnelLimit(user string) int {
+	if u, ok := b.e.store.User(user); ok && u.Limits.Tunnels != nil {
+		return *u.Limits.Tunnels
+	}
+	return b.e.limits.Load().UserTunnels
+}
+
+// SetLimits changes the limits of a running edge. What is there already stays,
+// even where it is more than a new limit allows.
+func (e *Edge) SetLimits(l Limits) {
+	l.fill()
+	e.limits.Store(&l)
 }
 
 // A lateReplayer lets the API be built before the forwarder that it replays
@@ -224,6 +382,8 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 	}
 	start(func() error { return e.store.Run(inner) })
 	start(func() error { return e.registry.Run(inner) })
+	start(func() error { return e.domains.Run(inner) })
+	start(func() error { return e.stats.Run(inner) })
 	start(func() error { return e.certs.Run(inner) })
 	start(func() error { return e.forward.Run(inner) })
 	if e.http != nil {
@@ -242,6 +402,9 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 	}
 	start(func() error { return e.control.Serve(inner, e.agents) })
 	e.ready.Store(true)
+	if e.cfg.Ready != nil {
+		e.cfg.Ready()
+	}
 
 	var err error
 	select {
@@ -286,27 +449,6 @@ func (e *Edge) server(h http.Handler) *http.Server {
 	}
 }
 
-// internalHandler answers those who run the edge.
-func (e *Edge) internalHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("ok\n"))
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !e.ready.Load() {
-			http.Error(w, "draining", http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte("ready\n"))
-	})
-	if e.cfg.Pprof {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	}
-	return mux
-}
-
 // Reload reads certificate files again, as happens by itself when they change.
 func (e *Edge) Reload() {
 	changed, err := e.certs.Reload()
@@ -340,6 +482,26 @@ func address(l net.Listener) string {
 // AdminKey is the first user's key. The second value is true when this start
 // made it.
 func (e *Edge) AdminKey() (key string, created bool) { return e.store.AdminKey(), e.created }
+
+// LocalKey is a key that works while this process runs and is in no file: for
+// those who may read the data directory anyway.
+func (e *Edge) LocalKey() string { return e.store.LocalKey() }
+
+// Uncovered returns the hosts of the edge that no certificate is for now.
+func (e *Edge) Uncovered() []string {
+	status := e.certs.Status()
+	var out []string
+	names := []string{"tunnel." + e.cfg.Domain}
+	if e.https != nil {
+		names = append(names, e.cfg.Domain, "*."+e.cfg.Domain)
+	}
+	for _, name := range names {
+		if !status.Covers(name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // CA is the development CA in PEM, nil with certificates of one's own.
 func (e *Edge) CA() []byte {

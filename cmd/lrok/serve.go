@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -12,20 +13,31 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lrok-dev/lrok/edge"
 )
 
+// serveFlags are the settings of an edge as they were given. Each is a flag, a
+// variable and a line of the edge's configuration file.
+type serveFlags struct {
+	c   edge.Config
+	dev bool
+
+	proxies                                  []string
+	tcpPorts                                 string
+	captureBody, captureTunnel, captureTotal string
+	analytics                                string
+}
+
 func newServe(o *options) *cobra.Command {
-	var c edge.Config
-	var dev bool
-	var proxies []string
-	captureBody, captureEdge := "1MiB", "512MiB"
+	s := &serveFlags{}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run an edge: the public side of tunnels",
@@ -33,56 +45,185 @@ func newServe(o *options) *cobra.Command {
 
 Requests for <name>.<domain> go to the tunnel of that name; agents connect to the
 control port; the API is on api.<domain>. The first start makes the first user and
-prints the key that agents need. Without --tls-cert a development CA of the edge's
-own is used, which agents are given with --edge-ca.`,
+prints the key that agents need. Certificates come from Traefik's acme.json, from
+PEM files or from a directory of them, and are read again when they change; without
+any, a development CA of the edge's own is used, which agents are given with
+--edge-ca.
+
+SIGTERM ends it in order: requests in flight finish. SIGHUP reads certificates and
+limits again. Settings may also be in /etc/lrok/edge.yaml (tcp_ports: 30000-30099)
+or in the environment (LROK_TCP_PORTS).`,
 		Example: `  lrok serve --dev
-  lrok serve --domain lrok.example.com --public-url https
-  lrok serve --domain lrok.example.com --https :443 --tls-cert cert.pem --tls-key key.pem`,
+  lrok serve --domain lrok.example.com --https :443 --tls-dir /etc/letsencrypt/live
+  lrok serve --domain lrok.example.com --public-url https --trusted-proxies 127.0.0.1 --acme-json /var/lib/traefik/acme.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if dev {
-				developer(cmd, &c)
+			if s.dev {
+				developer(cmd, &s.c)
 			}
-			var err error
-			if c.TrustedProxies, err = parsePrefixes(proxies); err != nil {
+			c, err := s.config()
+			if err != nil {
 				return err
-			}
-			if c.CaptureBody, err = parseSize(captureBody); err != nil {
-				return usage("--capture-body: %w", err)
-			}
-			if c.Limits.CaptureEdge, err = parseSize(captureEdge); err != nil {
-				return usage("--capture-total: %w", err)
 			}
 			if c.DataDir == "" {
 				if c.DataDir, err = dataDir(); err != nil {
 					return err
 				}
 			}
+			if c.Analytics.Key, err = secret("LROK_POSTHOG_KEY"); err != nil {
+				return err
+			}
 			c.Software = software()
 			c.Logger = o.serverLogger()
-			return o.serve(cmd.Context(), c, dev)
+			again := func() (edge.Limits, error) {
+				if err := reapply(cmd, o.origins); err != nil {
+					return edge.Limits{}, err
+				}
+				c, err := s.config()
+				return c.Limits, err
+			}
+			return o.serve(cmd.Context(), c, s.dev, again)
 		},
 	}
-	f := cmd.Flags()
-	f.BoolVar(&dev, "dev", false, "for trying out: loopback only, and this machine's lrok is logged in")
+	s.register(cmd.Flags())
+	return cmd
+}
+
+func (s *serveFlags) register(f *pflag.FlagSet) {
+	c, l := &s.c, &s.c.Limits
+	f.BoolVar(&s.dev, "dev", false, "for trying out: loopback only, and this machine's lrok is logged in")
 	f.StringVar(&c.Domain, "domain", "localhost", "tunnels are <name>.<domain>, the API api.<domain>")
 	f.StringVar(&c.PublicURL, "public-url", "", "what the public side uses when a proxy stands in front: https, or https://*.<domain>:8443")
 	f.StringVar(&c.HTTP, "http", ":8080", "public HTTP; empty for none")
-	f.StringVar(&c.HTTPS, "https", "", "public HTTPS, with HTTP/2, ended here")
+	f.StringVar(&c.HTTPS, "https", "", "public HTTPS, with HTTP/2, ended here, and TLS passed through to tunnels of lrok tls")
 	f.StringVar(&c.Control, "control", ":7000", "where agents connect")
-	f.StringVar(&c.Internal, "internal", "127.0.0.1:7080", "health and readiness; empty for none")
+	f.StringVar(&s.tcpPorts, "tcp-ports", "30000-30099", "ports of TCP tunnels; empty for none")
+	f.StringVar(&c.TCPHost, "tcp-host", "", "the address that TCP tunnels are listened on; empty for every one")
+	f.StringVar(&c.Internal, "internal", "127.0.0.1:7080", "health, readiness, metrics, Traefik's document; empty for none")
+	f.StringVar(&c.AcmeJSON, "acme-json", "", "Traefik's acme.json, whose certificates are used")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "certificate chain in PEM, for control port and HTTPS")
 	f.StringVar(&c.TLSKey, "tls-key", "", "private key in PEM")
-	f.StringVar(&c.DataDir, "data-dir", "", "keys and development CA (default: XDG data directory)")
-	f.StringSliceVar(&proxies, "trusted-proxies", nil, "addresses or networks whose X-Forwarded-* are believed")
+	f.StringVar(&c.TLSDir, "tls-dir", "", "a directory with certificates and keys in PEM, as certbot, lego, Caddy and mkcert keep them")
+	f.StringVar(&c.DataDir, "data-dir", "", "users, keys, names and the development CA (default: XDG data directory)")
+	f.StringSliceVar(&s.proxies, "trusted-proxies", nil, "addresses or networks whose X-Forwarded-* and PROXY protocol are believed")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", 30*time.Second, "how long requests in flight may take after SIGTERM")
-	f.StringVar(&captureBody, "capture-body", captureBody, "how much of each body is kept, 16MiB at most")
-	f.StringVar(&captureEdge, "capture-total", captureEdge, "how much memory all captured bodies may take")
-	f.IntVar(&c.Limits.Streams, "max-streams", 2048, "streams open at once in one agent's session")
-	f.IntVar(&c.Limits.Agents, "max-agents", 10_000, "agents connected at once")
+	f.DurationVar(&c.BodyTimeout, "body-timeout", 5*time.Minute, "how long a request may stand still in both directions")
+	f.StringSliceVar(&c.Admins, "admin-user-ids", nil, "the users who may administer (default: the first one)")
+	f.StringVar(&c.Resolver, "resolver", "", "the DNS server that custom domains are looked up at, HOST:PORT (default: the system's)")
+	f.DurationVar(&c.DomainGrace, "domain-grace", 72*time.Hour, "how long a custom domain is served after its proof has gone from the DNS")
+	f.StringVar(&c.Traefik.Service, "traefik-service", "", "the URL under which Traefik reaches --http: makes http://<internal>/traefik.json a document for its HTTP provider")
+	f.StringVar(&c.Traefik.EntryPoint, "traefik-entrypoint", "websecure", "Traefik's entry point for custom domains")
+	f.StringVar(&c.Traefik.CertResolver, "traefik-resolver", "letsencrypt", "Traefik's certificate resolver for custom domains")
+
+	f.StringVar(&s.captureBody, "capture-body", "1MiB", "how much of each body is kept, 16MiB at most")
+	f.StringVar(&s.captureTunnel, "capture-tunnel", "32MiB", "how much memory a tunnel's captures may take")
+	f.StringVar(&s.captureTotal, "capture-total", "512MiB", "how much memory all captures may take")
+	f.IntVar(&l.Streams, "max-streams", 2048, "streams open at once in one agent's session")
+	f.IntVar(&l.Tunnels, "max-tunnels", 16, "tunnels in one agent's session")
+	f.IntVar(&l.UserTunnels, "max-user-tunnels", 0, "tunnels of one user; 0 for no limit")
+	f.IntVar(&l.Reservations, "max-reservations", 25, "reserved names of one user")
+	f.IntVar(&l.Domains, "max-domains", 20, "custom domains of one user")
+	f.IntVar(&l.Agents, "max-agents", 10_000, "agents connected at once")
+	f.IntVar(&l.Strangers, "max-strangers", 2048, "connections to the control port whose key is not yet accepted")
+	f.IntVar(&l.StrangersPer, "max-strangers-per-address", 256, "of these from one address")
+	f.IntVar(&l.Header, "max-header", 64<<10, "bytes of a request's head")
+	f.IntVar(&l.Conns, "max-connections", 20_000, "public connections open at once")
+	f.IntVar(&l.ConnsPer, "max-connections-per-address", 1024, "of these from one address")
+	f.IntVar(&l.TCPPer, "max-tcp-per-address", 64, "connections to TCP tunnels from one address")
+
+	f.StringVar(&s.analytics, "analytics", "off", "on sends anonymous events to the PostHog project of LROK_POSTHOG_KEY; without both nothing is ever sent")
+	f.StringVar(&c.Analytics.Host, "posthog-host", "", "where PostHog is, when it is your own")
 	f.BoolVar(&c.Pprof, "pprof", false, "serve Go's profiles on the internal address")
-	f.IntVar(&c.Limits.Header, "max-header", 64<<10, "bytes of a request's head")
-	return cmd
+}
+
+// config is what the flags say, as far as it can be said without touching
+// anything.
+func (s *serveFlags) config() (edge.Config, error) {
+	c := s.c
+	var err error
+	if c.TrustedProxies, err = parsePrefixes(s.proxies); err != nil {
+		return c, err
+	}
+	if c.TCPPorts, err = parsePorts(s.tcpPorts); err != nil {
+		return c, err
+	}
+	switch s.analytics {
+	case "on":
+		c.Analytics.On = true
+	case "off", "":
+	default:
+		return c, usage("--analytics is on or off, not %q", s.analytics)
+	}
+	for _, size := range []struct {
+		flag, text string
+		to         *int64
+	}{
+		{"capture-body", s.captureBody, &c.CaptureBody},
+		{"capture-tunnel", s.captureTunnel, &c.Limits.CaptureTunnel},
+		{"capture-total", s.captureTotal, &c.Limits.CaptureEdge},
+	} {
+		if *size.to, err = parseSize(size.text); err != nil {
+			return c, usage("--%s: %w", size.flag, err)
+		}
+	}
+	return c, nil
+}
+
+// secret is the value of a variable, or of the file that the variable with
+// _FILE behind its name points to.
+func secret(variable string) (string, error) {
+	if v := os.Getenv(variable); v != "" {
+		return strings.TrimSpace(v), nil
+	}
+	path := os.Getenv(variable + "_FILE")
+	if path == "" {
+		return "", nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", usage("%s_FILE: %w", variable, err)
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	if err != nil {
+		return "", usage("%s_FILE: %w", variable, err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// reapply reads environment and configuration file once more, for a process
+// that was told to. What the command line says stays.
+func reapply(cmd *cobra.Command, origins map[string]origin) error {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if strings.HasPrefix(origins[f.Name].from, "--") {
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			_ = list.Replace(nil)
+		} else {
+			_ = f.Value.Set(f.DefValue)
+		}
+		f.Changed = false
+	})
+	_, err := applySettings(cmd)
+	return err
+}
+
+// parsePorts reads "30000-30099", one port, or nothing.
+func parsePorts(s string) ([2]int, error) {
+	if s = strings.TrimSpace(s); s == "" {
+		return [2]int{}, nil
+	}
+	from, to, isRange := strings.Cut(s, "-")
+	if !isRange {
+		to = from
+	}
+	first, err1 := strconv.Atoi(strings.TrimSpace(from))
+	last, err2 := strconv.Atoi(strings.TrimSpace(to))
+	if err1 != nil || err2 != nil {
+		return [2]int{}, usage("--tcp-ports is a range like 30000-30099, not %q", s)
+	}
+	return [2]int{first, last}, nil
 }
 
 // developer makes an edge that only this machine reaches. Addresses that were
@@ -91,14 +232,22 @@ func developer(cmd *cobra.Command, c *edge.Config) {
 	for _, l := range []struct {
 		flag, addr string
 		to         *string
-	}{{"http", "127.0.0.1:8080", &c.HTTP}, {"control", "127.0.0.1:7000", &c.Control}} {
+	}{{"http", "127.0.0.1:8080", &c.HTTP}, {"control", "127.0.0.1:7000", &c.Control}, {"tcp-host", "127.0.0.1", &c.TCPHost}} {
 		if !cmd.Flags().Changed(l.flag) {
 			*l.to = l.addr
 		}
 	}
 }
 
-func (o *options) serve(ctx context.Context, c edge.Config, dev bool) error {
+// serve runs an edge until ctx ends. On SIGHUP it reads certificates again, and
+// limits, which again returns.
+func (o *options) serve(ctx context.Context, c edge.Config, dev bool, again func() (edge.Limits, error)) error {
+	systemd := newNotifier()
+	c.Ready = func() {
+		if err := systemd.ready(); err != nil {
+			c.Logger.Warn("tell systemd that the edge is ready", "err", err)
+		}
+	}
 	e, err := edge.New(c)
 	if err != nil {
 		return usage("%w", err)
@@ -106,27 +255,12 @@ func (o *options) serve(ctx context.Context, c edge.Config, dev bool) error {
 	if err := e.Listen(); err != nil {
 		return err
 	}
-	key, created := e.AdminKey()
-	say := func(format string, a ...any) { _, _ = fmt.Fprintf(o.stderr, format+"\n", a...) }
-	say("lrok %s: edge for *.%s", versionName(), c.Domain)
-	for _, l := range []struct{ what, addr string }{
-		{"public HTTP", e.HTTPAddr()}, {"public HTTPS", e.HTTPSAddr()}, {"agents", e.ControlAddr()}, {"health", e.InternalAddr()},
-	} {
-		if l.addr != "" {
-			say("  %-13s %s", l.what, l.addr)
-		}
+	hide, err := writeRunning(c.DataDir, e)
+	if err != nil {
+		e.Close()
+		return err
 	}
-	say("  %-13s %s", "data", c.DataDir)
-	if e.Fingerprint() != "" {
-		say("  %-13s a development CA of its own, which only this edge's agents should trust", "certificate")
-		say("  %-13s %s", "", filepath.Join(c.DataDir, "ca.pem"))
-		say("  %-13s SHA-256 %s", "", e.Fingerprint())
-	}
-	if created && o.logsToTerminal() {
-		say("\nThe first key, shown this once and kept in %s:\n\n  %s", filepath.Join(c.DataDir, "admin.key"), key)
-	} else if created { // a log is no place for a key
-		say("\nThe first key was made: %s", filepath.Join(c.DataDir, "admin.key"))
-	}
+	defer hide()
 	if dev {
 		forget, err := logInLocally(e)
 		if err != nil {
@@ -134,23 +268,80 @@ func (o *options) serve(ctx context.Context, c edge.Config, dev bool) error {
 			return err
 		}
 		defer forget()
-		say("\nThis machine is logged in while the edge runs. Open a tunnel:\n\n  lrok http 3000\n")
-	} else {
-		ca := ""
-		if e.Fingerprint() != "" {
-			ca = " --edge-ca ca.pem"
-		}
-		say("\nOpen a tunnel from anywhere:\n\n  LROK_API_KEY=… lrok http 3000 --edge %s%s\n", controlHost(c, e), ca)
 	}
+	o.announceEdge(c, e, dev)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ended := make(chan struct{})
+	defer close(ended)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	go func() {
-		for range hangups {
+	wg.Go(func() {
+		for {
+			select {
+			case <-hangups:
+			case <-ended:
+				return
+			}
+			_ = systemd.reloading() // nobody may listen
 			e.Reload()
+			if l, err := again(); err != nil {
+				c.Logger.Error("read the settings again; the old limits stay", "err", err)
+			} else {
+				e.SetLimits(l)
+				c.Logger.Info("limits read again")
+			}
+			_ = systemd.ready()
 		}
-	}()
+	})
+	defer context.AfterFunc(ctx, func() { _ = systemd.stopping() })()
 	return e.Run(ctx, second(ctx))
+}
+
+// announceEdge says on standard error what runs and where.
+func (o *options) announceEdge(c edge.Config, e *edge.Edge, dev bool) {
+	say := func(format string, a ...any) { _, _ = fmt.Fprintf(o.stderr, format+"\n", a...) }
+	say("lrok %s: edge for *.%s", versionName(), c.Domain)
+	tcp := ""
+	if c.TCPPorts[0] != 0 {
+		tcp = fmt.Sprintf("tcp.%s:%d-%d", c.Domain, c.TCPPorts[0], c.TCPPorts[1])
+	}
+	for _, l := range []struct{ what, addr string }{
+		{"public HTTP", e.HTTPAddr()},
+		{"public HTTPS", e.HTTPSAddr()},
+		{"TCP tunnels", tcp},
+		{"agents", e.ControlAddr()},
+		{"health", e.InternalAddr()},
+		{"data", c.DataDir},
+	} {
+		if l.addr != "" {
+			say("  %-13s %s", l.what, l.addr)
+		}
+	}
+	if e.Fingerprint() != "" {
+		say("  %-13s a development CA of its own, which only this edge's agents should trust", "certificate")
+		say("  %-13s %s", "", filepath.Join(c.DataDir, "ca.pem"))
+		say("  %-13s SHA-256 %s", "", e.Fingerprint())
+	}
+	if names := e.Uncovered(); len(names) > 0 {
+		say("\nNo certificate covers %s yet: TLS to it fails until one does.", strings.Join(names, ", "))
+	}
+	key, created := e.AdminKey()
+	if created && o.logsToTerminal() {
+		say("\nThe first key, shown this once and kept in %s:\n\n  %s", filepath.Join(c.DataDir, "admin.key"), key)
+	} else if created { // a log is no place for a key
+		say("\nThe first key was made: %s", filepath.Join(c.DataDir, "admin.key"))
+	}
+	if dev {
+		say("\nThis machine is logged in while the edge runs. Open a tunnel:\n\n  lrok http 3000\n")
+		return
+	}
+	ca := ""
+	if e.Fingerprint() != "" {
+		ca = " --edge-ca ca.pem"
+	}
+	say("\nOpen a tunnel from anywhere:\n\n  LROK_API_KEY=… lrok http 3000 --edge %s%s\n", controlHost(c, e), ca)
 }
 
 // controlHost is what agents are told to connect to.
@@ -265,6 +456,7 @@ func (o *options) ownEdge(ctx context.Context, log *slog.Logger) (*edge.Edge, *r
 	}
 	c := edge.Config{
 		Domain: "localhost", Control: "127.0.0.1:0", HTTP: ownHTTP, Lone: true,
+		TCPPorts: [2]int{30000, 30099}, TCPHost: "127.0.0.1",
 		DataDir: filepath.Join(base, "local"), Software: software(), Logger: log, DrainTimeout: 2 * time.Second,
 	}
 	start := func() (*edge.Edge, error) {
