@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 // visited are the names that the visitors of a crowd ask for, with the name that
@@ -513,6 +516,37 @@ func TestFollowDropsNames(t *testing.T) {
 	write(t, path, fixture(t, "real-v3-single.json"))
 	reload(t, s)
 	eventually(t, "names are dropped", func() bool { return slices.Equal(names(s), []string{"tunnel.lrok.test"}) })
+}
+
+// TestFollowLostEvents is about the system's word that events were lost: the
+// file is read at once, though nothing else speaks for a change.
+func TestFollowLostEvents(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "acme.json")
+	write(t, path, fixture(t, older))
+	old := time.Now().Add(-time.Hour)
+	age := func() {
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	age()
+	s := NewTraefik(path, Options{Now: func() time.Time { return issuedAt }, pace: pace{poll: time.Hour}})
+	first := served(t, s, "lrok.test")
+	lost := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.follow(ctx, &watch{errors: lost})
+	}()
+	lost <- fsnotify.ErrEventOverflow
+	write(t, path, fixture(t, newer))
+	age()
+	lost <- fsnotify.ErrEventOverflow
+	eventually(t, "the new file is read", func() bool { return !served(t, s, "lrok.test").Equal(first) })
+	cancel()
+	<-done
 }
 
 // TestReloadWhileRunning calls everything at once, for the race detector.

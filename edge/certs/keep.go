@@ -191,6 +191,13 @@ func (k *keeper) Reload() (changed bool, err error) {
 func (k *keeper) Run(ctx context.Context) error {
 	w := newWatch(k.log)
 	defer w.close()
+	k.follow(ctx, w)
+	return nil
+}
+
+// follow reads the files when w tells of a change, when it is time to look by
+// oneself, and when another reading is due, until ctx ends.
+func (k *keeper) follow(ctx context.Context, w *watch) {
 	poll := time.NewTicker(k.pace.poll)
 	defer poll.Stop()
 	alarm := alarm{log: k.log}
@@ -201,8 +208,8 @@ func (k *keeper) Run(ctx context.Context) error {
 		var now bool // look at once
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-w.events():
+			return
+		case <-w.events:
 			// The first event of many sets the time, so that a file that is written
 			// all the time is read as well.
 			if soon := time.Now().Add(k.pace.coalesce); at.IsZero() || soon.Before(at) {
@@ -210,7 +217,7 @@ func (k *keeper) Run(ctx context.Context) error {
 				wake.Reset(k.pace.coalesce)
 			}
 			continue
-		case err := <-w.errors():
+		case err := <-w.errors:
 			k.log.Debug("watching certificates", "file", k.what, "err", err)
 			now = true // events were lost
 		case <-poll.C:
@@ -227,7 +234,9 @@ func (k *keeper) Run(ctx context.Context) error {
 		wake.Stop()
 		if w.follow(dirs) {
 			// What happened between the look and this nobody told us.
-			due = time.Now()
+			if soon := time.Now().Add(k.pace.coalesce); due.IsZero() || soon.Before(due) {
+				due = soon
+			}
 		}
 		if !due.IsZero() {
 			at = due

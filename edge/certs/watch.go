@@ -17,19 +17,22 @@ const maxWatches = 256
 // A watch tells of changes in directories. Where the system has none to give,
 // for want of watches or on a network, it is silent.
 type watch struct {
-	log  *slog.Logger
-	fs   *fsnotify.Watcher // nil when there is none
-	at   map[string]fs.FileInfo
-	told bool
+	log    *slog.Logger
+	fs     *fsnotify.Watcher // nil when there is none
+	events <-chan fsnotify.Event
+	errors <-chan error
+	at     map[string]fs.FileInfo
+	told   bool
 }
 
 func newWatch(log *slog.Logger) *watch {
 	w := &watch{log: log, at: make(map[string]fs.FileInfo)}
-	var err error
-	if w.fs, err = fsnotify.NewWatcher(); err != nil {
+	f, err := fsnotify.NewWatcher()
+	if err != nil {
 		w.complain(err)
-		w.fs = nil
+		return w
 	}
+	w.fs, w.events, w.errors = f, f.Events, f.Errors
 	return w
 }
 
@@ -38,20 +41,6 @@ func (w *watch) complain(err error) {
 		w.told = true
 		w.log.Warn("changes of certificate files are noticed late", "err", err)
 	}
-}
-
-func (w *watch) events() <-chan fsnotify.Event {
-	if w.fs == nil {
-		return nil
-	}
-	return w.fs.Events
-}
-
-func (w *watch) errors() <-chan error {
-	if w.fs == nil {
-		return nil
-	}
-	return w.fs.Errors
 }
 
 func (w *watch) close() {
