@@ -597,7 +597,7 @@ func (a *admin) audit() *cobra.Command {
 				}
 				t := a.table("TIME", "WHO", "ACTION", "WHAT", "?DETAIL")
 				for _, e := range page.Entries {
-					t.row(e.Time.Local().Format(time.DateTime), userName(names, e.Actor), e.Action, e.Object, dash(e.Detail))
+					t.row(whenExactly(e.Time), userName(names, e.Actor), e.Action, e.Object, dash(e.Detail))
 				}
 				if err := t.write(a.stdout); err != nil || page.Next == 0 {
 					return err

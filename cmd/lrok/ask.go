@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,13 +65,16 @@ func (o *options) ask(ctx context.Context, w io.Writer, question string, read fu
 	select {
 	case a := <-got:
 		if a.err == io.EOF { // Ctrl-D
-			a.err = context.Canceled
+			a.err = errUnanswered
 		}
 		return a.text, a.err
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return "", errUnanswered
 	}
 }
+
+// errUnanswered ends lrok with 1 and says nothing: who was asked knows why.
+var errUnanswered = errors.New("")
 
 // sure asks before something is destroyed. Without a terminal nobody could
 // answer: a script knows what it does.
@@ -88,7 +92,7 @@ func (o *options) sure(ctx context.Context, yes bool, question string) error {
 	}
 	if text = strings.ToLower(text); text != "y" && text != "yes" {
 		_, _ = fmt.Fprintln(w, "nothing was done")
-		return errDiffers
+		return errUnanswered
 	}
 	return nil
 }

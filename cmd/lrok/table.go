@@ -34,8 +34,8 @@ func (o *options) table(head ...string) *table {
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
-// bothTimes is what when writes.
-var bothTimes = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d \(([^)]*)\)`)
+// bothTimes is what when and whenExactly write.
+var bothTimes = regexp.MustCompile(`\d{4}-\d\d-\d\d [\d:]+ \(([^)]*)\)`)
 
 func (t *table) write(w io.Writer) error {
 	right, spare := make([]bool, len(t.head)), make([]bool, len(t.head))
@@ -115,6 +115,11 @@ func when(t *time.Time) string {
 		return "-"
 	}
 	return t.Local().Format("2006-01-02 15:04") + " (" + away(time.Until(*t)) + ")"
+}
+
+// whenExactly is when to the second.
+func whenExactly(t time.Time) string {
+	return t.Local().Format(time.DateTime) + " (" + away(time.Until(t)) + ")"
 }
 
 // away is how far d from now is, in the unit that says enough.

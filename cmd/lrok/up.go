@@ -173,7 +173,7 @@ func (u *up) run(ctx context.Context) error {
 		err = u.plain(ctx, a, api, r)
 	}
 	cancel()
-	closed := closeTunnels(life, a, api)
+	closed := release(life, a)
 	end()
 	if aerr := <-ended; aerr != nil && !closed && !errors.Is(aerr, context.Canceled) {
 		return unreachable(r, aerr)
@@ -184,20 +184,13 @@ func (u *up) run(ctx context.Context) error {
 	return err
 }
 
-// closeTunnels gives the names back and has the captures forgotten: the edge
-// would keep both for a while, for an agent that lost its connection. It
-// reports whether there was something to close.
-func closeTunnels(ctx context.Context, a *agent.Agent, api *client.Client) bool {
-	s := a.Status()
-	if s.State != agent.Online {
-		return false
-	}
+// release gives the names back and has the captures forgotten: the edge would
+// keep both for a while, for an agent that lost its connection. It reports
+// whether the edge has let go of them.
+func release(ctx context.Context, a *agent.Agent) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	for _, g := range s.Welcome.Grants {
-		_ = api.CloseTunnel(ctx, g.Name) // the session ends with the last one, perhaps before the answer
-	}
-	return true
+	return a.ReleaseAll(ctx) == nil
 }
 
 // firstTries is how often the first connection is tried. Somebody who watches
@@ -267,7 +260,9 @@ func (o *options) farewell(s tui.Summary, r *reach) {
 	for _, t := range s.Tunnels {
 		_, _ = fmt.Fprintf(o.stdout, "%s -> %s\n", t.URL, t.Local)
 	}
-	_, _ = fmt.Fprintf(o.stdout, "%s seen; captures were in memory and are gone with the tunnel\n", plural(s.Seen, "request"))
+	if slices.ContainsFunc(s.Tunnels, isHTTP) {
+		_, _ = fmt.Fprintf(o.stdout, "%s seen; captures were in memory and are gone with the tunnel\n", plural(s.Seen, "request"))
+	}
 	if r != nil && r.Local {
 		_, _ = fmt.Fprintln(o.stdout, "local only so far; for a public URL run lrok serve on a server, then lrok http <port> --edge HOST")
 	}
@@ -280,8 +275,13 @@ func plural(n int, what string) string {
 	return strconv.Itoa(n) + " " + what + "s"
 }
 
+func isHTTP(t tui.Tunnel) bool { return t.Kind == "" || t.Kind == tunnel.HTTP }
+
 // sendTest calls a tunnel from the public side.
 func sendTest(ctx context.Context, t tui.Tunnel) error {
+	if !isHTTP(t) {
+		return fmt.Errorf("a test request is HTTP, and this tunnel carries %s", t.Kind)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	addr := t.URL
