@@ -236,7 +236,7 @@ func (e *Edge) customDomains() (*domains.Domains, error) {
 		Store: e.store, Domain: e.cfg.Domain, Resolver: resolver,
 		Dropped: func(host string) { e.registry.DropDomain(host) },
 		PerUser: func() int { return e.limits.Load().Domains },
-		Every:   e.cfg.DomainCheck, Retry: e.cfg.DomainCheck, Grace: e.cfg.DomainGrace,
+		Every:   e.cfg.DomainCheck, Grace: e.cfg.DomainGrace,
 		Traefik: e.cfg.Traefik, Logger: e.log,
 	})
 }
@@ -246,7 +246,17 @@ func (e *Edge) counters() (*stats.Stats, error) {
 		Tunnels: func(user string) []*registry.Tunnel { return e.registry.Tunnels(user) },
 		Store:   e.store,
 		Sources: stats.Sources{
-			Agents:            func() int { return e.control.Agents() },
+			Agents:         func() int { return e.control.Agents() },
+			Streams:        func() int { return e.control.Streams() },
+			ControlRefused: func() map[string]int64 { return e.control.Refused() },
+			KeysRefused:    e.store.Refused,
+			Public: func() stats.Public {
+				c := e.forward.Counts()
+				return stats.Public{
+					Open: c.Open, Opened: c.Opened, TurnedAway: c.TurnedAway, Shed: c.Shed,
+					Denied: c.Denied, Misdirected: c.Misdirected, Cookies: c.Cookies,
+				}
+			},
 			HandshakesRefused: func() int64 { return certs.Unrecognized() },
 			Certificates:      e.ownCertificates,
 			CaptureMemory:     func() (used, limit int64) { return e.captures.Used(), e.limits.Load().CaptureEdge },

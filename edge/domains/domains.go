@@ -19,7 +19,7 @@ import (
 // A Store keeps what is known of each host. Several users may have a row for
 // the same host, at most one of them a verified one.
 type Store interface {
-	// Domain returns the row of host that is verified or, when none is, any.
+	// Domain returns the row of host that is verified.
 	Domain(host string) (store.Domain, bool)
 	// Domains returns the rows of user, of all users when it is empty.
 	Domains(user string) []store.Domain
@@ -42,7 +42,7 @@ type Config struct {
 	PerUser func() int
 
 	Every   time.Duration // between the checks of a host whose proof stands; 0 means a day
-	Retry   time.Duration // between the checks of one whose proof is gone; 0 means Every/24
+	Retry   time.Duration // between the checks of one whose proof is gone; 0 means an hour, or Every/24
 	Grace   time.Duration // served without a proof; 0 means 72 h
 	Pending time.Duration // how long a host may wait for its proof; 0 means a week
 	Timeout time.Duration // of one look into the DNS; 0 means 5 s
@@ -107,7 +107,7 @@ func New(cfg Config) (*Domains, error) {
 		cfg.PerUser = func() int { return 20 }
 	}
 	cfg.Every = cmp.Or(cfg.Every, 24*time.Hour)
-	cfg.Retry = cmp.Or(cfg.Retry, cfg.Every/24)
+	cfg.Retry = cmp.Or(cfg.Retry, max(cfg.Every/24, min(cfg.Every, time.Second)))
 	cfg.Grace = cmp.Or(cfg.Grace, 72*time.Hour)
 	cfg.Pending = cmp.Or(cfg.Pending, 7*24*time.Hour)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
