@@ -32,6 +32,13 @@ const controlTimeout = 10 * time.Second
 // maxClaims is how many claims of one session may be undecided.
 const maxClaims = 8
 
+// Claims and releases cost the edge more than they cost the agent. A session may
+// make this many at once and then one in each wishEvery; more of them end it.
+const (
+	wishBurst = 256
+	wishEvery = 100 * time.Millisecond
+)
+
 type message struct {
 	Type   string `json:"type"`
 	ID     uint64 `json:"id,omitempty"`
@@ -119,6 +126,11 @@ func (s *Session) heed(m message) error {
 }
 
 func (s *Session) heedAgent(m message) error {
+	if m.Type == msgClaim || m.Type == msgRelease {
+		if err := s.wish(time.Now()); err != nil {
+			return err
+		}
+	}
 	switch {
 	case m.Type == msgClaim && m.Claim != nil:
 		if s.claims.Add(1) > maxClaims {
@@ -134,10 +146,25 @@ func (s *Session) heedAgent(m message) error {
 			} else {
 				answer.Error = outside(err)
 			}
-			s.tell(answer)
+			if err := s.tell(answer); err != nil {
+				s.stop(err, 0) // half a message may be out
+			}
 		})
 	case m.Type == msgRelease && s.edge.Release != nil:
 		s.edge.Release(s, m.Name)
+	}
+	return nil
+}
+
+// wish counts a claim or a release. Only the reader of the control stream calls
+// it.
+func (s *Session) wish(now time.Time) error {
+	if s.wished.Before(now) {
+		s.wished = now
+	}
+	s.wished = s.wished.Add(wishEvery)
+	if s.wished.Sub(now) > wishBurst*wishEvery {
+		return fmt.Errorf("more than %d claims and releases at once", wishBurst)
 	}
 	return nil
 }

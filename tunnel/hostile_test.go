@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -120,9 +122,9 @@ func TestNewerAgent(t *testing.T) {
 }
 
 // hostile is an agent that speaks yamux by hand.
-func hostile(t *testing.T) (*tls.Conn, *Session, <-chan error) {
+func hostile(t *testing.T, config *EdgeConfig) (*tls.Conn, *Session, <-chan error) {
 	t.Helper()
-	client, errs, pendings := accept(t, &EdgeConfig{})
+	client, errs, pendings := accept(t, config)
 	writeHello(client, Hello{Version: Version})
 	if err := <-errs; err != nil {
 		t.Fatal(err)
@@ -172,7 +174,7 @@ func TestHostileFramesEndTheSession(t *testing.T) {
 		"protocol error sent": rawFrame(3, 0, 0, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, s, ran := hostile(t)
+			client, s, ran := hostile(t, &EdgeConfig{})
 			client.Write(b)
 			select {
 			case err := <-ran:
@@ -185,6 +187,151 @@ func TestHostileFramesEndTheSession(t *testing.T) {
 			}
 		})
 	}
+}
+
+// controlFrames is a control stream and messages on it, as frames.
+func controlFrames(t *testing.T, n int, f func(i int) message) []byte {
+	t.Helper()
+	b := rawFrame(frameWindow, flagSYN, 1, 0)
+	for i := range n {
+		m, err := encodeMessage(f(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = append(append(b, rawFrame(frameData, 0, 1, uint32(len(m)))...), m...)
+	}
+	return b
+}
+
+// TestFloodsEndTheSession: what an agent may ask of the edge's registry is
+// bounded, whether the answers come at once or not.
+func TestFloodsEndTheSession(t *testing.T) {
+	var asked atomic.Int64
+	count := func(*Session, Claim) (Grant, error) {
+		asked.Add(1)
+		return Grant{}, &Error{Code: CodeName, Message: "taken"}
+	}
+	for _, test := range []struct {
+		name   string
+		config *EdgeConfig
+		flood  func(i int) message
+		most   int64
+		why    string
+	}{
+		{"releases", &EdgeConfig{Release: func(*Session, string) { asked.Add(1) }}, func(i int) message {
+			return message{Type: msgRelease, Name: "shop"}
+		}, wishBurst + 10, "claims and releases"},
+		{"claims that take their time", &EdgeConfig{Claim: func(s *Session, c Claim) (Grant, error) {
+			<-s.Done()
+			return count(s, c)
+		}}, func(i int) message {
+			return message{Type: msgClaim, ID: uint64(i), Claim: &Claim{Kind: HTTP}}
+		}, maxClaims, "claims at once"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			asked.Store(0)
+			client, s, ran := hostile(t, test.config)
+			var group sync.WaitGroup
+			defer group.Wait()
+			defer client.Close()
+			flood := controlFrames(t, 1000, test.flood) // which fits a stream's window
+			group.Go(func() { _, _ = io.Copy(io.Discard, client) })
+			group.Go(func() { _, _ = client.Write(flood) })
+			select {
+			case err := <-ran:
+				if err == nil || !strings.Contains(err.Error(), test.why) {
+					t.Errorf("Run = %v, want an error about %s", err, test.why)
+				}
+			case <-time.After(10 * time.Second):
+				s.Abort(nil)
+				t.Fatal("the session goes on")
+			}
+			if n := asked.Load(); n == 0 || n > test.most {
+				t.Errorf("the edge decided %d times, want some and at most %d", n, test.most)
+			}
+		})
+	}
+}
+
+// TestClaimsOneByOne by an agent that waits for each answer.
+func TestClaimsOneByOne(t *testing.T) {
+	var asked atomic.Int64
+	p := newPair(t, &EdgeConfig{Claim: func(*Session, Claim) (Grant, error) {
+		asked.Add(1)
+		return Grant{}, &Error{Code: CodeName, Message: "taken"}
+	}}, nil)
+	began := time.Now()
+	for {
+		_, err := p.agent.Claim(t.Context(), Claim{Kind: HTTP, Name: "shop"})
+		if e := (*Error)(nil); !errors.As(err, &e) {
+			break // the session has ended
+		}
+		if asked.Load() > 10*wishBurst {
+			t.Fatal("the session goes on")
+		}
+	}
+	if n, most := asked.Load(), int64(wishBurst+time.Since(began)/wishEvery+1); n < wishBurst-1 || n > most {
+		t.Errorf("the edge decided %d claims, want %d to %d", n, wishBurst, most)
+	}
+	if err := <-p.edgeErr; err == nil || !strings.Contains(err.Error(), "claims and releases") {
+		t.Errorf("edge's Run = %v, want an error about claims and releases", err)
+	} else {
+		p.edgeErr <- err
+	}
+}
+
+// TestWishesAreRefilled: an agent that lives long may claim and release often.
+func TestWishesAreRefilled(t *testing.T) {
+	var s Session
+	now := time.Now()
+	for i := range 10 * wishBurst {
+		if err := s.wish(now); err != nil {
+			t.Fatalf("the %dth in %v: %v", i, now, err)
+		}
+		now = now.Add(wishEvery)
+	}
+	for i := range wishBurst {
+		if err := s.wish(now); err != nil {
+			t.Fatalf("the %dth at once: %v", i, err)
+		}
+	}
+	if err := s.wish(now); err == nil {
+		t.Errorf("%d at once are fine, want %d at most", wishBurst+1, wishBurst)
+	}
+}
+
+// TestAgentThatNeverReads asks for more and more answers: the session ends, and
+// with it what waits in it.
+func TestAgentThatNeverReads(t *testing.T) {
+	client, s, ran := hostile(t, &EdgeConfig{Dead: 500 * time.Millisecond})
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer close(stop)
+	group.Go(func() {
+		_, _ = client.Write(rawFrame(frameWindow, flagSYN, 1, 0))
+		pings := controlFrames(t, 100, func(i int) message { return message{Type: msgPing, ID: uint64(i)} })[frameSize:]
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := client.Write(pings); err != nil {
+				return
+			}
+		}
+	})
+	select {
+	case err := <-ran:
+		if err == nil {
+			t.Error("Run = nil, want an error")
+		}
+	case <-time.After(20 * time.Second):
+		s.Abort(nil)
+		t.Error("the session goes on")
+	}
+	_ = client.Close()
 }
 
 // An agent that opens what it may not loses those streams and nothing else.

@@ -59,6 +59,7 @@ type Session struct {
 	api    atomic.Int64 // streams of kind api that the agent has open
 	claims atomic.Int64
 	rtt    atomic.Int64
+	wished time.Time // until when the claims and releases so far are paid for
 
 	table struct {
 		sync.Mutex
