@@ -51,7 +51,7 @@ func (s *Store) Reserve(ctx context.Context, by, user, name string) (Reservation
 		}
 		var limit, has int
 		err := t.one("SELECT coalesce(u.reservations, ?), (SELECT count(*) FROM reservations WHERE user = u.id) FROM users u WHERE u.id = ?",
-			[]any{s.opt.Reservations, user}, &limit, &has)
+			[]any{s.names.Load(), user}, &limit, &has)
 		if err != nil {
 			return err
 		}

@@ -40,6 +40,7 @@ type Options struct {
 // A Store is made by [Open]. Its methods may be called from any goroutine.
 type Store struct {
 	opt       Options
+	names     atomic.Int64 // Options.Reservations, as it is now
 	path      string
 	admin     string
 	local     string
@@ -84,6 +85,7 @@ func Open(dir string, o Options) (s *Store, created bool, err error) {
 		return nil, false, fmt.Errorf("open the store: %w", err)
 	}
 	s = &Store{opt: o, path: filepath.Join(dir, FileName), local: NewKey()}
+	s.names.Store(int64(o.Reservations))
 	if s.localHash, err = ParseKey(s.local); err != nil {
 		return nil, false, err
 	}

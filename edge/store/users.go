@@ -128,8 +128,12 @@ func (s *Store) ReservationLimit(user string) int {
 	if u, ok := s.User(user); ok && u.Limits.Reservations != nil {
 		return *u.Limits.Reservations
 	}
-	return s.opt.Reservations
+	return int(s.names.Load())
 }
+
+// SetReservations changes how many names a user may reserve whom no administrator
+// gave another limit; 0 means any number.
+func (s *Store) SetReservations(n int) { s.names.Store(int64(n)) }
 
 // user returns the name of the user with that id.
 func (t *change) user(id string) (name string, err error) {
