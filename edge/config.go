@@ -66,8 +66,8 @@ type Config struct {
 }
 
 // Limits bound what one agent, user or client can take. 0 means the default.
-// All can be changed while the edge runs, by [Edge.SetLimits], and are kept to
-// from then on: what is there already stays.
+// All but Streams and Header can be changed while the edge runs, by
+// [Edge.SetLimits], and are kept to from then on: what is there already stays.
 type Limits struct {
 	Streams      int // open at once in one agent's session; 2,048
 	Tunnels      int // in one agent's session; 16
@@ -141,9 +141,17 @@ func (l *Limits) fill() {
 		to        *int
 		otherwise int
 	}{
-		{&l.Streams, 2048}, {&l.Tunnels, 16}, {&l.Reservations, 25}, {&l.Domains, 20},
-		{&l.Agents, 10_000}, {&l.Strangers, 2048}, {&l.StrangersPer, 256},
-		{&l.Header, 64 << 10}, {&l.Conns, 20_000}, {&l.ConnsPer, 1024}, {&l.TCPPer, 64},
+		{&l.Streams, 2048},
+		{&l.Tunnels, 16},
+		{&l.Reservations, 25},
+		{&l.Domains, 20},
+		{&l.Agents, 10_000},
+		{&l.Strangers, 2048},
+		{&l.StrangersPer, 256},
+		{&l.Header, 64 << 10},
+		{&l.Conns, 20_000},
+		{&l.ConnsPer, 1024},
+		{&l.TCPPer, 64},
 	} {
 		if *d.to <= 0 {
 			*d.to = d.otherwise

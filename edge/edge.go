@@ -310,6 +310,11 @@ func (b book) TunnelLimit(user string) int {
 func (e *Edge) SetLimits(l Limits) {
 	l.fill()
 	e.limits.Store(&l)
+	e.captures.SetLimit(l.CaptureEdge)
+	e.registry.SetLimits(l.Tunnels, inspector.Limits{Body: e.cfg.CaptureBody, Tunnel: l.CaptureTunnel})
+	e.forward.SetLimits(l.Conns, l.ConnsPer, l.TCPPer)
+	e.control.SetLimits(l.Agents, l.Strangers, l.StrangersPer)
+	e.store.SetReservations(l.Reservations)
 }
 
 // A lateReplayer lets the API be built before the forwarder that it replays

@@ -66,6 +66,10 @@ func NewBudget(limit int64) *Budget {
 	return b
 }
 
+// SetLimit changes the limit. What is taken beyond a lower one is given up as new
+// captures come.
+func (b *Budget) SetLimit(limit int64) { b.limit.Store(limit) }
+
 // Used is how many bytes are taken now.
 func (b *Budget) Used() int64 {
 	if b == nil {

@@ -121,6 +121,16 @@ func orDefault(n, otherwise int) int {
 // returns.
 func (s *Server) API() net.Listener { return s.api }
 
+// SetLimits changes how many agents may be connected, how many connections may
+// be without an accepted key, and how many of these may come from one address.
+// What is connected stays.
+func (s *Server) SetLimits(agents, strangers, perAddr int) {
+	s.mu.Lock()
+	s.cfg.Agents = agents
+	s.mu.Unlock()
+	s.gate.set(strangers, perAddr)
+}
+
 // Agents returns how many agents are connected.
 func (s *Server) Agents() int {
 	s.mu.Lock()

@@ -46,6 +46,13 @@ func newGate(total, each int, now func() time.Time) *gate {
 	}
 }
 
+// set changes the limits.
+func (g *gate) set(total, each int) {
+	g.mu.Lock()
+	g.total, g.each = total, each
+	g.mu.Unlock()
+}
+
 // enter lets a connection from p in if there is a place for it. The caller
 // leaves.
 func (g *gate) enter(p netip.Prefix) bool {

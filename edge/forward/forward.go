@@ -180,6 +180,17 @@ func (f *Forwarder) server(h http.Handler) *http.Server {
 	}
 }
 
+// SetLimits changes how many public connections may be open, and how many of
+// them and of connections to TCP tunnels one address may have. What is open
+// stays.
+func (f *Forwarder) SetLimits(conns, perAddress, tcpPerAddress int) {
+	if n := openFiles() / 4 * 3; n > 0 {
+		conns = min(conns, n)
+	}
+	f.gate.set(conns, perAddress)
+	f.tcp.set(math.MaxInt, tcpPerAddress)
+}
+
 // Counts returns what the public side has seen so far.
 func (f *Forwarder) Counts() Counts {
 	f.gate.mu.Lock()

@@ -25,11 +25,17 @@ const (
 // A gate counts the public connections that are open. An IPv6 network of 64
 // bits counts as one address, because whoever has one has all of them.
 type gate struct {
+	mu          sync.Mutex
 	total, each int
+	open        int
+	from        map[netip.Prefix]int
+}
 
-	mu   sync.Mutex
-	open int
-	from map[netip.Prefix]int
+// set changes the limits.
+func (g *gate) set(total, each int) {
+	g.mu.Lock()
+	g.total, g.each = total, each
+	g.mu.Unlock()
 }
 
 // A fullness says why the gate is closed.

@@ -76,7 +76,7 @@ func (f *Forwarder) serveTCP(t *registry.Tunnel, nc net.Conn) {
 	from := prefixOf(addrOf(nc.RemoteAddr()))
 	var refusal *tunnel.Error
 	if f.tcp.enter(from) != hasRoom {
-		refusal = &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("%s has %d connections to TCP ports of this edge already", from.Addr(), f.tcp.each)}
+		refusal = &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("%s has as many connections to TCP ports of this edge as one address may have", from.Addr())}
 	}
 	defer f.tcp.leave(from)
 	f.serveRaw(t, nc, strings.TrimPrefix(t.Grant.URL, "tcp://"), nil, refusal)

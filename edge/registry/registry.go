@@ -130,6 +130,14 @@ func New(cfg Config) *Registry {
 	return r
 }
 
+// SetLimits changes how many tunnels a session may hold, from its next claim on,
+// and how much new tunnels keep of their exchanges.
+func (r *Registry) SetLimits(claims int, capture inspector.Limits) {
+	r.mu.Lock()
+	r.cfg.MaxClaims, r.cfg.Capture = claims, capture
+	r.mu.Unlock()
+}
+
 // Lookup returns the tunnel that answers for host, a canonical host, whether or
 // not its agent is there.
 func (r *Registry) Lookup(host string) (*Tunnel, bool) {
