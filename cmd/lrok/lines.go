@@ -64,8 +64,10 @@ func (l *lines) event(ev inspector.Event) error {
 		return nil
 	}
 	if raw(x) && x.State == inspector.Done && l.fresh(l.opened, x.ID) {
-		begun := *x
-		begun.State = inspector.Open
+		begun := *x // as it was then
+		begun.State, begun.EndedBy, begun.Error, begun.Detail = inspector.Open, "", "", ""
+		begun.Request, begun.Response = inspector.Message{}, inspector.Message{}
+		begun.Timing = inspector.Timing{Accepted: x.Timing.Accepted}
 		if err := l.request(&begun); err != nil {
 			return err
 		}
