@@ -63,6 +63,12 @@ func lrok(t testing.TB, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, env, path, args...)
+}
+
+// run does the same with any program.
+func run(t testing.TB, env []string, path string, args ...string) *process {
+	t.Helper()
 	done := make(chan struct{})
 	p := &process{t: t, args: args, stdout: newOutput(done), stderr: newOutput(done), done: done}
 	p.cmd = exec.Command(path, args...)
@@ -78,7 +84,7 @@ func lrok(t testing.TB, env []string, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("lrok %s\n%s%s", strings.Join(args, " "), p.stdout, p.stderr)
+			t.Logf("%s %s\n%s%s", filepath.Base(path), strings.Join(args, " "), p.stdout, p.stderr)
 		}
 	})
 	return p
@@ -206,6 +212,16 @@ type edgeProcess struct {
 // earlier one that has ended.
 func serve(t testing.TB, again *edgeProcess, flags ...string) *edgeProcess {
 	t.Helper()
+	path, err := lrokBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveBy(t, path, again, flags...)
+}
+
+// serveBy is serve for a program that stands for lrok.
+func serveBy(t testing.TB, path string, again *edgeProcess, flags ...string) *edgeProcess {
+	t.Helper()
 	e := &edgeProcess{http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0"}
 	if again != nil {
 		*e = *again
@@ -213,7 +229,7 @@ func serve(t testing.TB, again *edgeProcess, flags ...string) *edgeProcess {
 		e.dir = t.TempDir()
 	}
 	args := append([]string{"serve", "--domain", "tun.test", "--data-dir", e.dir, "--internal", "", "--http", e.http, "--https", e.https, "--control", e.control}, flags...)
-	e.process = lrok(t, nil, args...)
+	e.process = run(t, nil, path, args...)
 	address := func(what string) string {
 		f := strings.Fields(e.stderr.await(t, what))
 		return f[len(f)-1]
