@@ -457,6 +457,7 @@ func (o *options) ownEdge(ctx context.Context, log *slog.Logger) (*edge.Edge, *r
 	c := edge.Config{
 		Domain: "localhost", Control: "127.0.0.1:0", HTTP: ownHTTP, Lone: true,
 		TCPPorts: [2]int{30000, 30099}, TCPHost: "127.0.0.1",
+		Limits:  edge.Limits{Conns: 1000}, // one laptop's, whatever its limit on open files
 		DataDir: filepath.Join(base, "local"), Software: software(), Logger: log, DrainTimeout: 2 * time.Second,
 	}
 	start := func() (*edge.Edge, error) {
