@@ -93,6 +93,7 @@ type Forwarder struct {
 
 	wg       sync.WaitGroup // connections
 	draining atomic.Bool
+	h2Finite atomic.Int64 // requests to tunnels over HTTP/2 that come to an end
 
 	gate  gate // all connections
 	tcp   gate // those to TCP tunnels
@@ -282,9 +283,15 @@ func (f *Forwarder) serveConn(nc net.Conn, config *tls.Config, leave func()) {
 	newConn(f, nc, nil).serve()
 }
 
+// endlessGrace is how long streams without an end may go on after the last
+// request that has one, when the edge shuts down. Their clients come back by
+// themselves, and meanwhile nobody else is served.
+const endlessGrace = 5 * time.Second
+
 // Shutdown stops accepting, closes idle connections and waits for the requests
-// in flight to tunnels and for raw connections. When ctx ends first, they are
-// cut. Requests to the API are cut at once: its event streams would never end.
+// in flight to tunnels. When ctx ends first, they are cut. What has no end of
+// its own, as event streams, WebSockets and raw connections, is cut when nothing
+// else has been in flight for a while. Requests to the API are cut at once.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.draining.Store(true)
 	f.mu.Lock()
@@ -299,32 +306,70 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	}
 	f.mu.Unlock()
 	_ = f.servers[f.api].Close()
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
 	done := make(chan struct{})
 	go func() {
-		_ = f.servers[f.h2].Shutdown(ctx)
+		_ = f.servers[f.h2].Shutdown(waiting)
 		f.wg.Wait()
 		close(done)
 	}()
-	var err error
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = ctx.Err()
-		f.mu.Lock()
-		for c := range f.conns {
-			c.cut()
-		}
-		for r := range f.raws {
-			r.cut()
-		}
-		for nc := range f.entering {
-			_ = nc.Close()
-		}
-		f.over = true
-		f.mu.Unlock()
-		<-done
+	err := f.settle(ctx, done)
+	cancel()
+	f.mu.Lock()
+	for c := range f.conns {
+		c.cut()
 	}
+	for r := range f.raws {
+		r.cut()
+	}
+	for nc := range f.entering {
+		_ = nc.Close()
+	}
+	f.over = true
+	f.mu.Unlock()
+	<-done
 	return err
+}
+
+// settle returns nil when done is closed or when only streams without an end are
+// left, and an error when ctx ends.
+func (f *Forwarder) settle(ctx context.Context, done <-chan struct{}) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	last := time.Now() // that something with an end was there
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-tick.C:
+			if f.finite() {
+				last = now
+			} else if now.Sub(last) > endlessGrace {
+				return nil
+			}
+		}
+	}
+}
+
+// finite reports whether a request is in flight that comes to an end by itself.
+func (f *Forwarder) finite() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.entering) > 0 || f.h2Finite.Load() > 0 {
+		return true
+	}
+	for c := range f.conns {
+		c.mu.Lock()
+		finite := c.up != nil && !c.streaming
+		c.mu.Unlock()
+		if finite {
+			return true
+		}
+	}
+	return false
 }
 
 // entryGrace is how long a connection that has not said yet where it goes has for

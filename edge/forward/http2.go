@@ -83,6 +83,9 @@ func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		x.tunnel = to.tunnel
 	}
+	x.finite = true
+	f.h2Finite.Add(1)
+	defer x.endless()
 	x.fenced = f.fences(host)
 	x.tunnel.Counters.Requests.Add(1)
 	x.record()
@@ -125,12 +128,21 @@ type request struct {
 	bridged bool
 	scheme  string
 	wrote   bool // the response head has been sent
+	finite  bool // it is counted as one that comes to an end
 
 	fenced   bool // the answer may set no cookie for the edge's domain
 	withheld int  // cookies that it tried to set
 
 	idle     *time.Timer // ends an exchange in which nothing moves
 	timedOut atomic.Bool
+}
+
+// endless notes that x is over, or has no end of its own.
+func (x *request) endless() {
+	if x.finite {
+		x.finite = false
+		x.f.h2Finite.Add(-1)
+	}
 }
 
 // watch ends the exchange on up when the client leaves, or when no byte passes
@@ -518,6 +530,7 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 	kind := inspector.HTTP
 	if resp.EventStream {
 		kind = inspector.SSE
+		x.endless()
 		x.idle.Stop()
 	}
 	a := inspector.Answer{Head: buf[:m], Status: resp.Status, Reason: string(resp.Reason), Kind: kind}
@@ -636,6 +649,7 @@ func (x *request) roundTrip() {
 		kind = inspector.GRPC
 	case strings.HasPrefix(contentType, "text/event-stream"):
 		kind = inspector.SSE
+		x.endless()
 		if x.idle != nil {
 			x.idle.Stop()
 		}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
@@ -577,4 +578,50 @@ func fakeEdge(t testing.TB, answer func(tunnel.Hello) tunnel.Welcome) (addr, ca 
 	})
 	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	return l.Addr().String(), ca
+}
+
+// TestDrainWaitsForNoEndlessStream ends an edge whose only traffic is an event
+// stream: the next edge must not have to wait for the drain timeout.
+func TestDrainWaitsForNoEndlessStream(t *testing.T) {
+	t.Parallel()
+	e := serve(t, nil) // drains for 30 s at most
+	e.tunnel(t, "", service(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: hello\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	pem, err := os.ReadFile(e.ca())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, http2 := range []bool{false, true} {
+		tr := &http.Transport{
+			TLSClientConfig: trust(t, pem), ForceAttemptHTTP2: http2,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "tcp", e.https)
+			},
+		}
+		tr.TLSClientConfig.ServerName = "shop.tun.test"
+		defer tr.CloseIdleConnections()
+		res, err := (&http.Client{Transport: tr}).Get("https://shop.tun.test/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		if want := map[bool]int{false: 1, true: 2}[http2]; res.ProtoMajor != want {
+			t.Fatalf("the stream came over %s, want HTTP/%d", res.Proto, want)
+		}
+		if _, err := io.ReadFull(res.Body, make([]byte, len("data: hello\n\n"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	if code := e.term(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("the edge took %v to end, want about 5 s", took)
+	}
 }
