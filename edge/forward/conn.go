@@ -215,7 +215,7 @@ func (c *conn) readHead() (int, error) {
 		n, err := c.nc.Read(c.buf[c.w:])
 		c.w += n
 		if n == 0 && err != nil {
-			if c.w > 0 && errors.Is(err, os.ErrDeadlineExceeded) && !begun.IsZero() {
+			if c.w > 0 && errors.Is(err, os.ErrDeadlineExceeded) && !begun.IsZero() && !c.retired() {
 				return 0, errHeadTimeout
 			}
 			return 0, err
@@ -270,7 +270,8 @@ func (c *conn) rest(now time.Time) bool {
 	return !c.f.draining.Load()
 }
 
-// idleSince reports whether the connection waits for a request, and since when.
+// idleSince reports whether the connection waits for a request, or for the rest
+// of its head, and since when.
 func (c *conn) idleSince() (since time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -287,6 +288,13 @@ func (c *conn) retire(since time.Time) bool {
 	c.woken = true
 	_ = c.nc.SetReadDeadline(past)
 	return true
+}
+
+// retired reports whether the connection is to end without a word, to make room.
+func (c *conn) retired() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.woken && !c.f.draining.Load()
 }
 
 // wake ends the wait of an idle connection.

@@ -45,6 +45,7 @@ const (
 	hasRoom fullness = iota
 	full             // the edge has as many connections as it may
 	fullFor          // this address has
+	packed           // and so many are still leaving that one more must wait outside
 )
 
 // enter counts a connection from p, even beyond the limits, and says whether it
@@ -58,6 +59,8 @@ func (g *gate) enter(p netip.Prefix) fullness {
 		g.from[p]++
 	}
 	switch {
+	case g.open > g.total+max(g.total/8, 1):
+		return packed
 	case g.open > g.total:
 		return full
 	case g.from[p] > g.each:

@@ -206,21 +206,19 @@ func TestGateCounts(t *testing.T) {
 	for i, step := range []struct {
 		p    netip.Prefix
 		want fullness
-	}{{a, hasRoom}, {b, hasRoom}, {a, fullFor}, {c, full}} {
+	}{{a, hasRoom}, {b, hasRoom}, {a, fullFor}, {c, full}, {c, packed}} {
 		got := g.enter(step.p)
 		if got != step.want {
 			t.Errorf("step %d: enter = %v, want %v", i, got, step.want)
 		}
-		if got != hasRoom {
-			g.leave(step.p)
-		}
 		if i == 2 {
+			g.leave(step.p)
 			if got := g.enter(c); got != hasRoom {
 				t.Errorf("another network: enter = %v, want room", got)
 			}
 		}
 	}
-	for _, p := range []netip.Prefix{a, b, c} {
+	for _, p := range []netip.Prefix{a, b, c, c, c} {
 		g.leave(p)
 	}
 	if g.open != 0 || len(g.from) != 0 {
