@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,8 +125,13 @@ func (r *Registry) decide(me agent, wishes []*wish, alive map[Session]bool) (dec
 	if len(d.unsure) > 0 || len(d.wait) > 0 {
 		return d.decision, nil
 	}
-	if err := r.checkLimits(me, len(wishes), d.replaced); err != nil {
+	unsure, err := r.checkLimits(me, len(wishes), d.replaced, alive)
+	if err != nil {
 		return decision{}, err
+	}
+	if len(unsure) > 0 {
+		d.unsure = unsure
+		return d.decision, nil
 	}
 	for _, w := range wishes {
 		if w.place != nil && w.place.closer == nil {
@@ -150,8 +156,10 @@ func (r *Registry) decide(me agent, wishes []*wish, alive map[Session]bool) (dec
 }
 
 // checkLimits counts what would be there after the grant. A tunnel that comes
-// back is not counted twice.
-func (r *Registry) checkLimits(me agent, more int, replaced map[*Tunnel]bool) *tunnel.Error {
+// back is not counted twice, and one whose session does not answer is not
+// counted: before a user's limit refuses a claim, it returns the sessions that
+// must be pinged to be sure.
+func (r *Registry) checkLimits(me agent, more int, replaced map[*Tunnel]bool, alive map[Session]bool) ([]Session, *tunnel.Error) {
 	n := more
 	for _, t := range r.bySession[me.session] {
 		if !replaced[t] {
@@ -159,33 +167,46 @@ func (r *Registry) checkLimits(me agent, more int, replaced map[*Tunnel]bool) *t
 		}
 	}
 	if n > r.cfg.MaxClaims {
-		return &tunnel.Error{
+		return nil, &tunnel.Error{
 			Code:    tunnel.CodeLimit,
 			Message: fmt.Sprintf("%d tunnels in one session, and this edge allows %d", n, r.cfg.MaxClaims),
 			Hint:    "run a second lrok for the others",
 		}
 	}
 	if r.cfg.Book == nil {
-		return nil
+		return nil, nil
 	}
 	limit := r.cfg.Book.TunnelLimit(me.user)
 	if limit <= 0 {
-		return nil
+		return nil, nil
 	}
 	online := 0
+	var unsure []Session
 	for _, t := range r.byName {
-		if t.Owner == me.user && t.Online() && !replaced[t] {
-			online++
+		h := t.hold.Load()
+		if t.Owner != me.user || h.session == nil || replaced[t] {
+			continue
+		}
+		answered, pinged := alive[h.session]
+		if pinged && !answered {
+			continue
+		}
+		online++
+		if !pinged && h.session != me.session && r.cfg.Now().Sub(h.since) >= settled && !slices.Contains(unsure, h.session) {
+			unsure = append(unsure, h.session)
 		}
 	}
-	if online+more > limit {
-		return &tunnel.Error{
-			Code:    tunnel.CodeLimit,
-			Message: fmt.Sprintf("your limit is %d tunnels at once, and %d are online already", limit, online),
-			Hint:    "stop one, which lrok lists, or ask whoever runs the edge to raise your limit",
-		}
+	switch {
+	case online+more <= limit:
+		return nil, nil
+	case len(unsure) > 0:
+		return unsure, nil
 	}
-	return nil
+	return nil, &tunnel.Error{
+		Code:    tunnel.CodeLimit,
+		Message: fmt.Sprintf("your limit is %d tunnels at once, and %d are online already", limit, online),
+		Hint:    "stop one, which lrok lists, or ask whoever runs the edge to raise your limit",
+	}
 }
 
 type verdict int

@@ -154,6 +154,26 @@ func TestTunnelLimit(t *testing.T) {
 	}
 }
 
+// TestTunnelLimitOfTheDead: a session that does not answer does not use the limit
+// up.
+func TestTunnelLimitOfTheDead(t *testing.T) {
+	now := time.Now()
+	r := New(Config{Domain: "lrok.example", Book: &book{limits: map[string]int{"ada": 2}}, Now: func() time.Time { return now }})
+	dead, lives := newSession(), newSession()
+	dead.dead.Store(true)
+	mustClaim(t, r, dead, "ada", "i1", claim("a")...)
+	mustClaim(t, r, lives, "ada", "i2", claim("b")...)
+	mustRefuse(t, r, "ada", "i3", tunnel.CodeLimit, claim("c")...) // it came just now
+	now = now.Add(settled)
+	mustClaim(t, r, newSession(), "ada", "i3", claim("c")...)
+	mustRefuse(t, r, "ada", "i4", tunnel.CodeLimit, claim("d")...)
+	dead.dead.Store(false)
+	mustRefuse(t, r, "ada", "i4", tunnel.CodeLimit, claim("d")...)
+	if lives.superseded.Load() != nil || dead.superseded.Load() != nil {
+		t.Error("a session was sent away for a limit")
+	}
+}
+
 // TestSessionLimit counts what a session has, not what it has had.
 func TestSessionLimit(t *testing.T) {
 	r := New(Config{Domain: "lrok.example", MaxClaims: 2})
