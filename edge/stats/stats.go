@@ -43,6 +43,10 @@ type Config struct {
 // is more is kept as one row an hour, without saying whose.
 const maxUnsaved = 50_000
 
+// maxWrite is how many rows are written at once: whoever reserves a name should
+// not have to wait for the usage of ten thousand tunnels.
+const maxWrite = 1000
+
 // Stats is made by [New]. Its methods may be called from any goroutine.
 type Stats struct {
 	cfg     Config
@@ -224,19 +228,23 @@ func (s *Stats) save(ctx context.Context) error {
 	rows := s.unsaved
 	s.unsaved = make(map[row]store.Usage)
 	s.mu.Unlock()
-	if len(rows) == 0 {
-		return nil
-	}
-	err := s.cfg.Store.AddUsage(ctx, usages(rows))
-	if err != nil {
-		s.mu.Lock()
-		for r, u := range rows {
-			s.unsaved[r] = sum(s.unsaved[r], u)
+	for us := range slices.Chunk(usages(rows), maxWrite) {
+		if err := s.cfg.Store.AddUsage(ctx, us); err != nil {
+			s.mu.Lock()
+			for r, u := range rows {
+				s.unsaved[r] = sum(s.unsaved[r], u)
+			}
+			s.mu.Unlock()
+			return err
 		}
-		s.mu.Unlock()
+		for _, u := range us {
+			delete(rows, rowOf(u))
+		}
 	}
-	return err
+	return nil
 }
+
+func rowOf(u store.Usage) row { return row{hour: u.Hour.Unix(), user: u.User, tunnel: u.Tunnel} }
 
 func usages(rows map[row]store.Usage) []store.Usage {
 	us := make([]store.Usage, 0, len(rows))

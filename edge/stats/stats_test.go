@@ -2,6 +2,7 @@ package stats
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,20 +40,21 @@ type ledger struct {
 	total  store.Usage
 	broken error
 	writes int
+	after  int // writes that succeed before one fails, 0 for all
 }
 
 func (l *ledger) AddUsage(_ context.Context, us []store.Usage) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.writes++
-	if l.broken != nil {
-		return l.broken
+	if l.broken != nil || l.after > 0 && l.writes > l.after {
+		return cmp.Or(l.broken, errors.New("the disk is full now"))
 	}
 	if l.rows == nil {
 		l.rows = make(map[row]store.Usage)
 	}
 	for _, u := range us {
-		r := row{u.Hour.Unix(), u.User, u.Tunnel}
+		r := rowOf(u)
 		l.rows[r] = sum(l.rows[r], u)
 		l.total = sum(l.total, u)
 	}
@@ -305,6 +307,34 @@ func TestBoundedWhileBroken(t *testing.T) {
 	sum, err := r.stats.Summary(t.Context(), 1)
 	if err != nil || sum.Total.Requests != tunnels {
 		t.Errorf("total = %d, %v, want %d", sum.Total.Requests, err, tunnels)
+	}
+}
+
+// TestFullInTheMiddle holds that what was written before the store failed is not
+// written twice.
+func TestFullInTheMiddle(t *testing.T) {
+	r := newRig(t)
+	const tunnels = 3*maxWrite + 10
+	for i := range tunnels {
+		c := new(registry.Counters)
+		c.Requests.Add(1)
+		r.stats.mu.Lock()
+		r.stats.take(&known{user: "a", name: fmt.Sprint(i)}, c)
+		r.stats.mu.Unlock()
+	}
+	r.ledger.after = 2
+	if err := r.stats.save(t.Context()); err == nil {
+		t.Fatal("save returned no error, want that of the third write")
+	}
+	if n := r.ledger.total.Requests; n != 2*maxWrite {
+		t.Errorf("%d requests are saved, want %d", n, 2*maxWrite)
+	}
+	r.ledger.after = 0
+	if err := r.stats.save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, rows := r.ledger.total.Requests, len(r.ledger.rows); n != tunnels || rows != tunnels {
+		t.Errorf("%d requests in %d rows are saved, want %d of each", n, rows, tunnels)
 	}
 }
 
