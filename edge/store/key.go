@@ -27,6 +27,14 @@ const (
 	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
+// isBase62 holds true for the characters of base62.
+var isBase62 = func() (is [256]bool) {
+	for _, c := range []byte(base62) {
+		is[c] = true
+	}
+	return is
+}()
+
 // A Key is what is known of an API key. The key itself is not.
 type Key struct {
 	ID       string
@@ -86,7 +94,7 @@ func ParseKey(key string) (Hash, error) {
 	copy(whole[:], key)
 	body, sum := whole[:keyLen-keyCheck], checkSum(whole[:keyLen-keyCheck])
 	for _, c := range body[len(keyPrefix):] {
-		if strings.IndexByte(base62, c) < 0 {
+		if !isBase62[c] {
 			return Hash{}, refuse("the key has a character that no key has", "copy it again, in one piece")
 		}
 	}

@@ -349,6 +349,8 @@ func (s *Store) moved() error {
 				Message: fmt.Sprintf("%s was replaced by another file under the running lrok", path),
 				Hint:    "restart lrok to use it; nothing can be changed until then",
 			}
+		case info.Size() == 0 && opened.Size() > 0 && path == s.path:
+			return damaged(path, "it was emptied under the running lrok")
 		}
 	}
 	return nil
