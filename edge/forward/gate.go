@@ -59,7 +59,7 @@ func (g *gate) enter(p netip.Prefix) fullness {
 		g.from[p]++
 	}
 	switch {
-	case g.open > g.total+max(g.total/8, 1):
+	case g.open-g.total > max(g.total/8, 1): // total may be as large as an int can be
 		return packed
 	case g.open > g.total:
 		return full
