@@ -48,6 +48,10 @@
 // a status before anything else: connected, and how long the dial took, or what
 // went wrong. The bytes in both directions are the local service's.
 //
+// A stream of kind HTTP may carry one request after the other. One of kind TCP or
+// TLS is one public connection, TLS still closed: with a claim's ProxyProtocol its
+// first bytes are a PROXY protocol header that the edge writes.
+//
 // A stream of kind probe gets its status without the local service being
 // touched. A tunnel is live once one came back.
 //

@@ -110,7 +110,10 @@ type Agent struct {
 	session *tunnel.Session
 	online  chan struct{} // closed while session is online
 	step    time.Time     // when the last step began
-	drained bool
+	drained chan error    // yields why the edge sends session away
+	retired *tunnel.Session
+
+	sessions sync.WaitGroup // the one that serves, and those that were sent away
 }
 
 const (
@@ -182,6 +185,7 @@ func New(config Config) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
+	defer a.sessions.Wait()
 	defer group.Wait()
 	defer cancel()
 	nudges := make(chan nudge, 1)
@@ -220,7 +224,7 @@ func (a *Agent) stay(ctx context.Context, nudges <-chan nudge) error {
 			return err
 		}
 		wait := a.config.backoff(failed)
-		if a.takeDrained() {
+		if e := (*tunnel.Error)(nil); errors.As(err, &e) && e.Code == tunnel.CodeDraining {
 			// Every agent of that edge comes at the same time.
 			wait = time.Duration(mathrand.Int64N(int64(time.Second)))
 		}
@@ -247,6 +251,8 @@ func final(err error, everOnline bool) bool {
 		switch e.Code {
 		case tunnel.CodeInternal, tunnel.CodeDraining, tunnel.CodeAgentOffline:
 			return false
+		case tunnel.CodeUnavailable:
+			return !everOnline // what the edge cannot do just now, it could do before
 		}
 		return true
 	}
@@ -275,12 +281,21 @@ func (a *Agent) connect(ctx context.Context, nudges <-chan nudge) (wasOnline boo
 	a.granted(s.Welcome())
 	a.mu.Lock()
 	a.session = s
+	drained := a.drained
 	a.mu.Unlock()
 
 	alive := make(chan struct{})
 	var group sync.WaitGroup
 	group.Go(func() { a.watchLink(ctx, s, nudges, alive) })
-	err = s.Run(ctx)
+	ran := make(chan error, 1)
+	a.sessions.Go(func() { ran <- s.Run(ctx) })
+	select {
+	case err = <-ran:
+	case err = <-drained:
+		// The edge takes no more requests for this session, and ends it when
+		// those that it has are done. Another edge may be there already.
+		a.retire(s)
+	}
 	close(alive)
 	group.Wait()
 
@@ -297,6 +312,18 @@ func (a *Agent) connect(ctx context.Context, nudges <-chan nudge) (wasOnline boo
 		}
 	})
 	return wasOnline, err
+}
+
+// retire leaves s to the requests that it carries. There is one such session: an
+// edge that sends its agents away again and again must not fill their memory.
+func (a *Agent) retire(s *tunnel.Session) {
+	a.mu.Lock()
+	last := a.retired
+	a.retired = s
+	a.mu.Unlock()
+	if last != nil {
+		last.Abort(errors.New("the next session has been sent away as well"))
+	}
 }
 
 // openUnless gives an attempt up on a nudge: it may be waiting for answers to an
@@ -339,6 +366,7 @@ func (a *Agent) open(ctx context.Context) (*tunnel.Session, error) {
 	}
 	a.update(func(*Status) { a.begin("tls") })
 	var s *tunnel.Session
+	drained := make(chan error, 1)
 	config := &tunnel.AgentConfig{
 		TLS:    a.config.TLS,
 		Ping:   a.config.ping,
@@ -347,13 +375,15 @@ func (a *Agent) open(ctx context.Context) (*tunnel.Session, error) {
 		Serve:  a.serve,
 		Secure: func() { a.update(func(*Status) { a.begin("auth") }) },
 		Live:   a.live,
-		Drain: func(string) {
-			a.mu.Lock()
-			a.drained = true
-			a.mu.Unlock()
+		Drain: func(reason string) {
+			select {
+			case drained <- &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge sends its agents away: " + reason}:
+			default: // it said so before
+			}
 		},
 	}
 	a.mu.Lock()
+	a.drained = drained
 	hello := tunnel.Hello{
 		Software: a.config.Software,
 		Instance: a.config.Instance,
@@ -417,14 +447,6 @@ func (a *Agent) everOnline() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.status.State != Connecting
-}
-
-func (a *Agent) takeDrained() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	d := a.drained
-	a.drained = false
-	return d
 }
 
 func (a *Agent) update(f func(*Status)) {

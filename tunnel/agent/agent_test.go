@@ -341,6 +341,33 @@ func TestDrainingIsTriedAgain(t *testing.T) {
 	until(t, a, "online", isOnline)
 }
 
+// TestUnavailable ends an agent that was never online, and no other.
+func TestUnavailable(t *testing.T) {
+	var n atomic.Int32
+	e := newTestEdge(t)
+	e.refuse = func(tunnel.Hello) *tunnel.Error {
+		if n.Add(1) == 2 {
+			return &tunnel.Error{Code: tunnel.CodeUnavailable, Message: "the edge could not open a port"}
+		}
+		return nil
+	}
+	e.start()
+	a, _ := run(t, e, func(c *Config) {
+		c.backoff = func(int) time.Duration { return time.Millisecond }
+	}, "1")
+	<-e.sessions
+	until(t, a, "online", isOnline)
+	e.cut()
+	<-e.sessions
+	until(t, a, "online again", isOnline)
+	n.Store(1)
+	_, done := run(t, e, nil, "1")
+	var refused *tunnel.Error
+	if err := <-done; !errors.As(err, &refused) || refused.Code != tunnel.CodeUnavailable {
+		t.Errorf("Run = %v, want code %s", err, tunnel.CodeUnavailable)
+	}
+}
+
 func TestFirstTries(t *testing.T) {
 	e := newTestEdge(t)
 	e.start()
