@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -350,24 +351,62 @@ func TestFollowWithoutEvents(t *testing.T) {
 	c.sees(newer)
 	rename(t, path, fixture(t, older))
 	c.sees(older)
-	// A change that leaves the size and the time as they were is seen as long as
-	// the file is young: clocks of file systems are coarse.
-	old, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data := fixture(t, newer)
-	if n := int(old.Size()) - len(data); n > 0 {
-		data = append(data, strings.Repeat("\n", n)...)
-	}
-	rename(t, path, data)
-	if err := os.Chtimes(path, old.ModTime(), old.ModTime()); err != nil {
-		t.Fatal(err)
-	}
+	rename(t, path, fixture(t, newer))
 	c.sees(newer)
 	if p := s.Status().Problems; len(p) != 0 {
 		t.Errorf("problems = %q, want none", p)
 	}
+}
+
+// TestLookAtYoungFile is about a change that leaves size, time and inode as they
+// were. Clocks of file systems are coarse: a young file is read to be sure.
+func TestLookAtYoungFile(t *testing.T) {
+	for _, test := range []struct {
+		age  time.Duration
+		seen bool
+	}{{0, true}, {time.Hour, false}} {
+		path := filepath.Join(t.TempDir(), "acme.json")
+		at := time.Now().Add(-test.age)
+		put := func(data []byte) {
+			write(t, path, data)
+			if err := os.Chtimes(path, at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(fixture(t, older))
+		s := NewTraefik(path, Options{Now: func() time.Time { return issuedAt }})
+		first := served(t, s, "lrok.test")
+		data := fixture(t, newer)
+		put(append(data, bytes.Repeat([]byte("\n"), len(fixture(t, older))-len(data))...))
+		s.look(false)
+		if seen := !served(t, s, "lrok.test").Equal(first); seen != test.seen {
+			t.Errorf("file %v old: change seen = %v, want %v", test.age, seen, test.seen)
+		}
+	}
+}
+
+// TestFollowReplacedDirectory puts another directory in place at once, so that
+// there is no moment without one.
+func TestFollowReplacedDirectory(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		return // a directory that is watched cannot be renamed there
+	}
+	root := t.TempDir()
+	dir, next := mkdir(t, root+"/dir"), mkdir(t, root+"/next")
+	path := filepath.Join(dir, "acme.json")
+	write(t, path, fixture(t, older))
+	write(t, next+"/acme.json", fixture(t, newer))
+	_, c := ready(t, path, pace{poll: time.Hour})
+	c.sees(older)
+	for _, r := range [][2]string{{dir, root + "/away"}, {next, dir}} {
+		if err := os.Rename(r[0], r[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.sees(newer)
+	rename(t, path, fixture(t, older)) // in the new directory
+	c.sees(older)
 }
 
 // TestFollowLoss takes the file away in each way, and gives it back.
@@ -541,7 +580,9 @@ func TestFollowLostEvents(t *testing.T) {
 		s.follow(ctx, &watch{errors: lost})
 	}()
 	lost <- fsnotify.ErrEventOverflow
-	write(t, path, fixture(t, newer))
+	// As large and as old as before.
+	data := fixture(t, newer)
+	write(t, path, append(data, bytes.Repeat([]byte("\n"), len(fixture(t, older))-len(data))...))
 	age()
 	lost <- fsnotify.ErrEventOverflow
 	eventually(t, "the new file is read", func() bool { return !served(t, s, "lrok.test").Equal(first) })

@@ -335,6 +335,7 @@ func TestTraefikKeeps(t *testing.T) {
 		{name: "fewer names", first: after, then: fixture(t, "real-v3-single.json"), want: allNames, soon: []string{"tunnel.lrok.test"}},
 		{name: "more names", first: "real-v3-single.json", then: fixture(t, after), want: allNames},
 		{name: "a bad entry keeps what it was", first: after, then: fixture(t, "derived-bad-entries.json"), want: allNames},
+		{name: "a bad entry, and its names nowhere else", first: after, then: spoiled(t, after, "le-dns"), want: allNames},
 		{name: "expired", first: after, at: later, then: fixture(t, before), want: allNames},
 		{name: "expired by valid", first: before, at: later, then: fixture(t, after), want: allNames},
 		{name: "expired by none", first: before, at: later, then: []byte("{}")},
@@ -384,6 +385,21 @@ func TestTraefikKeeps(t *testing.T) {
 			}
 		})
 	}
+}
+
+// spoiled is a fixture in which the first certificate of a resolver is damaged.
+func spoiled(t *testing.T, name, resolver string) []byte {
+	t.Helper()
+	var all map[string]map[string]any
+	if err := json.Unmarshal(fixture(t, name), &all); err != nil {
+		t.Fatal(err)
+	}
+	all[resolver]["Certificates"].([]any)[0].(map[string]any)["certificate"] = "eA=="
+	data, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // TestTraefikRenewedWhileNamesGo is about a file that renews one certificate and
