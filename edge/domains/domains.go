@@ -79,8 +79,13 @@ type Record struct {
 // edgeItself is who acts when nobody asked.
 const edgeItself = "edge"
 
-// lookups is how many hosts are looked up at once.
-const lookups = 8
+const (
+	// lookups is how many hosts are looked up at once.
+	lookups = 8
+	// askings is how many of these one user may have asked for: the DNS of one who
+	// lets it hang should not keep the others waiting.
+	askings = 2
+)
 
 // Domains is made by [New]. Its methods may be called from any goroutine.
 type Domains struct {
@@ -90,8 +95,9 @@ type Domains struct {
 
 	// mu is held while a row is read, judged and written, never while the DNS is
 	// asked.
-	mu   sync.Mutex
-	seen map[holding][]Record // what the last check of this process found
+	mu     sync.Mutex
+	seen   map[holding][]Record // what the last check of this process found
+	asking map[string]int       // by user
 }
 
 // A holding is what a row is known by.
@@ -122,7 +128,7 @@ func New(cfg Config) (*Domains, error) {
 	}
 	return &Domains{
 		cfg: cfg, slots: make(chan struct{}, lookups), wake: make(chan struct{}, 1),
-		seen: make(map[holding][]Record),
+		seen: make(map[holding][]Record), asking: make(map[string]int),
 	}, nil
 }
 
@@ -222,7 +228,29 @@ func (d *Domains) Verify(ctx context.Context, by, user, host string) (Domain, er
 	if err != nil {
 		return Domain{}, err
 	}
+	if !d.ask(user, 1) {
+		return Domain{}, &tunnel.Error{
+			Code:    tunnel.CodeLimit,
+			Message: fmt.Sprintf("%d of your domains are being looked up just now", askings),
+			Hint:    "wait for these and try again",
+		}
+	}
+	defer d.ask(user, -1)
 	return d.check(ctx, by, row)
+}
+
+// ask notes that user begins (1) or ends (-1) to ask, and reports whether there
+// was room.
+func (d *Domains) ask(user string, n int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n > 0 && d.asking[user] >= askings {
+		return false
+	}
+	if d.asking[user] += n; d.asking[user] == 0 {
+		delete(d.asking, user)
+	}
+	return true
 }
 
 // row returns user's row of host.

@@ -2,12 +2,16 @@ package domains
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 // TestVerifyAgainstDNS asks a real server for records as users leave them.
@@ -296,6 +300,40 @@ func TestVerifyEndsWithItsCaller(t *testing.T) {
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("Verify returned %v after it began, want at once when its caller leaves", took)
 	}
+}
+
+// TestOneUserHoldsNobodyUp has a user ask for hosts whose DNS never answers.
+func TestOneUserHoldsNobodyUp(t *testing.T) {
+	z := newZone(t)
+	resolver, err := DNS(z.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDomains(t, Config{Resolver: resolver, Timeout: time.Minute})
+	z.set(t, "_lrok.shop.example.com", `TXT "lrok-verification=`+mustAdd(t, d, "owner", "shop.example.com").Token+`"`)
+	z.set(t, "shop.example.com", "CNAME "+edgeName+".")
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	const many = 15
+	refused := make(chan error, many)
+	for i := range many {
+		host := fmt.Sprintf("h%d.example.net", i)
+		z.mu.Lock()
+		z.silent[host+"."], z.silent["_lrok."+host+"."] = true, true
+		z.mu.Unlock()
+		mustAdd(t, d, "slow", host)
+		wg.Go(func() {
+			if _, err := d.Verify(ctx, "slow", "slow", host); ctx.Err() == nil {
+				refused <- err
+			}
+		})
+	}
+	for range many - askings {
+		wantCode(t, <-refused, tunnel.CodeLimit)
+	}
+	mustVerify(t, d, "owner", "shop.example.com", Verified)
 }
 
 func TestResolverAddress(t *testing.T) {
