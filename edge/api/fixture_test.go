@@ -65,7 +65,7 @@ func (z *zone) LookupTXT(_ context.Context, name string) ([]string, error) {
 // root. Ada has the tunnel "shop" with one capture and usage in this hour, the key
 // "spare", a reservation and a domain; bob has the tunnel "bobs".
 type fixture struct {
-	t        *testing.T
+	t        testing.TB
 	store    *store.Store
 	registry *registry.Registry
 	replayer *replayer
@@ -80,9 +80,9 @@ type fixture struct {
 	id             string // a capture of shop
 }
 
-func newFixture(t *testing.T) *fixture { return newFixtureOf(t, store.Options{}, nil) }
+func newFixture(t testing.TB) *fixture { return newFixtureOf(t, store.Options{}, nil) }
 
-func newFixtureOf(t *testing.T, o store.Options, change func(*Config)) *fixture {
+func newFixtureOf(t testing.TB, o store.Options, change func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, replayer: &replayer{}, keys: map[string]string{}}
 	now := func() time.Time { return time.Now().Add(time.Duration(f.later.Load())) }
@@ -238,11 +238,11 @@ func (f *fixture) send(who, method, path, body string) *http.Response {
 	return f.do(method, prefix+path, f.as(who), strings.NewReader(body))
 }
 
-// serve is send by ada without a network.
-func (f *fixture) serve(method, path, body string) *http.Response {
+// serve is send without a network and with any type of content.
+func (f *fixture) serve(who, method, path, contentType, body string) *http.Response {
 	r := httptest.NewRequest(method, prefix+path, strings.NewReader(body))
-	r.Header = f.as("ada")
-	r.Header.Set("Content-Type", "application/json")
+	r.Header = f.as(who)
+	r.Header["Content-Type"] = []string{contentType}
 	w := httptest.NewRecorder()
 	f.api.ServeHTTP(w, r)
 	return w.Result()
@@ -288,7 +288,7 @@ func value(n *int) any {
 	return *n
 }
 
-func text(t *testing.T, resp *http.Response) string {
+func text(t testing.TB, resp *http.Response) string {
 	t.Helper()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
@@ -297,7 +297,7 @@ func text(t *testing.T, resp *http.Response) string {
 	return string(b)
 }
 
-func decode[T any](t *testing.T, resp *http.Response) T {
+func decode[T any](t testing.TB, resp *http.Response) T {
 	t.Helper()
 	var v T
 	s := text(t, resp)

@@ -237,7 +237,7 @@ func TestRawConnectionsFitDocument(t *testing.T) {
 		tn.Counters.Connections.Add(1)
 		for _, path := range []string{"/me/tunnels/{sub}", "/me/tunnels/{sub}/requests", "/me/requests/{id}"} {
 			i := slices.IndexFunc((&api{}).routes(), func(rt route) bool { return rt.method == "GET" && rt.path == path })
-			resp := f.serve("GET", strings.NewReplacer("{sub}", name, "{id}", rec.ID()).Replace(path), "")
+			resp := f.serve("ada", "GET", strings.NewReplacer("{sub}", name, "{id}", rec.ID()).Replace(path), "", "")
 			c.answered(t, (&api{}).routes()[i], resp)
 		}
 		var got struct {
@@ -246,7 +246,7 @@ func TestRawConnectionsFitDocument(t *testing.T) {
 			Port        int
 			Connections int
 		}
-		if err := json.Unmarshal([]byte(text(t, f.serve("GET", "/me/tunnels/"+name, ""))), &got); err != nil {
+		if err := json.Unmarshal([]byte(text(t, f.serve("ada", "GET", "/me/tunnels/"+name, "", ""))), &got); err != nil {
 			t.Fatal(err)
 		}
 		want := map[inspector.Kind]string{inspector.TCP: fmt.Sprintf("tcp://tcp.lrok.example:%d", tn.Port), inspector.TLS: "tls://post.lrok.example"}[kind]
