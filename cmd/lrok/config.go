@@ -91,7 +91,11 @@ func (o *options) settings(cmd *cobra.Command, path []string) ([]setting, error)
 	slices.SortFunc(out, func(a, b setting) int { return cmp.Compare(a.Name, b.Name) })
 	for _, name := range ownVariables {
 		if v, ok := os.LookupEnv(name); ok {
-			out = append(out, setting{strings.ToLower(strings.TrimPrefix(name, "LROK_")), mask(name, v), name})
+			s := setting{strings.ToLower(strings.TrimPrefix(name, "LROK_")), mask(name, v), name}
+			if name == "LROK_BASIC_AUTH" {
+				s.Name = "(password)" // basic_auth is the user
+			}
+			out = append(out, s)
 		}
 	}
 	if file, _ := configPath(of); file != "" {

@@ -50,17 +50,28 @@ func newDomainAdd(o *options) *cobra.Command {
 	}
 }
 
-// showRecords prints what has to be in the DNS.
+// showRecords prints what has to be in the DNS, so that it can be copied: on a
+// terminal that is too narrow each part has a line of its own.
 func (o *options) showRecords(d client.Domain) error {
-	t := o.table("TYPE", "NAME", "VALUE", "FOUND")
+	t := o.table("TYPE", "NAME", "VALUE", "?FOUND")
+	width := 0
 	for _, r := range d.Records {
 		found := dash(r.Found)
 		if r.OK {
 			found = "ok"
 		}
 		t.row(r.Type, r.Name, r.Value, found)
+		width = max(width, len("CNAME  ")+len(r.Name)+len("  ")+len(r.Value))
 	}
-	return t.write(o.stdout)
+	if t.most == 0 || width <= t.most {
+		return t.write(o.stdout)
+	}
+	for _, row := range t.rows {
+		if _, err := fmt.Fprintf(o.stdout, "%s\n  name   %s\n  value  %s\n  found  %s\n", row[0], format.Sanitize(row[1]), format.Sanitize(row[2]), format.Sanitize(row[3])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // verifyEvery is how often the DNS is looked at for somebody who waits.

@@ -97,10 +97,13 @@ func (o *options) login(ctx context.Context, host string) error {
 	return err
 }
 
+// fingerprintPrefix begins an --edge-ca that is no file.
+const fingerprintPrefix = "sha256:"
+
 // trust finds out, before any key is sent, whether the edge's certificate is
 // believed, and completes r with an authority that was asked for.
 func (o *options) trust(ctx context.Context, r *reach) error {
-	print, byPrint := strings.CutPrefix(o.edgeCA, "sha256:")
+	print, byPrint := strings.CutPrefix(o.edgeCA, fingerprintPrefix)
 	if o.edgeCA != "" && !byPrint {
 		pem, err := os.ReadFile(o.edgeCA)
 		if err != nil {
@@ -134,7 +137,7 @@ func (o *options) trust(ctx context.Context, r *reach) error {
 			return nil
 		}
 		e := &tunnel.Error{
-			Code:    codeUntrusted,
+			Code:    codeUnreachable,
 			Message: fmt.Sprintf("this machine does not know who vouches for %s: %s, SHA-256 %s", r.Edge, ca.Subject.CommonName, seen),
 			Hint:    "compare that with what lrok serve printed on the edge, and only if it is the same: lrok login " + r.Edge + " --edge-ca sha256:" + seen,
 		}
@@ -146,9 +149,6 @@ func (o *options) trust(ctx context.Context, r *reach) error {
 	}
 	return unreachable(r, err)
 }
-
-// codeUntrusted is the code of an edge whose certificate nobody vouches for.
-const codeUntrusted = codeUnreachable
 
 // plainHex is a fingerprint without what people put between its digits.
 func plainHex(s string) string {

@@ -101,7 +101,7 @@ func newRoot() *cobra.Command {
 		Long: `lrok gives a local port a public URL and shows every request in the terminal,
 with replay, editing and a diff that knows what matters.
 
-Without an edge of your own (lrok serve on a server, then --edge HOST) an edge
+Without an edge of your own (lrok serve on a server, then lrok login HOST) an edge
 is started on this machine: the inspector works, the URL is local only.`,
 		Example: `  lrok http 3000
   lrok demo
@@ -141,13 +141,26 @@ is started on this machine: the inspector works, the URL is local only.`,
 	f.BoolVar(&o.plain, "plain", false, "no screen: one line per event, also for screen readers")
 	f.StringVar(&o.color, "color", "auto", "colours in lines: auto, always or never")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more to standard error")
-	root.AddCommand(
-		newHTTP(o), newTCP(o), newTLS(o), newStart(o), newServe(o), newDemo(o),
-		newInspect(o), newLogs(o), newReplay(o), newDiff(o), newExport(o),
-		newLogin(o), newLogout(o), newWhoami(o), newStatus(o), newKeys(o),
-		newReserve(o), newReservations(o), newDomain(o), newConfig(o), newAdmin(o),
-		newVersion(o),
-	)
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"tunnels", "Tunnels:", []*cobra.Command{newHTTP(o), newTCP(o), newTLS(o), newStart(o), newDemo(o)}},
+		{"captures", "Captures:", []*cobra.Command{newInspect(o), newLogs(o), newReplay(o), newDiff(o), newExport(o)}},
+		{"account", "Your account at an edge:", []*cobra.Command{
+			newLogin(o), newLogout(o), newWhoami(o), newStatus(o), newKeys(o), newReserve(o), newReservations(o), newDomain(o),
+		}},
+		{"edge", "An edge of your own:", []*cobra.Command{newServe(o), newAdmin(o)}},
+		{"more", "More:", []*cobra.Command{newConfig(o), newVersion(o)}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+		}
+		root.AddCommand(g.commands...)
+	}
+	root.SetHelpCommandGroupID("more")
+	root.SetCompletionCommandGroupID("more")
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.InitDefaultCompletionCmd("completion") // now, to be among the commands below
 	wrapArgs(root)

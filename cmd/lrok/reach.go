@@ -47,7 +47,7 @@ const defaultControlPort = "7000"
 var errNoEdge = &tunnel.Error{
 	Code:    codeUnreachable,
 	Message: "no edge is known: none was named and none runs on this machine",
-	Hint:    "name one with --edge HOST, or start a tunnel: lrok http 3000",
+	Hint:    "log in to one with lrok login HOST, name one with --edge HOST, or start a tunnel: lrok http 3000",
 }
 
 // findReach finds the edge: the one named by the settings, the one logged in
@@ -59,6 +59,9 @@ func (o *options) findReach() (*reach, error) {
 	}
 	if o.edge != "" {
 		r := &reach{Edge: withPort(o.edge), Key: key, from: o.origins["edge"].from}
+		if strings.HasPrefix(o.edgeCA, fingerprintPrefix) {
+			return nil, usage("--edge-ca %s… is for lrok login, which keeps the authority that has the fingerprint", fingerprintPrefix)
+		}
 		if o.edgeCA != "" {
 			pem, err := os.ReadFile(o.edgeCA)
 			if err != nil {
@@ -72,7 +75,7 @@ func (o *options) findReach() (*reach, error) {
 			}
 		}
 		if r.Key == "" {
-			return nil, &tunnel.Error{Code: tunnel.CodeKey, Message: "there is no API key for " + o.edge, Hint: "set LROK_API_KEY, or LROK_API_KEY_FILE to a file that holds it"}
+			return nil, &tunnel.Error{Code: tunnel.CodeKey, Message: "there is no API key for " + o.edge, Hint: "lrok login " + o.edge + " asks for it and keeps it; or set LROK_API_KEY, or LROK_API_KEY_FILE to a file that holds it"}
 		}
 		return r, nil
 	}
@@ -195,7 +198,7 @@ func unreachable(r *reach, err error) error {
 	var name x509.HostnameError
 	switch {
 	case errors.As(err, &unknown):
-		e.Hint = "if the edge uses its development CA, give it with --edge-ca ca.pem (it is in the edge's data directory)"
+		e.Hint = "if the edge uses its development CA, give it with --edge-ca ca.pem (it is in the edge's data directory), or log in with its fingerprint: lrok login " + r.Edge
 	case errors.As(err, &name):
 		e.Hint = "use the name that the edge's certificate is for"
 	}
