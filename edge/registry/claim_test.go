@@ -481,3 +481,47 @@ func TestClaimRaceRounds(t *testing.T) {
 		}
 	}
 }
+
+// FuzzClaim reads claims that an agent made up: they are refused, or what was
+// read from them is sound.
+func FuzzClaim(f *testing.F) {
+	f.Add("http", "shop", "shop.example", "10.0.0.0/8", "::ffff:10.0.0.1", "ada", "pass", "rewrite", "h2c", "", 0)
+	f.Add("tcp", "", "", "2001:db8::/32", "", "", "", "", "", "v2", 30001)
+	f.Add("tls", "xn--a", "sh\u00f6p.example.", "fe80::1%eth0", "::/0", "", "", "", "", "v1", -1)
+	r := New(Config{Domain: "lrok.example", Ports: [2]int{30000, 30001}, Reserved: []string{"mine"}})
+	f.Fuzz(func(t *testing.T, kind, name, domain, allow, deny, user, password, host, proto, proxy string, port int) {
+		c := tunnel.Claim{
+			Kind: tunnel.Kind(kind), Name: name, Domain: domain, Allow: []string{allow}, Deny: []string{deny, allow},
+			BasicUser: user, BasicPassword: password, HostHeader: host, UpstreamProto: proto, ProxyProtocol: proxy, RemotePort: port,
+		}
+		ws, err := r.check([]tunnel.Claim{c})
+		if err != nil {
+			if err.Code == "" || err.Message == "" || err.Hint == "" || len(err.Message) > 1000 {
+				t.Errorf("refusal = %+v, want code, hint and a message of some length", err)
+			}
+			return
+		}
+		w := ws[0]
+		if w.BasicPassword != "" {
+			t.Error("the password is kept")
+		}
+		if w.access == nil || len(w.access.Allow) != 1 || len(w.access.Deny) != 2 || w.access.User != user {
+			t.Fatalf("access = %+v, want the rules and the user of the claim", w.access)
+		}
+		for _, p := range append(w.access.Allow, w.access.Deny...) {
+			if !p.IsValid() || p.Masked() != p || p.Addr().Is4In6() {
+				t.Errorf("rule %v matches nothing", p)
+			}
+		}
+		// What is both allowed and denied does not come in.
+		if w.access.Admits(w.access.Allow[0].Addr()) {
+			t.Errorf("%v comes in, which is denied", w.access.Allow[0])
+		}
+		if !w.access.Login(user, password) || user != "" && w.access.Login(user, password+"x") {
+			t.Error("another password than the claim's logs in")
+		}
+		if w.Domain != "" && (w.Domain != strings.ToLower(w.Domain) || strings.ContainsAny(w.Domain, " :/")) {
+			t.Errorf("domain %q of %q", w.Domain, domain)
+		}
+	})
+}

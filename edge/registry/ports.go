@@ -240,7 +240,7 @@ func (r *Registry) open(me agent, w *wish, name string) *tunnel.Error {
 		return nil
 	}
 	t := &Tunnel{Name: name, Kind: w.Kind, Owner: me.user, Claim: w.Claim, Created: r.cfg.Now(), Port: w.place.port, Access: w.access, Counters: new(Counters), place: w.place}
-	t.Ring = inspector.NewRing(name, r.cfg.RingSize, r.cfg.Capture, r.cfg.Budget)
+	t.Ring = inspector.NewRing(name, 1, inspector.Limits{}, nil)
 	t.Ring.Close() // nothing comes through before the grant, which has its own
 	t.hold.Store(&hold{instance: me.instance, machine: me.machine, since: t.Created})
 	closer, err := r.cfg.Listen(t, w.place.port)
