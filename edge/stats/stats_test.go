@@ -582,6 +582,60 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
+// TestMetricsAreDocumented holds docs/metrics.md to what is shown: names, labels
+// and types.
+func TestMetricsAreDocumented(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		zero := func() int64 { return 0 }
+		c.Sources = Sources{
+			Agents: func() int { return 0 }, Streams: func() int { return 0 }, Public: func() Public { return Public{} },
+			HandshakesRefused: zero, KeysRefused: zero,
+			Certificates:   func() []Certificate { return []Certificate{{}} },
+			ControlRefused: func() map[string]int64 { return map[string]int64{"draining": 1} },
+			CaptureMemory:  func() (int64, int64) { return 0, 0 },
+			Store:          func() error { return nil },
+			Draining:       func() bool { return false },
+		}
+	})
+	got, text := scrape(t, r.stats)
+	types := make(map[string]string)
+	for _, m := range regexp.MustCompile(`# TYPE (lrok_\S+) (\S+)`).FindAllStringSubmatch(text, -1) {
+		types[m[1]] = m[2]
+	}
+	shown := make(map[string]bool)
+	for series := range got {
+		name, labels, _ := strings.Cut(strings.TrimSuffix(series, "}"), "{")
+		if !strings.HasPrefix(name, "lrok_") {
+			continue
+		}
+		if labels = regexp.MustCompile(`="[^"]*"`).ReplaceAllString(labels, ""); labels != "" {
+			labels = "{" + labels + "}"
+		}
+		shown[fmt.Sprintf("| `%s%s` | %s |", name, labels, types[name])] = true
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(map[string]bool)
+	for _, row := range regexp.MustCompile("(?m)^\\| `lrok_[^`]*` \\| \\w+ \\|").FindAllString(string(page), -1) {
+		said[row] = true
+	}
+	for row := range shown {
+		if !said[row] {
+			t.Errorf("docs/metrics.md does not have %s", row)
+		}
+	}
+	for row := range said {
+		if !shown[row] {
+			t.Errorf("docs/metrics.md has %s, which is not shown", row)
+		}
+	}
+	if len(shown) < 20 {
+		t.Errorf("%d metrics are shown, want all", len(shown))
+	}
+}
+
 func TestMetricsWithoutSources(t *testing.T) {
 	r := newRig(t)
 	got, _ := scrape(t, r.stats)
