@@ -21,7 +21,7 @@ type Entry struct {
 
 // Audit adds a line. Its ID is given, and its Time when it is zero.
 func (s *Store) Audit(ctx context.Context, e Entry) error {
-	return s.write(ctx, e.Actor, false, func(t *change) error {
+	return s.write(ctx, e.Actor, 0, func(t *change) error {
 		if e.Time.IsZero() {
 			e.Time = t.now
 		}

@@ -30,7 +30,7 @@ func filled(t *testing.T, dir string) *Store {
 			t.Fatal(err)
 		}
 	}
-	err := s.write(t.Context(), Local, false, func(c *change) error {
+	err := s.write(t.Context(), Local, 0, func(c *change) error {
 		for i := range 2000 {
 			if err := c.note("test.fill", fmt.Sprint(i), strings.Repeat("x", 300)); err != nil {
 				return err

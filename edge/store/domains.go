@@ -35,7 +35,7 @@ func (s *Store) Domains(user string) []Domain {
 // when the user has done so before or when another has it verified.
 func (s *Store) AddDomain(ctx context.Context, by, user, host, token string) (Domain, error) {
 	d := Domain{Host: host, User: user, Token: token}
-	err := s.write(ctx, by, true, func(t *change) error {
+	err := s.write(ctx, by, partDomains, func(t *change) error {
 		if _, err := t.user(user); err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (s *Store) AddDomain(ctx context.Context, by, user, host, token string) (Do
 // was faster, and with [tunnel.CodeNotFound] when the domain was removed. Only a
 // change of what is served makes a line in the audit log.
 func (s *Store) SetDomain(ctx context.Context, by string, d Domain) error {
-	return s.write(ctx, by, true, func(t *change) error {
+	return s.write(ctx, by, partDomains, func(t *change) error {
 		var verified, failing bool
 		n, err := t.maybe("SELECT verified IS NOT NULL, failing IS NOT NULL FROM domains WHERE host = ? AND user = ?", []any{d.Host, d.User}, &verified, &failing)
 		switch {
@@ -109,7 +109,7 @@ func (s *Store) SetDomain(ctx context.Context, by string, d Domain) error {
 // RemoveDomain removes a domain of user, or with user "" everybody's claim to
 // the host.
 func (s *Store) RemoveDomain(ctx context.Context, by, user, host string) error {
-	return s.write(ctx, by, true, func(t *change) error {
+	return s.write(ctx, by, partDomains, func(t *change) error {
 		n, err := t.do("DELETE FROM domains WHERE host = ?1 AND (?2 = '' OR user = ?2)", host, user)
 		if err != nil {
 			return err

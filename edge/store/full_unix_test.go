@@ -48,7 +48,7 @@ func limitedChild(dir string) error {
 	ctx := context.Background()
 	add := func(n int) error {
 		// Big ones, so that it is over soon.
-		return s.write(ctx, Local, true, func(t *change) error {
+		return s.write(ctx, Local, partAll, func(t *change) error {
 			id := fmt.Sprintf("usr_%d", n)
 			if err := t.addUser(id, id, Limits{}); err != nil {
 				return err

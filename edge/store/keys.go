@@ -18,32 +18,32 @@ const localKeyID = "key_local"
 // Authenticate returns whose key it is, or an error of [tunnel.CodeKey]. It
 // does no I/O.
 func (s *Store) Authenticate(_ context.Context, key string) (User, Key, error) {
-	k, err := s.find(key)
+	now := s.now.Load()
+	k, err := s.find(now, key)
 	if err != nil {
 		s.refused.Add(1)
 		return User{}, Key{}, err
 	}
+	if k == s.localKey {
+		return User{ID: Local, Name: Local, Admin: true}, k.Key, nil
+	}
 	raise(&k.last, s.opt.Now().UnixMilli())
-	return k.user, k.shown(), nil
+	return now.users[k.User], k.shown(), nil
 }
 
 // Refused returns how many keys this process did not accept.
 func (s *Store) Refused() int64 { return s.refused.Load() }
 
 // find returns the key, if it works.
-func (s *Store) find(key string) (*keyRow, error) {
+func (s *Store) find(now *snapshot, key string) (*keyRow, error) {
 	h, err := ParseKey(key)
 	if err != nil {
 		return nil, err
 	}
-	k := s.now.Load().keys[h]
+	k := now.keys[h]
 	switch {
-	case k == nil && h == s.localHash:
-		return &keyRow{
-			Key:  Key{ID: localKeyID, User: Local, Name: "this process", Prefix: keyPrefix},
-			use:  new(use),
-			user: User{ID: Local, Name: Local, Admin: true},
-		}, nil
+	case h == s.localHash:
+		return s.localKey, nil
 	case k == nil:
 		return nil, refuse("this edge does not know the key "+prefixOf(key)+"…", "check that key and edge belong together")
 	case !k.Revoked.IsZero():
@@ -89,7 +89,7 @@ func (s *Store) CreateKey(ctx context.Context, by, user, name string, expires ti
 	if err != nil {
 		return Key{}, "", err
 	}
-	err = s.write(ctx, by, true, func(t *change) error {
+	err = s.write(ctx, by, partKeys, func(t *change) error {
 		if !expires.IsZero() && !expires.After(t.now) {
 			return &tunnel.Error{Code: tunnel.CodeInvalid, Message: fmt.Sprintf("a key that expires on %s has expired already", day(expires.UTC()))}
 		}
@@ -134,7 +134,7 @@ func (t *change) addKey(key string, h Hash, user, name string, expires time.Time
 // list. The last key of the last administrator is not revoked; one that was
 // revoked before is no error.
 func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error {
-	return s.write(ctx, by, true, func(t *change) error {
+	return s.write(ctx, by, partKeys, func(t *change) error {
 		var owner string
 		var ended bool
 		var works bool
@@ -181,7 +181,7 @@ func (s *Store) saveUse(ctx context.Context) error {
 	if len(dirty) == 0 {
 		return nil
 	}
-	err := s.write(ctx, Local, false, func(t *change) error {
+	err := s.write(ctx, Local, 0, func(t *change) error {
 		for _, k := range dirty {
 			if _, err := t.do("UPDATE keys SET used = max(coalesce(used, 0), ?) WHERE id = ?", k.last, k.ID); err != nil {
 				return err

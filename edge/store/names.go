@@ -36,7 +36,7 @@ func (s *Store) Reserve(ctx context.Context, by, user, name string) (Reservation
 		return Reservation{}, err
 	}
 	r := Reservation{Name: name, User: user}
-	err := s.write(ctx, by, true, func(t *change) error {
+	err := s.write(ctx, by, partNames, func(t *change) error {
 		if _, err := t.user(user); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (s *Store) Reserve(ctx context.Context, by, user, name string) (Reservation
 
 // Unreserve gives up a reservation of user, or of whoever has it with user "".
 func (s *Store) Unreserve(ctx context.Context, by, user, name string) error {
-	return s.write(ctx, by, true, func(t *change) error {
+	return s.write(ctx, by, partNames, func(t *change) error {
 		var owner string
 		n, err := t.maybe("SELECT user FROM reservations WHERE name = ?", []any{name}, &owner)
 		switch {

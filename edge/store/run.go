@@ -109,7 +109,7 @@ func (s *Store) probe(ctx context.Context) {
 		s.look(ctx)
 	}
 	if failed {
-		_ = s.write(ctx, Local, false, func(t *change) error {
+		_ = s.write(ctx, Local, 0, func(t *change) error {
 			_, err := t.do("INSERT INTO probe (one, time) VALUES (1, ?1) ON CONFLICT DO UPDATE SET time = ?1", t.now.UnixMilli())
 			return err
 		})
@@ -150,7 +150,7 @@ func (s *Store) prune(ctx context.Context) error {
 		"DELETE FROM keys WHERE seq IN (SELECT seq FROM keys WHERE revoked < ?1 OR expires < ?1 LIMIT ?2)",
 	} {
 		for dropped := int64(pruneAtOnce); dropped == pruneAtOnce; {
-			err := s.write(ctx, Local, true, func(t *change) (err error) {
+			err := s.write(ctx, Local, partKeys, func(t *change) (err error) {
 				dropped, err = t.do(query, t.now.Add(-keepFor).UnixMilli(), pruneAtOnce)
 				return err
 			})

@@ -2,12 +2,16 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 // TestRun lets two hours pass.
@@ -111,4 +115,90 @@ func TestHangs(t *testing.T) {
 			t.Errorf("problem = %v after the answer", err)
 		}
 	})
+}
+
+// TestWriteFollows checks that a change brings what another process wrote in the
+// meantime, in whatever table.
+func TestWriteFollows(t *testing.T) {
+	dir := t.TempDir()
+	s, other := open(t, dir, Options{}), open(t, dir, Options{})
+	u := addUser(t, other, "ada")
+	_, secret := addKey(t, other, u.ID)
+	if _, err := s.Reserve(t.Context(), firstUser, firstUser, "demo"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := s.Authenticate(t.Context(), secret); err != nil || got.ID != u.ID || got.Name != "ada" {
+		t.Errorf("the other's key is %+v's (%v), want ada's", got, err)
+	}
+	if err := other.RemoveUser(t.Context(), Local, u.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Unreserve(t.Context(), firstUser, firstUser, "demo"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := s.Authenticate(t.Context(), secret)
+	wantCode(t, "the key of a user that the other removed", err, tunnel.CodeKey)
+}
+
+// TestConcurrent asks while others change everything.
+func TestConcurrent(t *testing.T) {
+	dir := t.TempDir()
+	s, other := open(t, dir, Options{}), open(t, dir, Options{})
+	run(t, s)
+	admin := s.AdminKey()
+	done := make(chan struct{})
+	var readers, writers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				u, k, err := s.Authenticate(context.Background(), admin)
+				if err != nil || u.ID != firstUser || !u.Admin || !s.Working(k.ID) {
+					t.Errorf("Authenticate = %+v, %v", u, err)
+					return
+				}
+				for _, u := range s.Users() {
+					u.Name = "changed"
+				}
+				for _, r := range append(s.Reservations(""), s.Reservations(firstUser)...) {
+					if _, err := s.Entries(context.Background(), 0, 3); err != nil || r.User != firstUser {
+						t.Errorf("reservation = %+v, Entries: %v", r, err)
+						return
+					}
+				}
+				_ = append(s.Domains(""), s.Domains(firstUser)...)
+				_ = s.Keys("")
+			}
+		})
+	}
+	for i, s := range []*Store{s, other, s} {
+		writers.Go(func() {
+			for j := range 8 {
+				name := fmt.Sprintf("n-%d-%d", i, j)
+				u, err := s.AddUser(context.Background(), Local, name, Limits{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				k, _, err := s.CreateKey(context.Background(), Local, u.ID, name, time.Time{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, err = s.Reserve(context.Background(), Local, firstUser, name)
+				if err := errors.Join(err, s.RevokeKey(context.Background(), Local, u.ID, k.ID), s.saveUse(context.Background()), s.RemoveUser(context.Background(), Local, u.ID)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(done)
+	readers.Wait()
+	within(t, 3*time.Second, "there: all names", func() bool { return len(s.Reservations("")) == 24 && len(s.Users()) == 1 })
 }

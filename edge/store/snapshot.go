@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -23,11 +24,21 @@ type snapshot struct {
 	domains      []Domain // by host, then in the order they were asked for
 }
 
+// A part of a snapshot is a table of the file.
+type part uint
+
+const (
+	partUsers part = 1 << iota
+	partKeys
+	partNames
+	partDomains
+	partAll = partUsers | partKeys | partNames | partDomains
+)
+
 // A keyRow is a key in a snapshot.
 type keyRow struct {
 	Key
 	*use
-	user User
 }
 
 // A use is when a key was last used, in milliseconds. The snapshots share it.
@@ -62,75 +73,99 @@ func (s *snapshot) anyKey(now time.Time) bool {
 	return false
 }
 
-// load reads a snapshot within a transaction, and the version of the file that
-// it is of.
-func (s *Store) load(ctx context.Context, tx *sql.Tx) (next *snapshot, version int64, err error) {
-	next = &snapshot{
-		users: make(map[string]User), keys: make(map[Hash]*keyRow), keyIDs: make(map[string]*keyRow),
-		reservations: make(map[string]Reservation), verified: make(map[string]Domain),
+// load reads, within a transaction, the snapshot that follows the published one
+// when some parts have changed, and the version of the file that it is of. The
+// caller holds mu.
+func (s *Store) load(ctx context.Context, tx *sql.Tx, changed part) (next *snapshot, version int64, err error) {
+	if err := tx.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); err != nil {
+		return nil, 0, err
 	}
-	admins := make(map[string]bool)
-	for _, id := range s.opt.Admins {
-		admins[id] = true
+	next = new(snapshot)
+	if old := s.now.Load(); old != nil {
+		*next = *old
 	}
-	err = rows(ctx, tx, "SELECT id, name, created, tunnels, reservations FROM users ORDER BY seq", nil, func(scan scanner) error {
+	if version != s.version {
+		changed = partAll // another process has written as well
+	}
+	for _, table := range []struct {
+		part
+		name string
+		load func(context.Context, *sql.Tx) error
+	}{
+		{partUsers, "users", func(ctx context.Context, tx *sql.Tx) error { return next.loadUsers(ctx, tx, s.opt.Admins) }},
+		{partKeys, "keys", next.loadKeys},
+		{partNames, "reservations", next.loadNames},
+		{partDomains, "domains", next.loadDomains},
+	} {
+		if changed&table.part == 0 {
+			continue
+		}
+		if err := table.load(ctx, tx); err != nil {
+			return nil, 0, fmt.Errorf("read %s: %w", table.name, err)
+		}
+	}
+	return next, version, nil
+}
+
+func (s *snapshot) loadUsers(ctx context.Context, tx *sql.Tx, admins []string) error {
+	s.users, s.userList = make(map[string]User), nil
+	return rows(ctx, tx, "SELECT id, name, created, tunnels, reservations FROM users ORDER BY seq", nil, func(scan scanner) error {
 		var u User
 		var created, tunnels, reservations sql.NullInt64
 		if err := scan(&u.ID, &u.Name, &created, &tunnels, &reservations); err != nil {
 			return err
 		}
-		u.Created, u.Admin = fromMillis(created), admins[u.ID]
+		u.Created, u.Admin = fromMillis(created), slices.Contains(admins, u.ID)
 		u.Limits = Limits{Tunnels: fromLimit(tunnels), Reservations: fromLimit(reservations)}
-		next.users[u.ID] = u
-		next.userList = append(next.userList, u)
+		s.users[u.ID] = u
+		s.userList = append(s.userList, u)
 		return nil
 	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("read users: %w", err)
-	}
+}
 
-	old := s.now.Load()
-	err = rows(ctx, tx, "SELECT id, hash, user, name, prefix, last4, created, expires, used, revoked FROM keys ORDER BY seq", nil, func(scan scanner) error {
+func (s *snapshot) loadKeys(ctx context.Context, tx *sql.Tx) error {
+	old := s.keyIDs
+	s.keys, s.keyIDs, s.keyList = make(map[Hash]*keyRow), make(map[string]*keyRow), nil
+	return rows(ctx, tx, "SELECT id, hash, user, name, prefix, last4, created, expires, used, revoked FROM keys ORDER BY seq", nil, func(scan scanner) error {
 		k := &keyRow{use: new(use)}
 		var hash []byte
 		var created, expires, used, revoked sql.NullInt64
 		if err := scan(&k.ID, &hash, &k.User, &k.Name, &k.Prefix, &k.Last4, &created, &expires, &used, &revoked); err != nil {
 			return err
 		}
-		var ok bool
-		if k.user, ok = next.users[k.User]; !ok || len(hash) != len(Hash{}) {
+		if len(hash) != len(Hash{}) {
 			return fmt.Errorf("the row of key %s makes no sense", k.ID)
 		}
-		if old != nil && old.keyIDs[k.ID] != nil {
-			k.use = old.keyIDs[k.ID].use
+		if was := old[k.ID]; was != nil {
+			k.use = was.use
 		}
 		raise(&k.last, used.Int64)
 		raise(&k.saved, used.Int64)
 		k.Created, k.Expires, k.Revoked = fromMillis(created), fromMillis(expires), fromMillis(revoked)
-		next.keys[Hash(hash)], next.keyIDs[k.ID] = k, k
-		next.keyList = append(next.keyList, k)
+		s.keys[Hash(hash)], s.keyIDs[k.ID] = k, k
+		s.keyList = append(s.keyList, k)
 		return nil
 	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("read keys: %w", err)
-	}
+}
 
-	err = rows(ctx, tx, "SELECT name, user, created FROM reservations ORDER BY name", nil, func(scan scanner) error {
+func (s *snapshot) loadNames(ctx context.Context, tx *sql.Tx) error {
+	s.reservations, s.names = make(map[string]Reservation), nil
+	return rows(ctx, tx, "SELECT name, user, created FROM reservations ORDER BY name", nil, func(scan scanner) error {
 		var r Reservation
 		var created sql.NullInt64
 		if err := scan(&r.Name, &r.User, &created); err != nil {
 			return err
 		}
 		r.Created = fromMillis(created)
-		next.reservations[r.Name] = r
-		next.names = append(next.names, r)
+		s.reservations[r.Name] = r
+		s.names = append(s.names, r)
 		return nil
 	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("read reservations: %w", err)
-	}
+}
 
-	err = rows(ctx, tx, "SELECT host, user, token, created, verified, checked, failing, problem FROM domains ORDER BY host, created, user", nil, func(scan scanner) error {
+func (s *snapshot) loadDomains(ctx context.Context, tx *sql.Tx) error {
+	s.verified, s.domains = make(map[string]Domain), nil
+	return rows(ctx, tx, "SELECT host, user, token, created, verified, checked, failing, problem FROM domains ORDER BY host, created, user", nil, func(scan scanner) error {
 		var d Domain
 		var created, verified, checked, failing sql.NullInt64
 		if err := scan(&d.Host, &d.User, &d.Token, &created, &verified, &checked, &failing, &d.Problem); err != nil {
@@ -138,20 +173,12 @@ func (s *Store) load(ctx context.Context, tx *sql.Tx) (next *snapshot, version i
 		}
 		d.Created, d.Verified = fromMillis(created), fromMillis(verified)
 		d.Checked, d.Failing = fromMillis(checked), fromMillis(failing)
-		next.domains = append(next.domains, d)
+		s.domains = append(s.domains, d)
 		if !d.Verified.IsZero() {
-			next.verified[d.Host] = d
+			s.verified[d.Host] = d
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("read domains: %w", err)
-	}
-
-	if err := tx.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); err != nil {
-		return nil, 0, err
-	}
-	return next, version, nil
 }
 
 // reload publishes what the file holds. The caller holds mu.
@@ -162,7 +189,7 @@ func (s *Store) reload(ctx context.Context) error {
 		return err
 	}
 	defer tx.Rollback()
-	next, version, err := s.load(ctx, tx)
+	next, version, err := s.load(ctx, tx, partAll)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,7 @@ type Store struct {
 	admin     string
 	local     string
 	localHash Hash
+	localKey  *keyRow
 
 	now     atomic.Pointer[snapshot]
 	well    health
@@ -84,7 +85,10 @@ func Open(dir string, o Options) (s *Store, created bool, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, false, fmt.Errorf("open the store: %w", err)
 	}
-	s = &Store{opt: o, path: filepath.Join(dir, FileName), local: NewKey()}
+	s = &Store{
+		opt: o, path: filepath.Join(dir, FileName), local: NewKey(),
+		localKey: &keyRow{Key: Key{ID: localKeyID, User: Local, Name: "this process", Prefix: keyPrefix}},
+	}
 	s.names.Store(int64(o.Reservations))
 	if s.localHash, err = ParseKey(s.local); err != nil {
 		return nil, false, err
@@ -142,7 +146,7 @@ func (s *Store) open(dir string) (created bool, err error) {
 	case err != nil:
 		return false, err
 	}
-	if _, err := s.find(admin); err != nil {
+	if _, err := s.find(s.now.Load(), admin); err != nil {
 		s.opt.Logger.Warn("the key in the key file does not work", "file", keyFile, "err", err)
 		return created, nil
 	}
@@ -260,8 +264,8 @@ func (t *change) note(action, object, detail string) error {
 }
 
 // write makes one change, all of it or nothing, and returns after the disk has
-// it. With publish a new snapshot holds it then.
-func (s *Store) write(ctx context.Context, by string, publish bool, f func(*change) error) error {
+// it. The snapshot then has the parts that it changes anew.
+func (s *Store) write(ctx context.Context, by string, changes part, f func(*change) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -277,7 +281,7 @@ func (s *Store) write(ctx context.Context, by string, publish bool, f func(*chan
 	}
 	// Who asked may go away: that must not leave a change half made, nor break
 	// the one connection.
-	err := s.transact(context.WithoutCancel(ctx), by, publish, f)
+	err := s.transact(context.WithoutCancel(ctx), by, changes, f)
 	if e := (*tunnel.Error)(nil); errors.As(err, &e) {
 		return err // refused, and so no word about the disk
 	}
@@ -292,7 +296,7 @@ func (s *Store) write(ctx context.Context, by string, publish bool, f func(*chan
 	return nil
 }
 
-func (s *Store) transact(ctx context.Context, by string, publish bool, f func(*change) error) error {
+func (s *Store) transact(ctx context.Context, by string, changes part, f func(*change) error) error {
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -301,10 +305,10 @@ func (s *Store) transact(ctx context.Context, by string, publish bool, f func(*c
 	if err := f(&change{tx: tx, ctx: ctx, by: by, now: s.opt.Now()}); err != nil {
 		return err
 	}
-	if !publish {
+	if changes == 0 {
 		return tx.Commit()
 	}
-	next, version, err := s.load(ctx, tx)
+	next, version, err := s.load(ctx, tx, changes)
 	if err != nil {
 		return err
 	}

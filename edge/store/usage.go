@@ -23,15 +23,19 @@ func (s *Store) AddUsage(ctx context.Context, us []Usage) error {
 	if len(us) == 0 {
 		return nil
 	}
-	return s.write(ctx, Local, false, func(t *change) error {
+	return s.write(ctx, Local, 0, func(t *change) error {
+		add, err := t.tx.PrepareContext(t.ctx, `
+			INSERT INTO usage (hour, user, tunnel, requests, connections, bytes_in, bytes_out) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (hour, user, tunnel) DO UPDATE SET
+			  requests = requests + excluded.requests, connections = connections + excluded.connections,
+			  bytes_in = bytes_in + excluded.bytes_in, bytes_out = bytes_out + excluded.bytes_out`)
+		if err != nil {
+			return err
+		}
+		defer add.Close()
 		var sum Usage
 		for _, u := range us {
-			_, err := t.do(`
-				INSERT INTO usage (hour, user, tunnel, requests, connections, bytes_in, bytes_out) VALUES (?, ?, ?, ?, ?, ?, ?)
-				ON CONFLICT (hour, user, tunnel) DO UPDATE SET
-				  requests = requests + excluded.requests, connections = connections + excluded.connections,
-				  bytes_in = bytes_in + excluded.bytes_in, bytes_out = bytes_out + excluded.bytes_out`,
-				u.Hour.Truncate(time.Hour).UnixMilli(), u.User, u.Tunnel, u.Requests, u.Connections, u.BytesIn, u.BytesOut)
+			_, err := add.ExecContext(t.ctx, u.Hour.Truncate(time.Hour).UnixMilli(), u.User, u.Tunnel, u.Requests, u.Connections, u.BytesIn, u.BytesOut)
 			if err != nil {
 				return err
 			}
@@ -40,7 +44,7 @@ func (s *Store) AddUsage(ctx context.Context, us []Usage) error {
 			sum.BytesIn += u.BytesIn
 			sum.BytesOut += u.BytesOut
 		}
-		_, err := t.do("UPDATE total SET requests = requests + ?, connections = connections + ?, bytes_in = bytes_in + ?, bytes_out = bytes_out + ?",
+		_, err = t.do("UPDATE total SET requests = requests + ?, connections = connections + ?, bytes_in = bytes_in + ?, bytes_out = bytes_out + ?",
 			sum.Requests, sum.Connections, sum.BytesIn, sum.BytesOut)
 		return err
 	})

@@ -49,7 +49,7 @@ func (s *Store) AddUser(ctx context.Context, by, name string, l Limits) (User, e
 		return User{}, err
 	}
 	id := "usr_" + strings.ToLower(rand.Text()[:16])
-	err := s.write(ctx, by, true, func(t *change) error {
+	err := s.write(ctx, by, partUsers, func(t *change) error {
 		err := t.addUser(id, name, l)
 		if primary(err) == codeConstraint { // the unique name is the only one that can be hurt
 			return conflict("there is a user %q already", name)
@@ -76,7 +76,7 @@ func (t *change) addUser(id, name string, l Limits) error {
 // What the audit log says of it stays, as does its usage. The last administrator
 // cannot be removed.
 func (s *Store) RemoveUser(ctx context.Context, by, id string) error {
-	return s.write(ctx, by, true, func(t *change) error {
+	return s.write(ctx, by, partAll, func(t *change) error {
 		name, err := t.user(id)
 		if err != nil {
 			return err
@@ -112,7 +112,7 @@ func (s *Store) SetLimits(ctx context.Context, by, id string, l Limits) error {
 	if err := l.check(); err != nil {
 		return err
 	}
-	return s.write(ctx, by, true, func(t *change) error {
+	return s.write(ctx, by, partUsers, func(t *change) error {
 		if _, err := t.user(id); err != nil {
 			return err
 		}
