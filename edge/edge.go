@@ -22,6 +22,7 @@ import (
 
 	"github.com/lrok-dev/lrok/edge/api"
 	"github.com/lrok-dev/lrok/edge/certs"
+	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/edge/control"
 	"github.com/lrok-dev/lrok/edge/domains"
 	"github.com/lrok-dev/lrok/edge/forward"
@@ -408,6 +409,9 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 		start(func() error { return e.forward.Serve(e.https, certs.Config(e.certs)) })
 	}
 	apiServer := e.server(e.api)
+	// Agents watch many tunnels over few streams.
+	apiServer.Protocols = client.Protocols()
+	apiServer.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 64}
 	servers := []*http.Server{apiServer}
 	start(func() error { return ended(apiServer.Serve(e.control.API())) })
 	if e.internal != nil {

@@ -51,14 +51,30 @@ func New(hc *http.Client, base, key string) *Client {
 // Over returns a client whose requests travel over connections that dial makes,
 // such as an agent's DialAPI. Call [Client.Close] to let go of those that are
 // kept.
+//
+// An agent may have eight streams of this kind, and watch more tunnels than
+// that. So the requests share connections, as HTTP/2 has it; the server at the
+// other end speaks [Protocols].
 func Over(dial func(context.Context) (net.Conn, error), key string) *Client {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
 	return New(&http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		// An agent may have eight streams of this kind.
-		MaxConnsPerHost:     8,
-		MaxIdleConnsPerHost: 2,
-		DisableCompression:  true,
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		Protocols:          p,
+		DisableCompression: true,
+		// A connection that died without a word would take every request after
+		// that as well. This finds it before a stream is given up for silence.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: silence / 3, PingTimeout: silence / 3},
 	}}, overBase, key)
+}
+
+// Protocols is what a server is to speak on connections of [Over]: HTTP/2 and,
+// for agents that are not ours, HTTP/1.1.
+func Protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
 }
 
 const overBase = "http://api.lrok.internal"

@@ -409,13 +409,63 @@ func TestStreamEdgeRestarts(t *testing.T) {
 	}
 }
 
+// TestManyStreams watches more tunnels over an agent's connection than it may
+// have streams, and still gets answers.
+func TestManyStreams(t *testing.T) {
+	e := newEdge(t, 100)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Protocols: client.Protocols(), Handler: api.New(api.Config{Store: anybody{}, Registry: e.registry})}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(ln) })
+	var dialled atomic.Int32
+	c := client.Over(func(ctx context.Context) (net.Conn, error) {
+		if dialled.Add(1) > 8 {
+			return nil, errors.New("a ninth stream")
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", ln.Addr().String())
+	}, "lrok_ada")
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan struct{}, 100)
+	for range 50 {
+		wg.Go(func() {
+			_ = c.Stream(ctx, "shop", client.StreamOptions{}, func(ev inspector.Event) error {
+				if ev.Type == "request" {
+					seen <- struct{}{}
+				}
+				return nil
+			})
+		})
+	}
+	e.capture("/a")
+	for i := range 50 {
+		select {
+		case <-seen:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d streams brought the request, want 50", i)
+		}
+	}
+	within, stop := context.WithTimeout(ctx, 10*time.Second)
+	defer stop()
+	if _, err := c.Me(within); err != nil {
+		t.Errorf("Me beside them: %v", err)
+	}
+	cancel()
+	c.Close()
+	_ = srv.Close()
+	wg.Wait()
+}
+
 // TestStreamSilence is a link that died without a word.
 func TestStreamSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conns := make(chan net.Conn)
 		var streams atomic.Int32
 		began := time.Now()
-		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		srv := &http.Server{Protocols: client.Protocols(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			if streams.Add(1) > 1 {
 				fmt.Fprint(w, "event: closed\ndata: {}\n\n")
