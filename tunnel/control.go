@@ -16,7 +16,7 @@ const (
 	msgPing       = "ping"       // both ways; answered with a pong of the same id
 	msgPong       = "pong"       //
 	msgLive       = "live"       // edge: the agent's tunnels are reachable
-	msgDrain      = "drain"      // edge: come back elsewhere when this session ends
+	msgDrain      = "drain"      // edge: connect elsewhere; this session ends soon
 	msgSuperseded = "superseded" // edge: you are not wanted any more; do not come back
 	msgClaim      = "claim"      // agent: one more tunnel
 	msgClaimed    = "claimed"    // edge: its grant or why not
@@ -252,8 +252,8 @@ func (s *Session) RTT() time.Duration { return time.Duration(s.rtt.Load()) }
 // Live tells the agent that its tunnels are reachable. Edge only.
 func (s *Session) Live() error { return s.tell(message{Type: msgLive}) }
 
-// Drain tells the agent to come back elsewhere once this session ends. The
-// session stays as it is. Edge only.
+// Drain tells the agent to connect elsewhere, and to serve what comes over this
+// session, which stays as it is, until the edge ends it. Edge only.
 func (s *Session) Drain(reason string) error {
 	return s.tell(message{Type: msgDrain, Reason: reason})
 }

@@ -77,6 +77,7 @@ type Server struct {
 	sessions map[*session]struct{}
 	byLink   map[*tunnel.Session]*session
 	draining string // why no agents are taken any more
+	listener net.Listener
 	refused  map[string]int64
 }
 
@@ -174,11 +175,21 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	s.wg.Go(func() { s.watchKeys(ctx) })
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
+	s.mu.Lock()
+	s.listener = ln
+	if s.draining != "" {
+		_ = ln.Close()
+	}
+	s.mu.Unlock()
 	wait := time.Millisecond
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
 			if ctx.Err() != nil {
+				return nil
+			}
+			if s.isDraining() { // the listener is for the next edge
+				<-ctx.Done()
 				return nil
 			}
 			if errors.Is(err, net.ErrClosed) {
@@ -209,13 +220,23 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Drain takes no more agents and tells those that are here to come back
-// elsewhere once their session ends. It returns when all have been told or ctx
+func (s *Server) isDraining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining != ""
+}
+
+// Drain stops listening, so that another edge can take the address, and tells the
+// agents that are here to go elsewhere. Their sessions stay for the requests in
+// them. It returns when all have been told or ctx
 // ends.
 func (s *Server) Drain(ctx context.Context, reason string) {
 	var told sync.WaitGroup
 	s.mu.Lock()
 	s.draining = reason
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
 	for se := range s.sessions {
 		told.Add(1)
 		// The session itself keeps Serve waiting as long as it is in the map.

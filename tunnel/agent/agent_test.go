@@ -341,6 +341,54 @@ func TestDrainingIsTriedAgain(t *testing.T) {
 	until(t, a, "online", isOnline)
 }
 
+// TestDrainedSessionServesOn: an agent that is sent away is online again before
+// the last request of its old session has ended.
+func TestDrainedSessionServesOn(t *testing.T) {
+	e := newTestEdge(t)
+	e.start()
+	a, _ := run(t, e, nil, service(t, "tcp", "127.0.0.1:0", echo))
+	old := <-e.sessions
+	until(t, a, "online", isOnline)
+	c, err := old.Open(tunnel.Peer{Tunnel: "chosen-0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(text string) {
+		t.Helper()
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(text))
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != text {
+			t.Fatalf("the stream says %q, %v, want %q", got, err, text)
+		}
+	}
+	say("before")
+	if err := old.Drain("new version"); err != nil {
+		t.Fatal(err)
+	}
+	s := until(t, a, "sent away", func(s Status) bool { return s.State == Reconnecting })
+	if e := (*tunnel.Error)(nil); s.Err != nil && (!errors.As(s.Err, &e) || e.Code != tunnel.CodeDraining) {
+		t.Errorf("Err = %v, want draining", s.Err)
+	}
+	next := <-e.sessions
+	until(t, a, "online again", isOnline)
+	say("after")
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	// Sent away once more, the first of the old sessions has to go.
+	if err := next.Drain("newer version"); err != nil {
+		t.Fatal(err)
+	}
+	<-e.sessions
+	select {
+	case <-old.Done():
+	case <-time.After(10 * time.Second):
+		t.Error("the oldest session is still there")
+	}
+}
+
 // TestUnavailable ends an agent that was never online, and no other.
 func TestUnavailable(t *testing.T) {
 	var n atomic.Int32
