@@ -13,7 +13,7 @@ SHELL := bash
 .NOTPARALLEL:
 
 VERSION  ?= $(shell git describe --tags --dirty --always 2>/dev/null || echo dev)
-FUZZTIME ?= 3s
+FUZZTIME ?= 10s
 GO       ?= go
 TOOL     := $(GO) tool -modfile=tools/go.mod
 
