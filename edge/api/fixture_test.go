@@ -41,6 +41,7 @@ type session struct{}
 
 func (session) Open(tunnel.Peer) (tunnel.Conn, error)       { return nil, errors.New("not in this test") }
 func (session) Ping(context.Context) (time.Duration, error) { return 0, nil }
+func (session) Dropped(string, *tunnel.Error) error         { return nil }
 func (session) Supersede(*tunnel.Error) error               { return nil }
 func (session) Close() error                                { return nil }
 func (session) RemoteAddr() net.Addr                        { return &net.TCPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 4711} }
