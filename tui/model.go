@@ -434,9 +434,13 @@ func (m *model) follow(s agent.Status) {
 
 func (m *model) upstreams(was, now []agent.Upstream) {
 	for _, u := range now {
-		before := false
+		before, dropped := false, false
 		for _, w := range was {
 			before = before || w.Tunnel == u.Tunnel && w.Down
+			dropped = dropped || w.Tunnel == u.Tunnel && w.Dropped != nil
+		}
+		if u.Dropped != nil && !dropped {
+			m.record(bad, "%s: %s", u.Tunnel, u.Dropped.Message)
 		}
 		switch {
 		case u.Down && !before:

@@ -23,10 +23,12 @@ type AgentConfig struct {
 	Serve func(*Stream)
 	// Secure is called after the TLS handshake, Live when the edge has seen a
 	// stream come back through this session, Drain when the edge wants the
-	// agent to come back elsewhere once the session ends. None may block.
-	Secure func()
-	Live   func()
-	Drain  func(reason string)
+	// agent to come back elsewhere once the session ends, Dropped when the edge
+	// closed one tunnel of several. None may block.
+	Secure  func()
+	Live    func()
+	Drain   func(reason string)
+	Dropped func(name string, why *Error)
 }
 
 // agentBacklog leaves room for every stream that an edge opens before the

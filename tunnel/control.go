@@ -18,6 +18,7 @@ const (
 	msgLive       = "live"       // edge: the agent's tunnels are reachable
 	msgDrain      = "drain"      // edge: connect elsewhere; this session ends soon
 	msgSuperseded = "superseded" // edge: you are not wanted any more; do not come back
+	msgDropped    = "dropped"    // edge: one of your tunnels is closed; do not claim it again
 	msgClaim      = "claim"      // agent: one more tunnel
 	msgClaimed    = "claimed"    // edge: its grant or why not
 	msgRelease    = "release"    // agent: one tunnel less
@@ -43,7 +44,7 @@ type message struct {
 	Type   string `json:"type"`
 	ID     uint64 `json:"id,omitempty"`
 	Reason string `json:"reason,omitempty"` // drain, superseded
-	Name   string `json:"name,omitempty"`   // release
+	Name   string `json:"name,omitempty"`   // release, dropped
 	Claim  *Claim `json:"claim,omitempty"`
 	Grant  *Grant `json:"grant,omitempty"`
 	Error  *Error `json:"error,omitempty"`
@@ -179,6 +180,10 @@ func (s *Session) heedEdge(m message) error {
 		if s.agent.Drain != nil {
 			s.agent.Drain(m.Reason)
 		}
+	case msgDropped:
+		if s.agent.Dropped != nil && m.Error != nil {
+			s.agent.Dropped(m.Name, m.Error)
+		}
 	case msgSuperseded:
 		if m.Error != nil && m.Error.Code != "" {
 			return m.Error
@@ -256,6 +261,12 @@ func (s *Session) Live() error { return s.tell(message{Type: msgLive}) }
 // session, which stays as it is, until the edge ends it. Edge only.
 func (s *Session) Drain(reason string) error {
 	return s.tell(message{Type: msgDrain, Reason: reason})
+}
+
+// Dropped tells the agent that one of its tunnels was closed, and why; the others
+// stay. Edge only.
+func (s *Session) Dropped(name string, why *Error) error {
+	return s.tell(message{Type: msgDropped, Name: name, Error: why})
 }
 
 // Supersede tells the agent why it is not wanted any more, such as who took its

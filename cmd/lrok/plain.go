@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
@@ -33,7 +35,7 @@ func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *r
 	}
 	following := false
 	out.many = len(u.wishes) > 1
-	last := &notices{o: o, out: out, down: map[string]bool{}}
+	last := &notices{o: o, out: out, down: map[string]bool{}, dropped: map[string]bool{}}
 	for {
 		s := a.Status()
 		if s.State == agent.Online && !following && len(s.Welcome.Grants) > 0 {
@@ -49,7 +51,12 @@ func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *r
 					continue
 				}
 				wg.Go(func() {
-					if err := api.Stream(ctx, g.Name, client.StreamOptions{}, out.event); err != nil && ctx.Err() == nil {
+					err := api.Stream(ctx, g.Name, client.StreamOptions{}, out.event)
+					var e *tunnel.Error
+					if out.many && errors.As(err, &e) && e.Code == tunnel.CodeNotFound {
+						return // one of several was closed, which is told below
+					}
+					if err != nil && ctx.Err() == nil {
 						fail(err)
 					}
 				})
@@ -80,12 +87,13 @@ func also(direct string) string {
 
 // notices tells what happens to the connection, once each.
 type notices struct {
-	o     *options
-	out   *lines
-	state agent.State
-	try   int
-	gone  time.Time       // when the connection was lost
-	down  map[string]bool // local services that do not answer
+	o       *options
+	out     *lines
+	state   agent.State
+	try     int
+	gone    time.Time       // when the connection was lost
+	down    map[string]bool // local services that do not answer
+	dropped map[string]bool // tunnels that the edge closed
 }
 
 func (n *notices) tell(s agent.Status) error {
@@ -109,6 +117,13 @@ func (n *notices) tell(s agent.Status) error {
 	}
 	n.state, n.try = s.State, s.Attempt
 	for _, up := range s.Upstreams {
+		if why := up.Dropped; why != nil && !n.dropped[up.Tunnel] {
+			n.dropped[up.Tunnel] = true
+			fields := map[string]any{"tunnel": up.Tunnel, "code": why.Code, "error": why.Message}
+			if err := n.say("dropped", fmt.Sprintf("%s is closed: %s", up.Tunnel, why.Message), fields); err != nil {
+				return err
+			}
+		}
 		if up.Down == n.down[up.Local] {
 			continue
 		}

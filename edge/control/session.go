@@ -79,6 +79,15 @@ func (s *session) Supersede(why *tunnel.Error) error {
 	return s.link.Supersede(why)
 }
 
+// Dropped implements [registry.Session].
+func (s *session) Dropped(name string, why *tunnel.Error) error {
+	<-s.ready
+	if s.link == nil {
+		return nil
+	}
+	return s.link.Dropped(name, why)
+}
+
 // Close implements [registry.Session].
 func (s *session) Close() error {
 	<-s.ready

@@ -62,6 +62,7 @@ func (d *direct) opened() int {
 }
 
 func (d *direct) Ping(context.Context) (time.Duration, error) { return 0, nil }
+func (d *direct) Dropped(string, *tunnel.Error) error         { return nil }
 func (d *direct) Supersede(*tunnel.Error) error               { return nil }
 func (d *direct) Close() error                                { return nil }
 func (d *direct) RemoteAddr() net.Addr                        { return addr("agent") }

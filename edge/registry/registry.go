@@ -291,8 +291,12 @@ func (r *Registry) end(t *Tunnel, why *tunnel.Error) leftovers {
 		for _, t := range pools {
 			t.Pool.Close()
 		}
-		if last {
+		switch {
+		case s == nil:
+		case last:
 			_ = s.Supersede(why)
+		default:
+			_ = s.Dropped(t.Name, why)
 		}
 	})
 	return left

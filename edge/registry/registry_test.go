@@ -21,11 +21,14 @@ type agentSession struct {
 	dead       atomic.Bool
 	closed     atomic.Bool
 	superseded atomic.Pointer[string]
+	dropped    chan string
 	gone       chan struct{} // closed by Close and Supersede
 	once       sync.Once
 }
 
-func newSession() *agentSession { return &agentSession{gone: make(chan struct{})} }
+func newSession() *agentSession {
+	return &agentSession{gone: make(chan struct{}), dropped: make(chan string, 100)}
+}
 
 func (s *agentSession) Open(tunnel.Peer) (tunnel.Conn, error) {
 	return nil, errors.New("not in this test")
@@ -42,6 +45,11 @@ func (s *agentSession) Ping(ctx context.Context) (time.Duration, error) {
 func (s *agentSession) Supersede(why *tunnel.Error) error {
 	s.superseded.Store(&why.Message)
 	s.once.Do(func() { close(s.gone) })
+	return nil
+}
+
+func (s *agentSession) Dropped(name string, why *tunnel.Error) error {
+	s.dropped <- name + ": " + why.Message
 	return nil
 }
 
@@ -534,6 +542,9 @@ func TestCloseTunnel(t *testing.T) {
 	}
 	if s.superseded.Load() != nil {
 		t.Error("an agent that has another tunnel was sent away")
+	}
+	if told := <-s.dropped; !strings.HasPrefix(told, "shop: ") || !strings.Contains(told, "closed") {
+		t.Errorf("the agent was told %q, want which tunnel was closed", told)
 	}
 	if !r.Withdraw(s, "wiki") || r.Withdraw(s, "wiki") {
 		t.Error("Withdraw, twice: want true, then false")

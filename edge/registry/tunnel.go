@@ -19,6 +19,9 @@ type Session interface {
 	// Supersede tells the agent why it is not wanted any more, and ends the
 	// session. The agent does not come back.
 	Supersede(why *tunnel.Error) error
+	// Dropped tells the agent that one of its tunnels was closed, and why; the
+	// others stay.
+	Dropped(name string, why *tunnel.Error) error
 	// Close ends the session.
 	Close() error
 	RemoteAddr() net.Addr

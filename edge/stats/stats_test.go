@@ -99,6 +99,7 @@ type link struct{ _ int } // of a size, so that two are not one
 
 func (*link) Open(tunnel.Peer) (tunnel.Conn, error)       { return nil, errors.New("no streams here") }
 func (*link) Ping(context.Context) (time.Duration, error) { return 0, nil }
+func (*link) Dropped(string, *tunnel.Error) error         { return nil }
 func (*link) Supersede(*tunnel.Error) error               { return nil }
 func (*link) Close() error                                { return nil }
 func (*link) RemoteAddr() net.Addr                        { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 99), Port: 4000} }

@@ -81,6 +81,9 @@ type Upstream struct {
 	Down   bool
 	Err    string // of the last dial, verbatim
 	Since  time.Time
+	// Dropped says why the edge closed this tunnel while others of the agent
+	// stay. It is not claimed again.
+	Dropped *tunnel.Error
 }
 
 // Status is what a screen shows of an agent.
@@ -274,11 +277,11 @@ func (a *Agent) connect(ctx context.Context, nudges <-chan nudge) (wasOnline boo
 		s.Steps, s.Next = nil, time.Time{}
 		a.begin("resolve")
 	})
-	s, err := a.openUnless(ctx, nudges)
+	s, asked, err := a.openUnless(ctx, nudges)
 	if err != nil {
 		return false, err
 	}
-	a.granted(s.Welcome())
+	a.granted(s.Welcome(), asked)
 	a.mu.Lock()
 	a.session = s
 	drained := a.drained
@@ -328,7 +331,7 @@ func (a *Agent) retire(s *tunnel.Session) {
 
 // openUnless gives an attempt up on a nudge: it may be waiting for answers to an
 // address that this machine has no more.
-func (a *Agent) openUnless(ctx context.Context, nudges <-chan nudge) (*tunnel.Session, error) {
+func (a *Agent) openUnless(ctx context.Context, nudges <-chan nudge) (*tunnel.Session, []int, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	opened := make(chan struct{})
@@ -340,17 +343,18 @@ func (a *Agent) openUnless(ctx context.Context, nudges <-chan nudge) (*tunnel.Se
 		case <-opened:
 		}
 	})
-	s, err := a.open(ctx)
+	s, asked, err := a.open(ctx)
 	close(opened)
 	watch.Wait()
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return s, err
+	return s, asked, err
 }
 
-// open takes the steps of a connection up to the welcome.
-func (a *Agent) open(ctx context.Context) (*tunnel.Session, error) {
+// open takes the steps of a connection up to the welcome. It returns which of
+// the claims it made: those of tunnels that were not dropped.
+func (a *Agent) open(ctx context.Context) (s *tunnel.Session, asked []int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	var resolved sync.Once
@@ -362,10 +366,9 @@ func (a *Agent) open(ctx context.Context) (*tunnel.Session, error) {
 	}
 	conn, err := d.DialContext(ctx, "tcp", a.address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	a.update(func(*Status) { a.begin("tls") })
-	var s *tunnel.Session
 	drained := make(chan error, 1)
 	config := &tunnel.AgentConfig{
 		TLS:    a.config.TLS,
@@ -381,6 +384,7 @@ func (a *Agent) open(ctx context.Context) (*tunnel.Session, error) {
 			default: // it said so before
 			}
 		},
+		Dropped: a.dropped,
 	}
 	a.mu.Lock()
 	a.drained = drained
@@ -389,31 +393,54 @@ func (a *Agent) open(ctx context.Context) (*tunnel.Session, error) {
 		Instance: a.config.Instance,
 		Key:      a.config.Key,
 		Host:     a.config.Host,
-		Claims:   append([]tunnel.Claim(nil), a.claims...),
+	}
+	for i, c := range a.claims {
+		if a.status.Upstreams[i].Dropped == nil {
+			asked = append(asked, i)
+			hello.Claims = append(hello.Claims, c)
+		}
 	}
 	a.mu.Unlock()
 	s, err = tunnel.Connect(ctx, conn, config, hello)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n := len(s.Welcome().Grants); n != len(hello.Claims) {
 		err := &tunnel.Error{Code: tunnel.CodeUnsupported, Message: fmt.Sprintf("the edge granted %d tunnels for %d claims", n, len(hello.Claims))}
 		s.Abort(err)
-		return nil, err
+		return nil, nil, err
 	}
-	return s, nil
+	return s, asked, nil
 }
 
 // granted notes the names, to ask for the same ones next time. A takeover is
-// not repeated, or two agents would take the name from each other for ever.
-func (a *Agent) granted(w tunnel.Welcome) {
+// not repeated, or two agents would take the name from each other for ever. The
+// grants of the status stay in the order of the configuration.
+func (a *Agent) granted(w tunnel.Welcome, asked []int) {
 	a.update(func(s *Status) {
-		s.Welcome = w
-		for i, g := range w.Grants {
+		grants := make([]tunnel.Grant, len(a.claims))
+		copy(grants, s.Welcome.Grants)
+		for k, g := range w.Grants {
+			i := asked[k]
+			grants[i] = g
 			a.claims[i].Name, a.claims[i].Takeover = g.Name, false
 			s.Upstreams[i].Tunnel = g.Name
 		}
+		s.Welcome = w
+		s.Welcome.Grants = grants
 		a.begin("probe")
+	})
+}
+
+// dropped is called when the edge has closed one tunnel of several.
+func (a *Agent) dropped(name string, why *tunnel.Error) {
+	a.config.Logger.Warn("the edge closed a tunnel", "tunnel", name, "err", why)
+	a.update(func(s *Status) {
+		for i := range s.Upstreams {
+			if s.Upstreams[i].Tunnel == name && name != "" {
+				s.Upstreams[i].Dropped = why
+			}
+		}
 	})
 }
 
@@ -539,7 +566,9 @@ func (a *Agent) ReleaseAll(ctx context.Context) error {
 	s := a.session
 	var names []string
 	for _, u := range a.status.Upstreams {
-		names = append(names, u.Tunnel)
+		if u.Dropped == nil {
+			names = append(names, u.Tunnel)
+		}
 	}
 	a.mu.Unlock()
 	if s == nil {
@@ -566,7 +595,7 @@ func (a *Agent) target(name string, kind tunnel.Kind) (Target, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := range a.status.Upstreams {
-		if a.status.Upstreams[i].Tunnel == name && name != "" && a.claims[i].Kind == kind {
+		if u := &a.status.Upstreams[i]; u.Tunnel == name && name != "" && u.Dropped == nil && a.claims[i].Kind == kind {
 			return a.targets[i], true
 		}
 	}

@@ -587,6 +587,49 @@ func TestReleaseAll(t *testing.T) {
 	}
 }
 
+// TestDropped: one tunnel of several is closed by the edge. The agent says so,
+// serves it no more, and claims the others when it comes back.
+func TestDropped(t *testing.T) {
+	addr := service(t, "tcp", "127.0.0.1:0", echo)
+	e := newTestEdge(t)
+	e.start()
+	a, _ := run(t, e, nil, addr, addr, addr)
+	s := <-e.sessions
+	<-e.hellos
+	until(t, a, "online", isOnline)
+	why := &tunnel.Error{Code: tunnel.CodeSuperseded, Message: "the tunnel was closed through the API", Hint: "start it again"}
+	for _, name := range []string{"chosen-1", "unknown", ""} {
+		if err := s.Dropped(name, why); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st := until(t, a, "dropped", func(s Status) bool { return s.Upstreams[1].Dropped != nil })
+	if got := *st.Upstreams[1].Dropped; got != *why || st.State != Online {
+		t.Errorf("Dropped = %+v in state %v, want %+v and online", got, st.State, *why)
+	}
+	for name, want := range map[string]string{"chosen-0": "", "chosen-1": tunnel.CodeTunnelNotFound, "chosen-2": ""} {
+		c := open(t, s, name)
+		_, err := c.Read(nil)
+		got := ""
+		if e := (*tunnel.Error)(nil); errors.As(err, &e) {
+			got = e.Code
+		}
+		if got != want {
+			t.Errorf("%s: %v, want code %q", name, err, want)
+		}
+		c.Close()
+	}
+	e.cut()
+	<-e.sessions
+	if h := <-e.hellos; len(h.Claims) != 2 || h.Claims[0].Name != "chosen-0" || h.Claims[1].Name != "chosen-2" {
+		t.Errorf("the agent came back with claims %+v, want those of the tunnels that are left", h.Claims)
+	}
+	st = until(t, a, "online", isOnline)
+	if gs := st.Welcome.Grants; len(gs) != 3 || gs[0].Name != "chosen-0" || gs[2].Name != "chosen-2" || st.Upstreams[1].Dropped == nil || st.Upstreams[0].Dropped != nil {
+		t.Errorf("grants %+v and services %+v moved", gs, st.Upstreams)
+	}
+}
+
 // TestStreamOfAnotherKind than the tunnel's does not reach its service.
 func TestStreamOfAnotherKind(t *testing.T) {
 	addr := service(t, "tcp", "127.0.0.1:0", echo)
