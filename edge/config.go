@@ -48,6 +48,9 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	DrainTimeout   time.Duration // 0 means 30 s
 	CaptureBody    int64         // bytes kept of each body; 0 means 1 MiB, 16 MiB at most
+	HelloTimeout   time.Duration // for an agent's handshake and first frame; 0 means 5 s
+	HeaderTimeout  time.Duration // for the head of a request that has begun; 0 means 10 s
+	IdleTimeout    time.Duration // between two requests; 0 means 2 min
 	BodyTimeout    time.Duration // without a byte in either direction; 0 means 5 min
 	Limits         Limits
 

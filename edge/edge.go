@@ -199,14 +199,14 @@ func (e *Edge) build() error {
 	e.forward = forward.New(forward.Config{
 		Registry: e.registry, Domain: e.cfg.Domain, API: e.api, Lone: e.cfg.Lone,
 		Scheme: e.publicScheme(scheme), TrustedProxies: e.cfg.TrustedProxies,
-		Limits: http1.Limits{Head: l.Header}, BodyTimeout: e.cfg.BodyTimeout,
+		Limits: http1.Limits{Head: l.Header}, HeaderTimeout: e.cfg.HeaderTimeout, IdleTimeout: e.cfg.IdleTimeout, BodyTimeout: e.cfg.BodyTimeout,
 		MaxConns: l.Conns, MaxConnsAddress: l.ConnsPer, TCPPerAddr: l.TCPPer, Logger: e.log,
 	})
 	late.Replayer = e.forward
 	e.control = control.New(control.Config{
 		TLS: certs.Config(e.certs), Store: e.store, Registry: e.registry,
 		Software: e.cfg.Software, API: scheme + "://api." + e.cfg.Domain + port, Limits: told,
-		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Logger: e.log,
+		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Hello: e.cfg.HelloTimeout, Logger: e.log,
 	})
 	return nil
 }
@@ -238,7 +238,9 @@ func (e *Edge) customDomains() (*domains.Domains, error) {
 		Dropped: func(host string) { e.registry.DropDomain(host) },
 		PerUser: func() int { return e.limits.Load().Domains },
 		Every:   e.cfg.DomainCheck, Grace: e.cfg.DomainGrace,
-		Traefik: e.cfg.Traefik, Logger: e.log,
+		Traefik:   e.cfg.Traefik,
+		Certified: func(host string) bool { return e.certs.Status().Covers(host) },
+		Logger:    e.log,
 	})
 }
 

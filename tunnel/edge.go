@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 type EdgeConfig struct {
 	TLS     *tls.Config   // certificates; the protocol and TLS 1.3 are Accept's
 	Streams int           // open at once in a session; 0 is DefaultStreams
+	Hello   time.Duration // for the handshake and the first frame; 0 is HelloTimeout
 	Ping    time.Duration // between pings; 0 is PingEvery
 	Dead    time.Duration // without a byte; 0 is DeadAfter
 	Logger  *slog.Logger  // nil discards
@@ -50,7 +52,7 @@ type Pending struct {
 // Accept makes the TLS handshake as the edge and reads the first frame, in
 // HelloTimeout together. It closes conn on an error.
 func Accept(conn net.Conn, config *EdgeConfig) (*Pending, error) {
-	conn.SetDeadline(time.Now().Add(HelloTimeout))
+	conn.SetDeadline(time.Now().Add(cmp.Or(config.Hello, HelloTimeout)))
 	w := newWire(conn)
 	p := &Pending{config: config, wire: w, tls: tls.Server(w, config.prepared())}
 	if err := p.tls.Handshake(); err != nil {

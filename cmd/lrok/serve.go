@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lrok-dev/lrok/edge"
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 // serveFlags are the settings of an edge as they were given. Each is a flag, a
@@ -107,11 +108,15 @@ func (s *serveFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&c.DataDir, "data-dir", "", "users, keys, names and the development CA (default: XDG data directory)")
 	f.StringSliceVar(&s.proxies, "trusted-proxies", nil, "addresses or networks whose X-Forwarded-* and PROXY protocol are believed")
 	f.DurationVar(&c.DrainTimeout, "drain-timeout", 30*time.Second, "how long requests in flight may take after SIGTERM")
+	f.DurationVar(&c.HelloTimeout, "hello-timeout", tunnel.HelloTimeout, "how long an agent may take to say who it is")
+	f.DurationVar(&c.HeaderTimeout, "header-timeout", 10*time.Second, "how long a request's head may take once it has begun")
+	f.DurationVar(&c.IdleTimeout, "idle-timeout", 2*time.Minute, "how long a connection may wait for its next request")
 	f.DurationVar(&c.BodyTimeout, "body-timeout", 5*time.Minute, "how long a request may stand still in both directions")
 	f.StringSliceVar(&c.Admins, "admin-user-ids", nil, "the users who may administer (default: the first one)")
 	f.StringVar(&c.Resolver, "resolver", "", "the DNS server that custom domains are looked up at, HOST:PORT (default: the system's)")
 	f.DurationVar(&c.DomainGrace, "domain-grace", 72*time.Hour, "how long a custom domain is served after its proof has gone from the DNS")
 	f.StringVar(&c.Traefik.Service, "traefik-service", "", "the URL under which Traefik reaches --http: makes http://<internal>/traefik.json a document for its HTTP provider")
+	f.StringVar(&c.Traefik.Passthrough, "traefik-passthrough", "", "HOST:PORT at which Traefik reaches --https: it passes the TLS of custom domains through once there is a certificate")
 	f.StringVar(&c.Traefik.EntryPoint, "traefik-entrypoint", "websecure", "Traefik's entry point for custom domains")
 	f.StringVar(&c.Traefik.CertResolver, "traefik-resolver", "letsencrypt", "Traefik's certificate resolver for custom domains")
 

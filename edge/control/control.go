@@ -56,7 +56,7 @@ type Config struct {
 	Strangers int // connections whose key is not yet accepted; 0 means DefaultStrangers
 	PerAddr   int // of these from one address; 0 means DefaultPerAddr
 
-	Ping, Dead time.Duration // as in tunnel.EdgeConfig
+	Hello, Ping, Dead time.Duration // as in tunnel.EdgeConfig
 
 	Logger *slog.Logger // nil discards
 }
@@ -100,6 +100,7 @@ func New(cfg Config) *Server {
 	s.edge = tunnel.EdgeConfig{
 		TLS:     cfg.TLS,
 		Streams: cfg.Limits.Streams,
+		Hello:   cfg.Hello,
 		Ping:    cfg.Ping,
 		Dead:    cfg.Dead,
 		Logger:  s.log,
