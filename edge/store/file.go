@@ -117,14 +117,14 @@ func limited(c driver.Connector, n int) *sql.DB {
 func prepare(ctx context.Context, db *sql.DB, path string) error {
 	var id, version int
 	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	}
 	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	}
 	var tables int
 	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	}
 	if id != applicationID && (id != 0 || tables > 0) {
 		return &tunnel.Error{
@@ -134,12 +134,12 @@ func prepare(ctx context.Context, db *sql.DB, path string) error {
 		}
 	}
 	if problem, err := check(ctx, db, path); err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	} else if problem != "" {
 		return damaged(path, problem)
 	}
 	if err := writeAhead(ctx, db); err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	}
 	return migrate(ctx, db, path)
 }
@@ -189,12 +189,12 @@ func migrate(ctx context.Context, db *sql.DB, path string) error {
 	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	}
 	defer tx.Rollback()
 	var version int
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	}
 	switch {
 	case version > len(steps):
@@ -212,14 +212,14 @@ func migrate(ctx context.Context, db *sql.DB, path string) error {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, string(text)); err != nil {
-			return unreadable(path, fmt.Errorf("%s: %w", step.Name(), err))
+			return trouble(path, fmt.Errorf("%s: %w", step.Name(), err))
 		}
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d; PRAGMA application_id = %d", len(steps), applicationID)); err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return unreadable(path, err)
+		return trouble(path, err)
 	}
 	return nil
 }

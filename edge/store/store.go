@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,11 +133,7 @@ func (s *Store) open(dir string) (created bool, err error) {
 		return false, fmt.Errorf("open the store: %w", err)
 	}
 	if !s.opt.Keyless && !s.now.Load().anyKey(s.opt.Now()) {
-		return false, &tunnel.Error{
-			Code:    tunnel.CodeKey,
-			Message: fmt.Sprintf("no key in %s works: all are revoked or expired", s.path),
-			Hint:    "make one: lrok admin key add --data-dir " + shellWord(dir),
-		}
+		return false, s.keyless(dir)
 	}
 
 	admin, err := ReadKeyFile(keyFile)
@@ -154,18 +151,35 @@ func (s *Store) open(dir string) (created bool, err error) {
 	return created, nil
 }
 
+// keyless says how to get a key that works.
+func (s *Store) keyless(dir string) error {
+	e := &tunnel.Error{Code: tunnel.CodeKey, Message: fmt.Sprintf("no key in %s works: all are revoked or expired", s.path)}
+	users := s.now.Load().userList
+	if len(users) == 0 {
+		e.Message = fmt.Sprintf("the users in %s are gone", s.path)
+		e.Hint = "restore " + FileName + " from a backup, or make a user and a key: lrok admin user add NAME --data-dir " + shellWord(dir)
+		return e
+	}
+	user := users[0]
+	if i := slices.IndexFunc(users, func(u User) bool { return u.Admin }); i >= 0 {
+		user = users[i]
+	}
+	e.Hint = "make one: lrok admin key add " + shellWord(user.Name) + " --data-dir " + shellWord(dir)
+	return e
+}
+
 // begin fills a store that is new. The transaction keeps a process that does
 // the same waiting until all is there.
 func (s *Store) begin(ctx context.Context, keyFile string) (created bool, err error) {
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
-		return false, unreadable(s.path, err)
+		return false, trouble(s.path, err)
 	}
 	defer tx.Rollback()
 	t := &change{tx: tx, ctx: ctx, by: Local, now: s.opt.Now()}
 	var users, lines int
 	if err := t.one("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM audit)", nil, &users, &lines); err != nil {
-		return false, unreadable(s.path, err)
+		return false, trouble(s.path, err)
 	}
 	if users > 0 || lines > 0 {
 		return false, nil
@@ -186,13 +200,13 @@ func (s *Store) begin(ctx context.Context, keyFile string) (created bool, err er
 		return false, err
 	}
 	if err := t.addUser(firstUser, firstName, Limits{}); err != nil {
-		return false, unreadable(s.path, err)
+		return false, trouble(s.path, err)
 	}
 	if err := t.addKey(key, h, firstUser, KeyFile, time.Time{}); err != nil {
-		return false, unreadable(s.path, err)
+		return false, trouble(s.path, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return false, unreadable(s.path, err)
+		return false, trouble(s.path, err)
 	}
 	return created, nil
 }

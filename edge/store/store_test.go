@@ -255,7 +255,7 @@ func TestOpenWithoutWorkingKey(t *testing.T) {
 	clock = clock.Add(time.Hour)
 	_, _, err := Open(dir, o)
 	wantCode(t, "Open", err, tunnel.CodeKey)
-	if h := hint(err); !strings.Contains(h, `lrok admin key add --data-dir '`) || !strings.Contains(h, `/it'\''s here'`) {
+	if h := hint(err); !strings.Contains(h, `lrok admin key add admin --data-dir '`) || !strings.Contains(h, `/it'\''s here'`) {
 		t.Errorf("hint = %q, want the command, quoted for the shell", h)
 	}
 	o.Keyless = true

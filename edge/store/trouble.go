@@ -13,6 +13,7 @@ import (
 
 // Result codes of SQLite (https://www.sqlite.org/rescode.html).
 const (
+	codeError      = 1
 	codeBusy       = 5
 	codeReadOnly   = 8
 	codeIO         = 10
@@ -47,14 +48,6 @@ func damaged(path, problem string) error {
 	}
 }
 
-// unreadable says why the file at path cannot be opened.
-func unreadable(path string, err error) error {
-	if damage(err) {
-		return damaged(path, plain(err))
-	}
-	return trouble(path, err)
-}
-
 // trouble says in words for people why the file at path could not be read or
 // written.
 func trouble(path string, err error) error {
@@ -68,7 +61,7 @@ func trouble(path string, err error) error {
 	case codeFull:
 		e.Message = fmt.Sprintf("the disk of the store %s is full", path)
 		e.Hint = "make room there; lrok goes on by itself"
-	case codeCorrupt, codeNotADB:
+	case codeCorrupt, codeNotADB, codeError: // the last: tables that are not as migrations made them
 		return damaged(path, plain(err))
 	case codeReadOnly:
 		e.Message = fmt.Sprintf("the store %s cannot be written: %s", path, plain(err))
@@ -76,7 +69,10 @@ func trouble(path string, err error) error {
 	case codeBusy:
 		e.Message = fmt.Sprintf("another process has been holding the store %s for %v", path, busyTimeout)
 		e.Hint = "try again; if that goes on, find it with: fuser -v " + path
-	case codeIO, codeCantOpen:
+	case codeCantOpen:
+		e.Message = fmt.Sprintf("the store %s cannot be opened: %s", path, plain(err))
+		e.Hint = "may lrok's user write to that directory, and are there file descriptors left (ulimit -n)?"
+	case codeIO:
 		e.Message = fmt.Sprintf("the disk of the store %s fails: %s", path, plain(err))
 		e.Hint = "look at the disk and the system's log (dmesg); lrok goes on by itself when the disk does"
 	default:
