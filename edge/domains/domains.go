@@ -48,6 +48,9 @@ type Config struct {
 	Timeout time.Duration // of one look into the DNS; 0 means 5 s
 
 	Traefik Traefik
+	// Certified reports whether the edge has a certificate for host. Without it no
+	// host has one.
+	Certified func(host string) bool
 
 	Logger *slog.Logger
 	Now    func() time.Time
@@ -119,6 +122,9 @@ func New(cfg Config) (*Domains, error) {
 	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
 	if cfg.Dropped == nil {
 		cfg.Dropped = func(string) {}
+	}
+	if cfg.Certified == nil {
+		cfg.Certified = func(string) bool { return false }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

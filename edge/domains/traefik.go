@@ -2,11 +2,14 @@ package domains
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -15,6 +18,11 @@ type Traefik struct {
 	// Service is the URL under which Traefik reaches this edge's public HTTP. The
 	// document is empty without it.
 	Service string
+	// Passthrough is where Traefik reaches this edge's HTTPS, HOST:PORT. With it
+	// Traefik hands the TLS connections for a host through, with the PROXY
+	// protocol, from when the edge has a certificate for the host. The router that
+	// orders the certificate stays.
+	Passthrough string
 	// EntryPoint is Traefik's entry point for HTTPS, "websecure" when empty.
 	EntryPoint string
 	// CertResolver gets the certificates, "letsencrypt" when empty.
@@ -25,12 +33,24 @@ type Traefik struct {
 // can end a list or a rule.
 var traefikName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
 
+// addressHost is an address or the name of a machine.
+var addressHost = regexp.MustCompile(`^[A-Za-z0-9._:%-]+$`)
+
 // check refuses what would make a document that Traefik does not take.
 func (t Traefik) check() error {
 	if t.Service != "" {
 		u, err := url.Parse(t.Service)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 			return fmt.Errorf("traefik's way to this edge, %q, is not a URL like http://10.0.0.2:8080", t.Service)
+		}
+	}
+	if t.Passthrough != "" {
+		host, port, err := net.SplitHostPort(t.Passthrough)
+		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || !addressHost.MatchString(host) {
+			return fmt.Errorf("traefik's way to this edge's HTTPS, %q, is not an address like 10.0.0.2:8443", t.Passthrough)
+		}
+		if t.Service == "" {
+			return errors.New("traefik orders certificates for what it serves itself: say its way to this edge's HTTP as well as to HTTPS")
 		}
 	}
 	for _, name := range []string{t.EntryPoint, t.CertResolver} {
@@ -45,7 +65,8 @@ func (t Traefik) check() error {
 type (
 	document struct {
 		// Nil without routers: Traefik refuses an empty map of them, and takes {}.
-		HTTP *configuration `json:"http,omitempty"`
+		HTTP *configuration    `json:"http,omitempty"`
+		TCP  *tcpConfiguration `json:"tcp,omitempty"`
 	}
 	configuration struct {
 		Routers  map[string]router  `json:"routers"`
@@ -69,14 +90,47 @@ type (
 	server struct {
 		URL string `json:"url"`
 	}
+
+	tcpConfiguration struct {
+		Routers           map[string]tcpRouter    `json:"routers"`
+		Services          map[string]tcpService   `json:"services"`
+		ServersTransports map[string]tcpTransport `json:"serversTransports"`
+	}
+	tcpRouter struct {
+		Rule        string       `json:"rule"`
+		EntryPoints []string     `json:"entryPoints"`
+		Service     string       `json:"service"`
+		TLS         tcpRouterTLS `json:"tls"`
+	}
+	tcpRouterTLS struct {
+		Passthrough bool `json:"passthrough"`
+	}
+	tcpService struct {
+		LoadBalancer tcpLoadBalancer `json:"loadBalancer"`
+	}
+	tcpLoadBalancer struct {
+		ServersTransport string      `json:"serversTransport"`
+		Servers          []tcpServer `json:"servers"`
+	}
+	tcpServer struct {
+		Address string `json:"address"`
+	}
+	tcpTransport struct {
+		ProxyProtocol proxyProtocol `json:"proxyProtocol"`
+	}
+	proxyProtocol struct {
+		Version int `json:"version"`
+	}
 )
 
+// traefikService is the name of the services and of the transport.
 const traefikService = "lrok"
 
 // Traefik answers with the document for Traefik's HTTP provider: a router for
 // each served host, so that Traefik gets a certificate for it and sends its
-// requests here. It is for the internal listener. The same hosts make the same
-// document, byte for byte.
+// requests here, and another that passes its TLS through where that is wanted
+// and possible. It is for the internal listener. The same hosts and certificates
+// make the same document, byte for byte.
 func (d *Domains) Traefik() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -108,6 +162,7 @@ func (d *Domains) document() document {
 		resolver = "letsencrypt"
 	}
 	routers := make(map[string]router) // written in the order of its keys
+	through := make(map[string]tcpRouter)
 	for _, row := range d.cfg.Store.Domains("") {
 		if row.Verified.IsZero() {
 			continue
@@ -122,16 +177,33 @@ func (d *Domains) document() document {
 			Rule: "Host(`" + row.Host + "`)", EntryPoints: []string{entry},
 			Service: traefikService, TLS: routerTLS{CertResolver: resolver},
 		}
+		// Before the edge can end its TLS, visitors are better off with Traefik.
+		if t.Passthrough != "" && d.cfg.Certified(row.Host) {
+			through[routerName(row.Host)] = tcpRouter{
+				Rule: "HostSNI(`" + row.Host + "`)", EntryPoints: []string{entry},
+				Service: traefikService, TLS: tcpRouterTLS{Passthrough: true},
+			}
+		}
 	}
-	if len(routers) == 0 {
-		return document{}
+	var doc document
+	if len(routers) > 0 {
+		doc.HTTP = &configuration{
+			Routers: routers,
+			Services: map[string]service{traefikService: {
+				LoadBalancer: loadBalancer{Servers: []server{{URL: t.Service}}},
+			}},
+		}
 	}
-	return document{HTTP: &configuration{
-		Routers: routers,
-		Services: map[string]service{traefikService: {
-			LoadBalancer: loadBalancer{Servers: []server{{URL: t.Service}}},
-		}},
-	}}
+	if len(through) > 0 {
+		doc.TCP = &tcpConfiguration{
+			Routers: through,
+			Services: map[string]tcpService{traefikService: {LoadBalancer: tcpLoadBalancer{
+				ServersTransport: traefikService, Servers: []tcpServer{{Address: t.Passthrough}},
+			}}},
+			ServersTransports: map[string]tcpTransport{traefikService: {ProxyProtocol: proxyProtocol{Version: 2}}},
+		}
+	}
+	return doc
 }
 
 func plain(host string) bool {

@@ -41,10 +41,15 @@ func TestTraefikDocument(t *testing.T) {
 		{"empty", full, nil},
 		{"pending", full, hosts[2:3]},
 		{"no-service", Traefik{}, hosts},
+		{"passthrough", Traefik{Service: "http://lrok:8080", Passthrough: "lrok:8443"}, hosts},
+		{"passthrough-uncertified", Traefik{Service: "http://lrok:8080", Passthrough: "lrok:8443"}, hosts[1:2]},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &rows{rows: tt.rows}
-			h := newDomains(t, Config{Store: s, Resolver: new(answers), Traefik: tt.traefik}).Traefik()
+			h := newDomains(t, Config{
+				Store: s, Resolver: new(answers), Traefik: tt.traefik,
+				Certified: func(host string) bool { return host != "shop-example.com" },
+			}).Traefik()
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest("GET", "/traefik", nil))
 			if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" {
@@ -99,6 +104,14 @@ func TestTraefikSettings(t *testing.T) {
 		{Traefik{Service: "lrok:8080"}, false},
 		{Traefik{Service: "http://user:pass@lrok:8080"}, false},
 		{Traefik{Service: "http://lrok:8080/path"}, false},
+		{Traefik{Service: "http://lrok:8080", Passthrough: "lrok:8443"}, true},
+		{Traefik{Service: "http://lrok:8080", Passthrough: "[2001:db8::2]:8443"}, true},
+		{Traefik{Passthrough: "lrok:8443"}, false},
+		{Traefik{Service: "http://lrok:8080", Passthrough: "lrok"}, false},
+		{Traefik{Service: "http://lrok:8080", Passthrough: "lrok:0"}, false},
+		{Traefik{Service: "http://lrok:8080", Passthrough: "lrok:https"}, false},
+		{Traefik{Service: "http://lrok:8080", Passthrough: ":8443"}, false},
+		{Traefik{Service: "http://lrok:8080", Passthrough: "https://lrok:8443"}, false},
 		{Traefik{EntryPoint: "web,other"}, false},
 		{Traefik{CertResolver: "a b"}, false},
 		{Traefik{EntryPoint: "websecure", CertResolver: "le"}, true},
