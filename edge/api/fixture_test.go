@@ -163,7 +163,9 @@ func newFixtureOf(t testing.TB, o store.Options, change func(*Config)) *fixture 
 		change(&cfg)
 	}
 	f.api = New(cfg)
-	s := httptest.NewServer(f.api)
+	s := httptest.NewUnstartedServer(f.api)
+	s.Config.Protocols = client.Protocols()
+	s.Start()
 	t.Cleanup(func() {
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		s.Close()

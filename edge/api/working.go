@@ -36,20 +36,22 @@ func (a *api) whileWorking(w http.ResponseWriter, r *http.Request, c call) (ctx 
 			case <-done:
 				return
 			}
-			if ctx.Err() == nil && !a.cfg.Store.Working(c.key.ID) {
-				cancel(errEnded)
-			}
-			if context.Cause(ctx) == error(errEnded) {
-				// A caller who does not read keeps a write waiting. It is told
-				// again until the handler has heard it: a deadline that was
-				// just being set comes after this one.
+			switch {
+			case ctx.Err() == nil:
+				if !a.cfg.Store.Working(c.key.ID) {
+					cancel(errEnded)
+				}
+			case context.Cause(ctx) == error(errEnded):
+				// The handler has not heard it: a caller who does not read keeps a
+				// write waiting. It is said at each look, since a deadline that
+				// was just being set may come after this one.
 				_ = http.NewResponseController(w).SetWriteDeadline(past)
 			}
 		}
 	})
-	return ctx, sync.OnceFunc(func() {
+	return ctx, func() {
 		close(done)
 		wg.Wait()
 		cancel(nil)
-	})
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/edge/registry"
 	"github.com/lrok-dev/lrok/edge/store"
 	"github.com/lrok-dev/lrok/inspector"
@@ -72,6 +73,29 @@ func TestEndedKeyEndsStreams(t *testing.T) {
 				t.Errorf("another user's stream: %v", err)
 			}
 		})
+	}
+}
+
+// TestEndedKeyEndsWatcher is lrok's own client on an agent's connection: it does
+// not try again with a key that was refused.
+func TestEndedKeyEndsWatcher(t *testing.T) {
+	f := newFixture(t)
+	k, secret, err := f.store.CreateKey(t.Context(), f.root.ID, f.ada.ID, "ci", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := client.Over(func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", strings.TrimPrefix(f.url, "http://"))
+	}, secret)
+	defer c.Close()
+	began := time.Now()
+	err = c.Stream(t.Context(), "shop", client.StreamOptions{}, func(inspector.Event) error {
+		return f.store.RevokeKey(t.Context(), f.ada.ID, f.ada.ID, k.ID)
+	})
+	var e *tunnel.Error
+	if took := time.Since(began); !errors.As(err, &e) || e.Code != tunnel.CodeKey || took > endWithin {
+		t.Errorf("Stream = %v after %v, want code %s within %v", err, took, tunnel.CodeKey, endWithin)
 	}
 }
 
