@@ -434,7 +434,7 @@ func (a *Agent) granted(w tunnel.Welcome, asked []int) {
 
 // dropped is called when the edge has closed one tunnel of several.
 func (a *Agent) dropped(name string, why *tunnel.Error) {
-	a.config.Logger.Warn("the edge closed a tunnel", "tunnel", name, "err", why)
+	a.config.Logger.Debug("the edge closed a tunnel", "tunnel", name, "err", why)
 	a.update(func(s *Status) {
 		for i := range s.Upstreams {
 			if s.Upstreams[i].Tunnel == name && name != "" {
