@@ -199,6 +199,23 @@ func TestRawServerSpeaksFirst(t *testing.T) {
 	until(t, "no connection is counted as open", func() bool { return n.Open.Load() == 0 })
 }
 
+// TestRawReplay: a connection is no request, whatever is changed about it.
+func TestRawReplay(t *testing.T) {
+	r := startRaw(t, tcpService(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello") }), tunnel.Claim{})
+	c := r.dial(t)
+	_ = c.CloseWrite()
+	_, _ = io.ReadAll(c)
+	before := r.sess.opened()
+	_, err := r.f.Replay(t.Context(), r.tunnel, r.last(t), inspector.Changes{Method: "GET", Path: "/"})
+	var te *tunnel.Error
+	if !errors.As(err, &te) || te.Code != "replay_refused" {
+		t.Errorf("Replay = %v, want replay_refused", err)
+	}
+	if n := r.sess.opened(); n != before {
+		t.Errorf("%d streams were opened for it, want none", n-before)
+	}
+}
+
 func TestRawServiceEndsFirst(t *testing.T) {
 	got := make(chan string, 1)
 	r := startRaw(t, tcpService(t, func(c *net.TCPConn) {

@@ -136,6 +136,9 @@ func replayRequest(x *inspector.Exchange, ch inspector.Changes) ([]byte, error) 
 	if x.Kind == inspector.WebSocket || x.Kind == inspector.Upgraded {
 		return nil, &tunnel.Error{Code: "replay_refused", Message: "an upgraded connection cannot be replayed", Hint: "connect again with the client"}
 	}
+	if x.Kind == inspector.TCP || x.Kind == inspector.TLS {
+		return nil, &tunnel.Error{Code: "replay_refused", Message: "a connection without HTTP holds no request to replay, and none of its bytes are kept", Hint: "connect again with the client"}
+	}
 	body := x.Request.Body.Data
 	if ch.Body != nil {
 		body = *ch.Body
