@@ -149,3 +149,36 @@ func TestLists(t *testing.T) {
 		t.Errorf("AdminKeys asked for %v, %v, want the user's next page", asked, err)
 	}
 }
+
+// TestErrorsAreReadable has answers of an edge, of a proxy and of somebody who
+// means harm.
+func TestErrorsAreReadable(t *testing.T) {
+	for _, test := range []struct {
+		name, kind, body string
+		status           int
+		code, want       string
+	}{
+		{"problem", "application/problem+json", `{"code":"limit_reached","detail":"2 of 2 names are reserved","hint":"give one up"}`, 429, tunnel.CodeLimit, "2 of 2 names are reserved"},
+		{"problem without words", "application/problem+json; charset=utf-8", `{"code":"forbidden","title":"Forbidden"}`, 403, tunnel.CodeForbidden, "Forbidden"},
+		{"proxy", "text/plain; charset=utf-8", "404 page not found\n", 404, tunnel.CodeInternal, "the address answered 404 Not Found, which is not how an edge's API answers: 404 page not found"},
+		{"page", "text/html", "<html>", 502, tunnel.CodeInternal, "the address answered 502 Bad Gateway, which is not how an edge's API answers"},
+		{"nothing", "", "", 500, tunnel.CodeInternal, "the address answered 500 Internal Server Error, which is not how an edge's API answers"},
+		{"escapes", "application/problem+json", `{"code":"x","detail":"a\u001b]52;c;aGk=\u0007\u202eb"}`, 400, "x", "a]52;c;aGk=b"},
+		{"endless", "application/problem+json", `{"code":"x","detail":"` + strings.Repeat("y", 9000) + `"}`, 400, "x", strings.Repeat("y", 500) + "…"},
+		{"larger than that", "text/plain", strings.Repeat("z", 1<<20), 400, tunnel.CodeInternal, "the address answered 400 Bad Request, which is not how an edge's API answers: " + strings.Repeat("z", 500) + "…"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = []string{test.kind}
+			w.WriteHeader(test.status)
+			fmt.Fprint(w, test.body)
+		}))
+		tr := &http.Transport{}
+		_, err := client.New(&http.Client{Transport: tr}, s.URL, "lrok_ada").Keys(t.Context())
+		var e *tunnel.Error
+		if !errors.As(err, &e) || e.Code != test.code || err.Error() != test.want {
+			t.Errorf("%s: %v, want %s: %s", test.name, err, test.code, test.want)
+		}
+		tr.CloseIdleConnections()
+		s.Close()
+	}
+}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel"
@@ -234,7 +236,11 @@ func (c *Client) ask(ctx context.Context, method, path string, body, answer any)
 	if answer == nil {
 		return resp, nil
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(answer); err != nil {
+	bounded := &io.LimitedReader{R: resp.Body, N: maxAnswer}
+	if err := json.NewDecoder(bounded).Decode(answer); err != nil {
+		if bounded.N <= 0 {
+			return nil, fmt.Errorf("the edge's answer is larger than %d MiB", maxAnswer>>20)
+		}
 		return nil, fmt.Errorf("read the edge's answer: %w", err)
 	}
 	return resp, nil
@@ -277,19 +283,43 @@ func (c *Client) do(ctx context.Context, method, path string, h http.Header, bod
 	return nil, &refusal{resp.StatusCode, explain(resp)}
 }
 
-// explain reads what went wrong out of an answer.
+// explain reads what went wrong out of an answer, which may be from anybody: it
+// is made fit for a terminal.
 func explain(resp *http.Response) *tunnel.Error {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 	var p Problem
-	if mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mt == "application/problem+json" {
-		if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&p) == nil && p.Code != "" {
-			return &tunnel.Error{Code: p.Code, Message: p.Detail, Hint: p.Hint}
-		}
+	if kind == "application/problem+json" && json.Unmarshal(text, &p) == nil && p.Code != "" {
+		return &tunnel.Error{Code: readable(p.Code), Message: readable(cmp.Or(p.Detail, p.Title, p.Code)), Hint: readable(p.Hint)}
 	}
-	return &tunnel.Error{
+	e := &tunnel.Error{
 		Code:    tunnel.CodeInternal,
-		Message: "the address answered " + resp.Status + ", which is not how an edge's API answers",
+		Message: "the address answered " + readable(resp.Status) + ", which is not how an edge's API answers",
 		Hint:    "check the edge's address",
 	}
+	if line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n"); kind == "text/plain" && line != "" {
+		e.Message += ": " + readable(line) // what a proxy says of itself
+	}
+	return e
+}
+
+const (
+	maxProblem = 64 << 10
+	maxWords   = 500
+)
+
+// readable leaves out what is not for printing, and what is too much.
+func readable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
+	if r := []rune(s); len(r) > maxWords {
+		return string(r[:maxWords]) + "…"
+	}
+	return s
 }
 
 // safe refuses to send the key where others could read it.
