@@ -174,6 +174,7 @@ func (e *Edge) build() error {
 		MaxClaims: l.Tunnels,
 		Book:      book{e},
 		Ports:     e.cfg.TCPPorts,
+		TCPHost:   e.TCPHost(),
 		Listen: func(t *registry.Tunnel, port int) (io.Closer, error) {
 			return e.forward.ListenTCP(t, net.JoinHostPort(e.cfg.TCPHost, strconv.Itoa(port)))
 		},
@@ -183,9 +184,6 @@ func (e *Edge) build() error {
 	}
 	if e.cfg.Lone && e.http != nil {
 		rc.Direct = "http://" + e.http.Addr().String()
-	}
-	if e.cfg.Domain == "localhost" {
-		rc.TCPHost = "localhost" // few resolvers know tcp.localhost
 	}
 	e.registry = registry.New(rc)
 	told := tunnel.Limits{Streams: l.Streams, Tunnels: l.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
@@ -221,6 +219,9 @@ func (e *Edge) publicURL(scheme, port string) func(host string, kind tunnel.Kind
 		}
 	}
 	return func(host string, kind tunnel.Kind) string {
+		if kind == tunnel.TLS && e.https == nil {
+			return "" // nothing reads the names of TLS connections
+		}
 		if kind == tunnel.TLS {
 			return "tls://" + host + tlsPort
 		}
@@ -503,6 +504,14 @@ func address(l net.Listener) string {
 // AdminKey is the first user's key. The second value is true when this start
 // made it.
 func (e *Edge) AdminKey() (key string, created bool) { return e.store.AdminKey(), e.created }
+
+// TCPHost is the host of TCP tunnels, as the public knows it.
+func (e *Edge) TCPHost() string {
+	if e.cfg.Domain == "localhost" {
+		return "localhost" // few resolvers know tcp.localhost
+	}
+	return "tcp." + e.cfg.Domain
+}
 
 // LocalKey is a key that works while this process runs and is in no file: for
 // those who may read the data directory anyway.

@@ -310,7 +310,7 @@ func (o *options) announceEdge(c edge.Config, e *edge.Edge, dev bool) {
 	say("lrok %s: edge for *.%s", versionName(), c.Domain)
 	tcp := ""
 	if c.TCPPorts[0] != 0 {
-		tcp = fmt.Sprintf("tcp.%s:%d-%d", c.Domain, c.TCPPorts[0], c.TCPPorts[1])
+		tcp = fmt.Sprintf("%s:%d-%d", e.TCPHost(), c.TCPPorts[0], c.TCPPorts[1])
 	}
 	for _, l := range []struct{ what, addr string }{
 		{"public HTTP", e.HTTPAddr()},
