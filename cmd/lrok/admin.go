@@ -177,7 +177,11 @@ func (a *admin) userAdd() *cobra.Command {
 				if a.json {
 					return printJSON(a.stdout, u)
 				}
-				_, _ = fmt.Fprintf(a.stderr, "user %s was made; a key: lrok admin key add %s\n", format.Sanitize(u.Name), format.Sanitize(u.Name))
+				ref := u.Name
+				if strings.Trim(strings.ToLower(ref), "abcdefghijklmnopqrstuvwxyz0123456789._-@") != "" {
+					ref = u.ID // what a shell takes for one word
+				}
+				_, _ = fmt.Fprintf(a.stderr, "user %s was made; a key: lrok admin key add %s\n", format.Sanitize(u.Name), ref)
 				_, err = fmt.Fprintln(a.stdout, u.ID)
 				return err
 			})
