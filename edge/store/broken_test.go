@@ -319,6 +319,7 @@ func TestOpenRandomDamage(t *testing.T) {
 
 // TestMoved takes the file away under a running store, and puts others there.
 func TestMoved(t *testing.T) {
+	t.Parallel() // it waits most of its time
 	if runtime.GOOS == "windows" {
 		return // an open file cannot be moved there
 	}
@@ -365,7 +366,39 @@ func TestMoved(t *testing.T) {
 	}
 }
 
+// TestOpenMoved has lrok admin come while the file is away: it must not take the
+// running edge's log for junk.
+func TestOpenMoved(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // an open file cannot be moved there
+	}
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	addUser(t, s, "ada")
+	path := filepath.Join(dir, FileName)
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := Open(dir, Options{Keyless: true})
+	wantCode(t, "Open", err, tunnel.CodeUnavailable)
+	if err == nil || !strings.Contains(err.Error(), "is gone") || !strings.Contains(hint(err), "lost") {
+		t.Errorf("error = %v, hint %q; want that the file is gone, and what that means", err, hint(err))
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("a new file was made: %v", err)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	addUser(t, s, "bob")
+	if other := open(t, dir, Options{}); len(other.Users()) != 3 {
+		t.Errorf("%d users after putting it back, want 3", len(other.Users()))
+	}
+	sound(t, s)
+}
+
 func TestMovedBack(t *testing.T) {
+	t.Parallel() // it waits most of its time
 	if runtime.GOOS == "windows" {
 		return // an open file cannot be moved there
 	}
@@ -412,6 +445,7 @@ func TestHeld(t *testing.T) {
 
 // TestOtherProcess checks that a running store follows lrok admin.
 func TestOtherProcess(t *testing.T) {
+	t.Parallel() // it waits most of its time
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
 	run(t, s)

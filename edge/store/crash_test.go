@@ -84,6 +84,7 @@ func crashChild(dir string) error {
 // TestCrash kills a process that writes, again and again on the same file, and
 // then looks for everything that it acknowledged.
 func TestCrash(t *testing.T) {
+	t.Parallel() // most of its time goes by in other processes
 	rounds := 20
 	if os.Getenv("LROK_NIGHTLY") == "1" {
 		rounds = 200
@@ -259,6 +260,7 @@ func (s *Store) keyState(id string) string {
 
 // TestCrashAtFirstStart kills processes that make a store.
 func TestCrashAtFirstStart(t *testing.T) {
+	t.Parallel() // most of its time goes by in other processes
 	for range 15 {
 		dir := t.TempDir()
 		c := startChild(t, "admin", dir)

@@ -36,9 +36,23 @@ var migrations embed.FS
 //
 // It never opens a file that is there: to close it again would drop the locks
 // that another store of this process holds on it (a trap of POSIX).
+//
+// Where the log beside the file is left, the file was there: SQLite would take
+// the log of a file that is new for junk and remove it, and with it what the file
+// needs when it is put back. The log is looked for first, since a store that
+// another process makes just now has its file before its log.
 func makeFile(path string) error {
+	wal, walErr := os.Stat(path + "-wal")
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if walErr == nil && wal.Size() > 0 {
+			return &tunnel.Error{
+				Code:    tunnel.CodeUnavailable,
+				Message: fmt.Sprintf("the store %s is gone, and a part of it, %s-wal, is still there", path, FileName),
+				Hint: "put " + FileName + " back, or move " + FileName + "-wal and " + FileName + "-shm away as well to start anew: " +
+					"then all users, keys, reservations and domains are lost, but for the key in " + KeyFile,
+			}
+		}
 		if err := newFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make the store: %w", err)
 		}

@@ -30,11 +30,13 @@ func (s *Store) Run(ctx context.Context) error {
 	defer tick.Stop()
 	var told string
 	saved, probed, tidied := time.Now(), time.Now(), time.Time{}
+	s.settle(ctx)
 	for {
 		// What fails here is told by Healthy and tried again.
 		s.follow(ctx)
 		if time.Since(saved) >= saveUseEvery {
 			_ = s.saveUse(ctx)
+			s.settle(ctx)
 			saved = time.Now()
 		}
 		if s.Healthy() != nil && time.Since(probed) >= probeEvery {
@@ -98,6 +100,22 @@ func (s *Store) follow(ctx context.Context) {
 		return
 	}
 	s.well.set(&s.well.unread, nil)
+}
+
+// settle brings what is in the log beside the file into the file, as far as
+// that goes without waiting for anybody. SQLite would do so every thousand
+// pages, which for a small edge is never: then all that it knows is in the log,
+// and whoever moves or copies the file alone has nothing.
+func (s *Store) settle(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.where() != nil {
+		return
+	}
+	s.well.busy(time.Now())
+	defer s.well.busy(time.Time{})
+	// What cannot be brought over stays in the log, and is as safe there.
+	_, _ = s.writer.ExecContext(context.WithoutCancel(ctx), "PRAGMA wal_checkpoint(PASSIVE)")
 }
 
 // probe finds out whether what was wrong still is.

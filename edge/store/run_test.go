@@ -60,7 +60,14 @@ func TestRun(t *testing.T) {
 		if got := used(); got != 0 {
 			t.Errorf("the use was stored after less than a minute")
 		}
+		addUser(t, s, "ada")
+		if pagesInLog(t, s) == 0 {
+			t.Error("no pages are in the log alone after a change: this tests nothing")
+		}
 		time.Sleep(3 * time.Second)
+		if got := pagesInLog(t, s); got != 0 {
+			t.Errorf("%d pages are in the log alone after a minute, want 0", got)
+		}
 		if got := used(); got != at {
 			t.Errorf("the use stored after a minute = %d, want %d", got, at)
 		}
@@ -95,6 +102,16 @@ func TestRun(t *testing.T) {
 			t.Errorf("the end was told %d times, want once:\n%s", n, &logs)
 		}
 	})
+}
+
+// pagesInLog is how many pages of the log have not been brought into the file.
+func pagesInLog(t *testing.T, s *Store) int {
+	t.Helper()
+	var busy, log, done int
+	if err := s.writer.QueryRow("PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &log, &done); err != nil {
+		t.Fatal(err)
+	}
+	return log - done
 }
 
 // TestHangs checks that a disk that does not answer is told of.
