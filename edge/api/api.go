@@ -125,6 +125,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	// Nearly all that is told here is somebody's own.
 	h.Set("Cache-Control", "no-store")
+	if r.ContentLength != 0 {
+		// The server reads the rest of a body that was refused before it sends the
+		// answer, and would wait for that for ever.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	}
 	p := r.URL.Path
 	// The mux would redirect an unclean path; an API has nothing to gain by it.
 	if path.Clean(p) != p {

@@ -19,7 +19,7 @@ import (
 const (
 	// maxBody bounds what is read of a request in JSON.
 	maxBody = 64 << 10
-	// bodyTimeout is how long it may take to arrive.
+	// bodyTimeout is how long a body may take to arrive, also one that nobody reads.
 	bodyTimeout = 30 * time.Second
 )
 
@@ -30,10 +30,7 @@ func read[T any](w http.ResponseWriter, r *http.Request, limit int64) (T, error)
 	if err := wantJSON(r); err != nil {
 		return v, err
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	_ = rc.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -45,6 +42,9 @@ func read[T any](w http.ResponseWriter, r *http.Request, limit int64) (T, error)
 	case !utf8.Valid(data):
 		return v, badRequest("the body is not UTF-8", "")
 	}
+	// Whatever comes from here on is not the body: the server only looks whether
+	// the caller is still there.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&v); err != nil {
