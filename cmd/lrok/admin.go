@@ -59,10 +59,10 @@ func (a *admin) in(cmd *cobra.Command, fn func(context.Context, office) error) e
 	if a.dataDir == "" {
 		api, done, err := a.remote(cmd.Context())
 		if err != nil {
-			return err
+			return unfinished(cmd.Context(), err)
 		}
 		defer done()
-		return fn(cmd.Context(), api)
+		return unfinished(cmd.Context(), fn(cmd.Context(), api))
 	}
 	b, err := openBooks(a.dataDir)
 	if err != nil {
@@ -74,7 +74,7 @@ func (a *admin) in(cmd *cobra.Command, fn func(context.Context, office) error) e
 		defer done()
 		b.edge = api
 	}
-	return fn(cmd.Context(), b)
+	return unfinished(cmd.Context(), fn(cmd.Context(), b))
 }
 
 // remote is the admin API of the edge that the settings or the login name.
@@ -122,7 +122,7 @@ func (a *admin) live(cmd *cobra.Command, fn func(context.Context, *client.Client
 		return err
 	}
 	defer done()
-	return fn(cmd.Context(), api)
+	return unfinished(cmd.Context(), fn(cmd.Context(), api))
 }
 
 // pickUser finds a user by id or name.

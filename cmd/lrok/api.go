@@ -15,10 +15,10 @@ import (
 func (o *options) withAPI(cmd *cobra.Command, fn func(context.Context, *client.Client) error) error {
 	api, done, err := o.api(cmd.Context(), "")
 	if err != nil {
-		return err
+		return unfinished(cmd.Context(), err)
 	}
 	defer done()
-	return fn(cmd.Context(), api)
+	return unfinished(cmd.Context(), fn(cmd.Context(), api))
 }
 
 // done says that something was done, in words or as JSON.

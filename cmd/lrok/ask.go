@@ -73,8 +73,18 @@ func (o *options) ask(ctx context.Context, w io.Writer, question string, read fu
 	}
 }
 
-// errUnanswered ends lrok with 1 and says nothing: who was asked knows why.
+// errUnanswered ends lrok with 1 and says nothing: who was asked, or sent a
+// signal, knows why.
 var errUnanswered = errors.New("")
+
+// unfinished is err, or errUnanswered when a signal cut short what was to be
+// done: only what runs until it is ended is done by a signal.
+func unfinished(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return errUnanswered
+	}
+	return err
+}
 
 // sure asks before something is destroyed. Without a terminal nobody could
 // answer: a script knows what it does.

@@ -40,7 +40,7 @@ or --edge-ca sha256:FINGERPRINT with the fingerprint that lrok serve printed.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.login(cmd.Context(), arg(args, 0))
+			return unfinished(cmd.Context(), o.login(cmd.Context(), arg(args, 0)))
 		},
 	}
 }

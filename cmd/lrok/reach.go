@@ -191,7 +191,7 @@ func unreachable(r *reach, err error) error {
 	}
 	e := &tunnel.Error{
 		Code:    codeUnreachable,
-		Message: fmt.Sprintf("cannot reach the edge at %s: %v", r.Edge, err),
+		Message: fmt.Sprintf("cannot reach the edge at %s: %s", r.Edge, strings.TrimPrefix(strings.TrimPrefix(err.Error(), "reach the edge at "+r.Edge+": "), "reach the edge: ")),
 		Hint:    "is it running, and is its control port open? lrok speaks TLS to port 7000 unless told otherwise",
 	}
 	var unknown x509.UnknownAuthorityError
