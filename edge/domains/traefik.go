@@ -80,6 +80,11 @@ type (
 	}
 	routerTLS struct {
 		CertResolver string `json:"certResolver"`
+		// Domains are those to order, when the rule does not say it.
+		Domains []order `json:"domains,omitempty"`
+	}
+	order struct {
+		Main string `json:"main"`
 	}
 	service struct {
 		LoadBalancer loadBalancer `json:"loadBalancer"`
@@ -125,6 +130,9 @@ type (
 
 // traefikService is the name of the services and of the transport.
 const traefikService = "lrok"
+
+// nobody is a host that no request is for (RFC 6761).
+const nobody = "lrok.invalid"
 
 // Traefik answers with the document for Traefik's HTTP provider: a router for
 // each served host, so that Traefik gets a certificate for it and sends its
@@ -173,16 +181,24 @@ func (d *Domains) document() document {
 			d.cfg.Logger.Error("a domain in the store is not a host", "domain", row.Host)
 			continue
 		}
-		routers[routerName(row.Host)] = router{
-			Rule: "Host(`" + row.Host + "`)", EntryPoints: []string{entry},
-			Service: traefikService, TLS: routerTLS{CertResolver: resolver},
-		}
+		name := routerName(row.Host)
 		// Before the edge can end its TLS, visitors are better off with Traefik.
-		if t.Passthrough != "" && d.cfg.Certified(row.Host) {
-			through[routerName(row.Host)] = tcpRouter{
-				Rule: "HostSNI(`" + row.Host + "`)", EntryPoints: []string{entry},
-				Service: traefikService, TLS: tcpRouterTLS{Passthrough: true},
+		if t.Passthrough == "" || !d.cfg.Certified(row.Host) {
+			routers[name] = router{
+				Rule: "Host(`" + row.Host + "`)", EntryPoints: []string{entry},
+				Service: traefikService, TLS: routerTLS{CertResolver: resolver},
 			}
+			continue
+		}
+		// Traefik asks HTTP routers before TCP routers, whatever their priority: one
+		// that named the host would keep the other from ever being used.
+		routers[name] = router{
+			Rule: "Host(`" + nobody + "`)", EntryPoints: []string{entry}, Service: traefikService,
+			TLS: routerTLS{CertResolver: resolver, Domains: []order{{Main: row.Host}}},
+		}
+		through[name] = tcpRouter{
+			Rule: "HostSNI(`" + row.Host + "`)", EntryPoints: []string{entry},
+			Service: traefikService, TLS: tcpRouterTLS{Passthrough: true},
 		}
 	}
 	var doc document
