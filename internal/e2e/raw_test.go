@@ -624,6 +624,53 @@ func TestRawAgentGone(t *testing.T) {
 	}
 }
 
+// TestRawDrain: an edge that shuts down waits for open connections as for
+// requests, and then resets them.
+func TestRawDrain(t *testing.T) {
+	local := tcpService(t, func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	for _, test := range []struct {
+		name    string
+		timeout time.Duration
+		ends    bool // the client is done before the timeout
+	}{{"done in time", patience, true}, {"not done", 200 * time.Millisecond, false}} {
+		t.Run(test.name, func(t *testing.T) {
+			r, host, port := startTCP(t, local, func(c *rigConfig) { c.edge.DrainTimeout = test.timeout })
+			address := net.JoinHostPort(host, port)
+			c := dialTCP(t, address)
+			_, _ = io.WriteString(c, "x")
+			if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			stopped := make(chan struct{})
+			go func() {
+				r.stopEdge()
+				close(stopped)
+			}()
+			eventually(t, "the port is closed", func() bool {
+				c, err := net.Dial("tcp", address)
+				if err == nil {
+					_ = c.Close()
+				}
+				return err != nil
+			})
+			if test.ends {
+				_, _ = io.WriteString(c, "still here")
+				_ = c.CloseWrite()
+				if b, err := io.ReadAll(c); err != nil || string(b) != "still here" {
+					t.Errorf("read %q, %v during the drain, want the echo", b, err)
+				}
+			} else if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("after the drain timeout the connection ends with %v, want a reset", err)
+			}
+			select {
+			case <-stopped:
+			case <-time.After(patience):
+				t.Error("the edge does not stop")
+			}
+		})
+	}
+}
+
 // TestRawPorts: a port that one user gave up is not handed to another one at
 // once, and who may connect is decided before the local service is touched.
 func TestRawPorts(t *testing.T) {
