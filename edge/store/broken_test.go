@@ -227,6 +227,7 @@ func TestOpenDamaged(t *testing.T) {
 			return b
 		},
 		"cut off":       func(b []byte) []byte { return b[:len(b)/2/4096*4096] },
+		"empty":         func([]byte) []byte { return nil },
 		"another file":  func([]byte) []byte { return []byte(strings.Repeat("These are my notes.\n", 100)) },
 		"index changed": func(b []byte) []byte { return bytes.Replace(b, []byte("usr_admin"), []byte("usr_aDmin"), 1) },
 	} {

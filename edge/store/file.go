@@ -31,8 +31,8 @@ const busyTimeout = 10 * time.Second
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// makeFile makes an empty file at path that only its owner can read, if there
-// is none. SQLite would make one that all can read.
+// makeFile makes a file at path that only its owner can read, if there is none.
+// SQLite would make one that all can read.
 //
 // It never opens a file that is there: to close it again would drop the locks
 // that another store of this process holds on it (a trap of POSIX).
@@ -54,6 +54,9 @@ func makeFile(path string) error {
 			}
 		}
 		if err := newFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
+			if primary(err) != 0 {
+				return trouble(path, err)
+			}
 			return fmt.Errorf("make the store: %w", err)
 		}
 		info, err = os.Stat(path)
@@ -64,6 +67,9 @@ func makeFile(path string) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("open the store: %s is not a file", path)
 	}
+	if info.Size() == 0 {
+		return damaged(path, "it is empty")
+	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		if err := os.Chmod(path, 0o600); err != nil {
 			return fmt.Errorf("open the store: %w", err)
@@ -72,8 +78,11 @@ func makeFile(path string) error {
 	return nil
 }
 
+// newFile makes the file with its tables and then gives it its name, so that an
+// empty file under that name is always one that has lost what was in it. It
+// fails with [fs.ErrExist] when another process was faster.
 func newFile(path string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".lrok-*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), ".lrok-*.db") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -81,15 +90,19 @@ func newFile(path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err == nil || errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	// A file system without links.
-	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	db, err := openDB(f.Name(), 1, url.Values{"_txlock": {"immediate"}})
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	if err := errors.Join(migrate(context.Background(), db, path), db.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// A file system without links: nobody else makes the store at the same time,
+	// or the last one wins.
+	return os.Rename(f.Name(), path)
 }
 
 // dsn names the file at path for the driver, with whatever characters are in

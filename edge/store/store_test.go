@@ -393,7 +393,7 @@ func TestOpenForeignDatabase(t *testing.T) {
 		"without a mark":      "CREATE TABLE users (x)",
 	} {
 		dir := t.TempDir()
-		if err := makeFile(filepath.Join(dir, FileName)); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, FileName), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		db, err := openDB(filepath.Join(dir, FileName), 1, map[string][]string{})
