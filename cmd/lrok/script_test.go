@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -32,7 +33,8 @@ import (
 // The commands are tested as they are typed, in the scripts of
 // testdata/script. Besides what testscript brings a script has
 //
-//	serve [FLAG...]         start lrok serve for *.tun.test, and set HTTP, CONTROL, CA and KEY
+//	serve [FLAG...]         start lrok serve for *.tun.test, and set HTTP, CONTROL, CA and KEY;
+//	                        with --tcp-ports FREE also PORT, one of ten that are free
 //	reach                   have the commands that follow use that edge
 //	start NAME PROGRAM...   start a program in the background
 //	await NAME TEXT         wait until a line that it wrote holds TEXT
@@ -232,6 +234,11 @@ func take(ts *testscript.TestScript, name, code string) {
 
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	dir := ts.MkAbs("edge")
+	if i := slices.Index(args, "FREE"); i >= 0 {
+		first := freePorts(ts, 10)
+		args[i] = fmt.Sprintf("%d-%d", first, first+9)
+		ts.Setenv("PORT", strconv.Itoa(first+5))
+	}
 	all := append([]string{"lrok", "serve", "--domain", "tun.test", "--data-dir", dir, "--http", "127.0.0.1:0", "--control", "127.0.0.1:0", "--internal", "", "--tcp-ports", ""}, args...)
 	start(ts, "edge", all...)
 	j := find(ts, "edge")
@@ -247,6 +254,26 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	await(ts, j, "lrok http 3000") // the last words before it runs
 	ts.Setenv("CA", filepath.Join(dir, "ca.pem"))
 	ts.Setenv("KEY", filepath.Join(dir, "admin.key"))
+}
+
+// freePorts finds n ports in a row that nobody has, below those that a system
+// gives to whoever asks for any.
+func freePorts(ts *testscript.TestScript, n int) int {
+	for range 100 {
+		first := 20_000 + rand.IntN(1000)*n
+		free := true
+		for p := first; p < first+n && free; p++ {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+			if free = err == nil; free {
+				_ = l.Close()
+			}
+		}
+		if free {
+			return first
+		}
+	}
+	ts.Fatalf("there are no %d free ports in a row", n)
+	return 0
 }
 
 func cmdReach(ts *testscript.TestScript, _ bool, _ []string) {
