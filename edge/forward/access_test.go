@@ -3,6 +3,7 @@ package forward
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
@@ -416,7 +417,7 @@ func over2(t *testing.T, addr, sni string, h2 bool) *http.Client {
 	protocols.SetHTTP2(h2)
 	tr := &http.Transport{
 		Protocols: &protocols, TLSClientConfig: config, DisableCompression: true,
-		DialTLS: func(string, string) (net.Conn, error) {
+		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
 			c := config.Clone()
 			c.NextProtos = []string{"http/1.1"}
 			if h2 {

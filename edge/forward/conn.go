@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/lrok-dev/lrok/edge/http1"
@@ -53,10 +54,16 @@ type conn struct {
 	sni       string // whom a TLS client connected to, canonical
 
 	pooled *[]byte // the 16 KiB that buf is, unless it has grown
-	buf    []byte
-	r, w   int // buf[r:w] has been read and not used
+	buf    []byte  // nil while idle, as pooled
+	r, w   int     // buf[r:w] has been read and not used
 
 	deadline time.Time // that is set for reading
+
+	raw        syscall.RawConn // for the idle wait; nil where there is none
+	tryRead    func(fd uintptr) bool
+	socketRead int
+	socketErr  error
+	small      []byte // for the idle wait without raw
 
 	req      http1.Request
 	resp     http1.Response
@@ -94,7 +101,7 @@ type conn struct {
 }
 
 func newConn(f *Forwarder, nc net.Conn, state *tls.ConnectionState) *conn {
-	c := &conn{f: f, nc: nc, scheme: "http"}
+	c := &conn{f: f, nc: nc, raw: rawConn(nc), scheme: "http"}
 	c.peer = nc.RemoteAddr().String()
 	c.remote = c.peer
 	if c.peerIP = addrOf(nc.RemoteAddr()); c.peerIP.IsValid() {
@@ -115,15 +122,13 @@ func newConn(f *Forwarder, nc net.Conn, state *tls.ConnectionState) *conn {
 
 // serve answers one request after the other until one of them is the last.
 func (c *conn) serve() {
-	c.pooled = readBufs.Get().(*[]byte)
-	c.buf = *c.pooled
 	c.f.add(c)
 	defer func() {
 		c.f.remove(c)
 		_ = c.nc.Close()
 		c.unpin()
 		c.wg.Wait()
-		readBufs.Put(c.pooled)
+		c.release()
 	}()
 	for {
 		n, err := c.readHead()
@@ -176,7 +181,6 @@ func (c *conn) readHead() (int, error) {
 	first := c.deadline.IsZero()
 	if c.r == c.w {
 		c.r, c.w = 0, 0
-		c.buf = *c.pooled // an idle client keeps no more, however large its head was
 	} else if c.r > 0 {
 		c.w = copy(c.buf, c.buf[c.r:c.w])
 		c.r = 0
@@ -198,16 +202,23 @@ func (c *conn) readHead() (int, error) {
 				return 0, err
 			}
 		}
+		if c.w == 0 {
+			if now := c.setRead(c.f.cfg.IdleTimeout); !c.rest(now) {
+				return 0, io.EOF
+			}
+			n, err := c.await()
+			if n == 0 && err != nil {
+				return 0, err
+			}
+			c.w = n
+			continue
+		}
 		if c.w == len(c.buf) {
 			grown := make([]byte, min(2*len(c.buf), c.f.cfg.Limits.Head+readSize))
 			copy(grown, c.buf)
 			c.buf = grown
 		}
-		if c.w == 0 {
-			if now := c.setRead(c.f.cfg.IdleTimeout); !c.rest(now) {
-				return 0, io.EOF
-			}
-		} else if begun.IsZero() {
+		if begun.IsZero() {
 			begun = time.Now()
 			c.deadline = begun.Add(c.f.cfg.HeaderTimeout)
 			_ = c.nc.SetReadDeadline(c.deadline)
@@ -215,7 +226,7 @@ func (c *conn) readHead() (int, error) {
 		n, err := c.nc.Read(c.buf[c.w:])
 		c.w += n
 		if n == 0 && err != nil {
-			if c.w > 0 && errors.Is(err, os.ErrDeadlineExceeded) && !begun.IsZero() && !c.retired() {
+			if errors.Is(err, os.ErrDeadlineExceeded) && !c.retired() {
 				return 0, errHeadTimeout
 			}
 			return 0, err
