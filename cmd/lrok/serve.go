@@ -55,7 +55,7 @@ SIGTERM ends it in order: requests in flight finish. SIGHUP reads certificates a
 limits again. Settings may also be in /etc/lrok/edge.yaml (tcp_ports: 30000-30099)
 or in the environment (LROK_TCP_PORTS).`,
 		Example: `  lrok serve --dev
-  lrok serve --domain lrok.example.com --https :443 --tls-dir /etc/letsencrypt/live
+  lrok serve --domain lrok.example.com --https :443 --tls-dir /etc/lrok/tls
   lrok serve --domain lrok.example.com --public-url https --trusted-proxies 127.0.0.1 --acme-json /var/lib/traefik/acme.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
