@@ -122,6 +122,9 @@ func (r *raw) ask(answered <-chan struct{}) {
 	}
 	rec := r.rec.RequestBody()
 	readErr, writeErr := relay(r.up, r.nc, r.ahead, func(p []byte) {
+		if len(p) == 0 {
+			r.finished("client")
+		}
 		r.tunnel.Counters.BytesIn.Add(int64(len(p)))
 		rec.Count(len(p))
 	})
@@ -130,8 +133,6 @@ func (r *raw) ask(answered <-chan struct{}) {
 		r.fail(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted, Detail: "reset by the client: " + readErr.Error()})
 	case writeErr != nil:
 		r.service(writeErr, answered)
-	default:
-		r.finished("client")
 	}
 }
 
@@ -155,6 +156,9 @@ func (r *raw) answer() {
 	}
 	rec := r.rec.ResponseBody()
 	readErr, writeErr := relay(r.nc, r.up, nil, func(p []byte) {
+		if len(p) == 0 {
+			r.finished("service")
+		}
 		r.tunnel.Counters.BytesOut.Add(int64(len(p)))
 		rec.Count(len(p))
 	})
@@ -169,11 +173,11 @@ func (r *raw) answer() {
 		r.mu.Lock()
 		r.answered = true
 		r.mu.Unlock()
-		r.finished("service")
 	}
 }
 
-// finished notes whose direction has ended.
+// finished notes whose direction has ended. It is called before the other side
+// learns of it, since that may end its own direction at once.
 func (r *raw) finished(who string) {
 	r.mu.Lock()
 	if r.first == "" {

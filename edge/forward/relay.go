@@ -13,8 +13,8 @@ const smallSize = 4 << 10
 var smallBufs = sync.Pool{New: func() any { b := make([]byte, smallSize); return &b }}
 
 // relay copies ahead and then src to dst, each piece at once, and passes the end
-// of src on. It shows each piece to passed, and returns the error of whichever
-// side had one. It holds no more than one buffer: while dst does not take what
+// of src on. It shows each piece to passed, and nothing once src has ended and dst
+// does not know yet. It returns the error of whichever side had one. It holds no more than one buffer: while dst does not take what
 // it is given, src is not read.
 func relay(dst io.Writer, src io.Reader, ahead []byte, passed func([]byte)) (readErr, writeErr error) {
 	if len(ahead) > 0 {
@@ -42,6 +42,7 @@ func relay(dst io.Writer, src io.Reader, ahead []byte, passed func([]byte)) (rea
 		}
 		switch {
 		case errors.Is(err, io.EOF):
+			passed(nil)
 			if cw, ok := dst.(interface{ CloseWrite() error }); ok {
 				return nil, cw.CloseWrite()
 			}
