@@ -20,6 +20,7 @@ type capture struct {
 	unseen bool
 	shown  bool // the filter lets it through
 	body   match
+	flow   *[2]meter // of a connection that is open: in and out
 }
 
 // A match says what a filter that looks into bodies found.
@@ -51,6 +52,7 @@ type captures struct {
 	fresh time.Time // when the youngest of them came
 	rate  rate
 	stats stats
+	flow  traffic // of a tunnel without HTTP
 }
 
 func newCaptures() *captures {
@@ -78,11 +80,17 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 			c.open += b2i(is) - b2i(was)
 			c.stats.stale = true
 		}
+		if isRaw(&x) {
+			c.move(old, &x, now)
+		}
 		old.Exchange = x.Light()
 		c.refilter(old, now)
 		return
 	}
 	n := &capture{Exchange: x.Light(), unseen: true}
+	if isRaw(&x) {
+		c.flow.see(nil, &x, now)
+	}
 	if len(c.all) >= c.limit {
 		if x.Number < c.all[0].Number {
 			return
@@ -101,6 +109,22 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 	c.stats.stale = true
 	c.rate.add(x.Timing.Accepted)
 	c.refilter(n, now)
+}
+
+// move counts what has passed through a connection since it was old.
+func (c *captures) move(old *capture, x *inspector.Exchange, now time.Time) {
+	in, out := c.flow.see(old, x, now)
+	if x.State != inspector.Open {
+		old.flow = nil
+		return
+	}
+	if in+out > 0 {
+		if old.flow == nil {
+			old.flow = &[2]meter{}
+		}
+		old.flow[0].add(now, in)
+		old.flow[1].add(now, out)
+	}
 }
 
 // lose settles what is open after changes were lost. What is still open comes

@@ -16,7 +16,7 @@ import (
 )
 
 // copies is what y offers. An empty key is one that is not named.
-var copies = []struct{ key, word string }{
+var copies = []copying{
 	{"u", "url"}, {"c", "curl"}, {"r", "raw"}, {"h", "headers"}, {"b", "body"}, {"", ""},
 }
 
@@ -30,6 +30,10 @@ type (
 )
 
 func (m *model) copy() tea.Cmd {
+	if m.place()&connecting != 0 {
+		m.prefix = "y"
+		return nil
+	}
 	if m.place() == inEmpty {
 		return m.copyWhat("u")
 	}
@@ -42,6 +46,9 @@ func (m *model) copy() tea.Cmd {
 
 func (m *model) copyWhat(k string) tea.Cmd {
 	t, x := m.tab(), m.selected()
+	if t != nil && !isHTTP(t) {
+		return m.copyConnection(t, x, k)
+	}
 	if k == "u" && t != nil {
 		s := t.URL
 		if x != nil {

@@ -470,6 +470,9 @@ func (m *model) drawDetail(out []string) []string {
 		}
 		return out
 	}
+	if isRaw(&x.Exchange) {
+		return m.drawConnDetail(out, x)
+	}
 	out = append(out, m.detailTitle(x, r.w), m.detailTabs(r))
 	if m.lay.rules {
 		l := m.th.line(r.w)

@@ -1,9 +1,12 @@
 package tui
 
 import (
+	"strings"
+
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 // drawEmpty is what stands where the list will be: how the connection comes
@@ -80,11 +83,11 @@ func (m *model) invitation(t *tab, r rect) []string {
 	var says [][]part
 	say := func(p ...part) { says = append(says, p) }
 	if t.seen > 0 {
-		say(part{strong, "The list is clear. "}, part{text, "New requests show up here."})
+		say(part{strong, "The list is clear. "}, part{text, "New " + strings.TrimPrefix(t.things(2), "2 ") + " show up here."})
 	} else if isHTTP(t) {
 		say(part{strong, "Your tunnel is up. "}, part{text, "Nothing has called it yet."})
 	} else {
-		say(part{strong, "Your tunnel is up."})
+		say(part{strong, "Your tunnel is up. "}, part{text, "Nobody has connected yet."})
 	}
 	say()
 	say(part{accent, "  " + t.URL})
@@ -101,6 +104,18 @@ func (m *model) invitation(t *tab, r rect) []string {
 	}
 	say(local...)
 	say()
+	if how, speaks := howTo(t.Tunnel); !isHTTP(t) && how != "" {
+		if speaks != "" {
+			speaks = " with " + speaks
+		}
+		say(part{dim, "  Connect" + speaks})
+		// Only the command, for a drag to take it as it is.
+		say(part{accent, "  " + how})
+		say()
+		say(part{hotkey, "  y   "}, part{text, "copy it, or the URL"})
+		say(part{hotkey, "  ?   "}, part{text, "all keys"})
+		say()
+	}
 	if isHTTP(t) {
 		say(part{dim, "  Try it"})
 		if m.c.SendTest != nil {
@@ -115,7 +130,16 @@ func (m *model) invitation(t *tab, r rect) []string {
 		say(part{text, "  nobody else can call it. For a public URL: --edge HOST"})
 		say()
 	}
-	say(part{dim, "  Captures stay in memory, for you alone."})
+	switch {
+	case isHTTP(t):
+		say(part{dim, "  Captures stay in memory, for you alone."})
+	case t.flow.hidden:
+		say(part{dim, "  Connections are counted and not listed (--no-inspect)."})
+	case t.Kind == tunnel.TLS:
+		say(part{dim, "  TLS ends at your service: the edge sees only ciphertext."})
+	default:
+		say(part{dim, "  The bytes pass as they are; none of them is kept."})
+	}
 
 	left, between := 3, 4
 	if r.w < 100 {
@@ -130,7 +154,7 @@ func (m *model) invitation(t *tab, r rect) []string {
 		need = max(need, w)
 	}
 	var code []string
-	if r.h >= 18 {
+	if r.h >= 18 && isHTTP(t) {
 		code = m.qr(t.URL)
 		if len(code) > 0 && (len(code) > r.h-3 || left+ansi.StringWidth(code[0])+between+need > r.w) {
 			code = nil
@@ -164,10 +188,14 @@ func (m *model) invitation(t *tab, r rect) []string {
 		rows = append(rows, s+l.String())
 	}
 	if u != nil {
+		consequence := "  Callers get a 502 page that says so; requests are captured all the same."
+		if !isHTTP(t) {
+			consequence = "  Whoever connects is cut off at once, and shows up here all the same."
+		}
 		rows = append(rows, "")
 		for i, s := range []string{
 			m.th.g.warn + " " + u.Err,
-			"  Callers get a 502 page that says so; requests are captured all the same.",
+			consequence,
 		} {
 			l := m.th.line(r.w)
 			l.gap(left)

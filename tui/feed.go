@@ -35,7 +35,9 @@ type feed struct {
 	ended   map[string]string // why nothing more comes of a tunnel, by name
 	lost    map[string]string // why the stream of a tunnel is broken for now
 
-	more chan string // names of tunnels to follow as well
+	more  chan string        // names of tunnels to follow as well
+	abort context.CancelFunc // ends the screen
+	fatal error              // why it cannot go on, set before abort is called
 
 	panicked any // what a follower fell over, set before run returns
 }
@@ -52,6 +54,22 @@ func (f *feed) guard(abort func(), run func()) {
 		}
 	}()
 	run()
+}
+
+// refuse ends the screen when err says that the key works no more: nothing that
+// could be shown is the person's any longer. It reports whether it did.
+func (f *feed) refuse(err error) bool {
+	var e *tunnel.Error
+	if f.agent != nil || !errors.As(err, &e) || e.Code != tunnel.CodeKey {
+		return false // an agent ends by itself, and says more about it
+	}
+	f.mu.Lock()
+	f.fatal = err
+	f.mu.Unlock()
+	if f.abort != nil {
+		f.abort()
+	}
+	return true
 }
 
 // A queue holds what is new of one tunnel, oldest first.
@@ -229,7 +247,7 @@ func (f *feed) run(ctx context.Context, abort func(), tunnels []Tunnel) {
 		f.mu.Unlock()
 		f.wake()
 		for _, t := range live {
-			if len(s.Welcome.Grants) > 0 && t.Kind == tunnel.HTTP {
+			if len(s.Welcome.Grants) > 0 {
 				follow(t.Name)
 			}
 		}
@@ -296,7 +314,7 @@ func (f *feed) follow(ctx context.Context, name string) {
 		})
 		var refused *tunnel.Error
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || f.refuse(err):
 			return
 		case closed && f.agent == nil:
 			say(f.ended, "the tunnel was closed")

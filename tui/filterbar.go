@@ -2,6 +2,7 @@ package tui
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -105,6 +106,23 @@ func (b *filterBar) complete(t *tab) {
 		seen = append(seen, x.Exchange)
 	}
 	b.offers, b.offer = filter.Complete(b.in.text(), b.cursor(), seen), 0
+	if !isHTTP(t) {
+		b.offers = slices.DeleteFunc(b.offers, func(o filter.Completion) bool { return !ofConnections(o.Text) })
+	}
+}
+
+// ofConnections reports whether a completion makes sense for connections: most
+// fields speak of requests.
+func ofConnections(s string) bool {
+	field, _, ok := strings.Cut(strings.Replace(strings.Replace(s, ">", ":", 1), "<", ":", 1), ":")
+	if !ok || field == "" {
+		return !slices.Contains([]string{"replay", "marked", "ws", "sse", "grpc", "truncated"}, s)
+	}
+	switch field {
+	case "status", "method", "path", "type", "header", "body", "json", "proto", "tunnel":
+		return false
+	}
+	return !strings.HasPrefix(field, "req.") && !strings.HasPrefix(field, "resp.") || strings.HasSuffix(field, ".size")
 }
 
 // accept puts the completion in front into the query.
@@ -165,6 +183,10 @@ func (m *model) setFilter(q string) tea.Cmd {
 		if !errors.As(err, &b.err) {
 			b.err = &filter.Error{Message: err.Error()}
 		}
+		return nil
+	}
+	if f.NeedsBody() && !isHTTP(t) {
+		b.err = &filter.Error{Message: "no bytes of connections are kept to look into"}
 		return nil
 	}
 	t.captures.filter(q, f, m.c.Now())

@@ -45,6 +45,7 @@ func (m *model) refreshTunnels() tea.Cmd {
 func (h *home) update(m *model, msg tunnelsMsg) {
 	h.loaded = true
 	if msg.err != nil {
+		m.feed.refuse(msg.err)
 		h.err = message(msg.err)
 		return
 	}
@@ -77,10 +78,6 @@ func (m *model) openTunnel() tea.Cmd {
 		return nil
 	}
 	o := h.list[h.cur]
-	if o.Kind != "" && o.Kind != tunnel.HTTP {
-		m.say(warn, "%s is a %s tunnel: there are no requests to look at", o.Subdomain, o.Kind)
-		return nil
-	}
 	m.focus = inList
 	for i, t := range m.tabs {
 		if t.Name == o.Subdomain {
@@ -88,11 +85,26 @@ func (m *model) openTunnel() tea.Cmd {
 			return nil
 		}
 	}
-	t := Tunnel{Kind: tunnel.HTTP, Name: o.Subdomain, URL: o.PublicURL, Direct: o.DirectURL, Local: o.Local}
+	t := Tunnel{Kind: o.Kind, Name: o.Subdomain, URL: o.PublicURL, Direct: o.DirectURL, Local: o.Local}
 	m.tabs = append(m.tabs, newTab(t))
 	m.cur = len(m.tabs) - 1
 	m.feed.also(t.Name)
 	return nil
+}
+
+// passedOf is what passed through t, in a column of n.
+func passedOf(t *client.Tunnel, n int) string {
+	raw := t.Kind == tunnel.TCP || t.Kind == tunnel.TLS
+	long := n >= 20
+	switch {
+	case raw && long:
+		return sprintf("%s open, %s in all", format.Count(t.Open), format.Count(t.Connections))
+	case raw:
+		return format.Count(t.Open) + " open"
+	case long:
+		return plural(int(t.Requests), "request")
+	}
+	return format.Count(t.Requests) + " req"
 }
 
 func (h *home) draw(m *model, out []string, r rect) []string {
@@ -112,16 +124,29 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 		row(func(*line) {})
 		row(func(l *line) { l.put(text, "  Start one in another terminal:  "); l.put(accent, "lrok http 3000") })
 	}
+	// The local service goes first where there is little room.
 	wide := r.w >= 90
+	name, local, passed := 18, 22, 20
+	if !wide {
+		passed = 13
+		local = max(min(22, r.w-4-6-name-passed-8), 0)
+		name = max(min(name, r.w-4-6-passed-8), 8)
+	}
+	if local < 8 {
+		local = 0
+	}
 	if len(h.list) > 0 {
 		row(func(l *line) {
 			l.gap(4)
-			l.cell(dim, "tunnel", 18)
+			l.cell(dim, "kind", 6)
+			l.cell(dim, "tunnel", name)
 			if wide {
-				l.cell(dim, "address", max(r.w-76, 20))
+				l.cell(dim, "address", max(r.w-65-name, 20))
 			}
-			l.cell(dim, "local service", 26)
-			l.right(dim, "requests", 10)
+			if local > 0 {
+				l.cell(dim, "local service", local)
+			}
+			l.right(dim, "traffic", passed)
 			l.right(dim, "up", 8)
 		})
 	}
@@ -140,15 +165,23 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 			} else {
 				l.put(warn, m.th.g.offline+" ")
 			}
-			l.cell(strong, t.Subdomain, 17)
+			kind := t.Kind
+			if kind == "" {
+				kind = tunnel.HTTP
+			}
+			l.cell(dim, string(kind), 5)
+			l.gap(1)
+			l.cell(strong, t.Subdomain, name-1)
 			l.gap(1)
 			if wide {
-				l.cell(accent, t.PublicURL, max(r.w-77, 19))
+				l.cell(accent, t.PublicURL, max(r.w-66-name, 19))
 				l.gap(1)
 			}
-			l.cell(text, short(t.Local), 25)
-			l.gap(1)
-			l.right(text, format.Count(t.Requests), 10)
+			if local > 0 {
+				l.cell(text, short(t.Local), local-1)
+				l.gap(1)
+			}
+			l.right(text, passedOf(t, passed), passed)
 			l.right(dim, format.Duration(m.c.Now().Sub(t.CreatedAt)), 8)
 			l.rest()
 		})

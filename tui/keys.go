@@ -7,7 +7,7 @@ import (
 
 // A place is where a key means something. Places are bits: an action may be at
 // home in several.
-type place uint8
+type place uint16
 
 const (
 	inList place = 1 << iota
@@ -15,9 +15,13 @@ const (
 	inDiff
 	inEmpty // the list before the first request
 	inHome  // the list of tunnels
+	inConns // the connections of a tunnel without HTTP
+	inConn  // one of them in detail
+	inQuiet // before the first of them
 
 	capturing  = inList | inDetail
-	everywhere = inList | inDetail | inDiff | inEmpty | inHome
+	connecting = inConns | inConn | inQuiet
+	everywhere = inList | inDetail | inDiff | inEmpty | inHome | connecting
 )
 
 // An action is one thing a person can do: its keys, its words and the code. The
@@ -36,7 +40,7 @@ type action struct {
 }
 
 // Groups of the help, in its order.
-var groups = []string{"Move", "Requests", "Body", "Compare", "Screen"}
+var groups = []string{"Move", "Requests", "Connections", "Body", "Compare", "Screen"}
 
 func bind(help, what string, keys ...string) key.Binding {
 	return key.NewBinding(key.WithKeys(keys...), key.WithHelp(help, what))
@@ -52,14 +56,16 @@ func actions() []action {
 		{name: "half-up", in: everywhere, bind: bind("ctrl-u", "half a page up", "ctrl+u"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-m.page() / 2) }},
 		{name: "page-down", in: everywhere, bind: bind("space PgDn", "a page down", "space", "pgdown", "ctrl+f"), group: "Move", run: func(m *model) tea.Cmd { return m.move(m.page()) }},
 		{name: "page-up", in: everywhere, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-m.page()) }},
-		{name: "first", in: everywhere, bind: bind("g Home", "to the first (the oldest request)", "g", "home"), group: "Move", run: (*model).first},
-		{name: "latest", in: everywhere, bind: bind("G End", "to the latest request, and follow", "G", "end"), group: "Move", run: (*model).latest},
+		{name: "first", in: everywhere, bind: bind("g Home", "to the first (the oldest)", "g", "home"), group: "Move", run: (*model).first},
+		{name: "latest", in: everywhere, bind: bind("G End", "to the latest, and follow", "G", "end"), group: "Move", run: (*model).latest},
 		{name: "open", in: inList, bind: bind("enter l →", "open the request", "enter", "l", "right"), group: "Move", hint: "open", rank: 1, run: (*model).open},
+		{name: "open-connection", in: inConns, bind: bind("enter l →", "open the connection", "enter", "l", "right"), group: "Move", hint: "open", rank: 1, run: (*model).open},
 		{name: "open-tunnel", in: inHome, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Move", hint: "open", rank: 1, run: (*model).openTunnel},
 		{name: "back", in: everywhere, bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back},
-		{name: "back-hint", in: inDiff | inDetail, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back},
+		{name: "back-hint", in: inDiff | inDetail | inConn, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back},
 		{name: "next-tab", in: capturing, bind: bind("] tab", "next tab", "]", "tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(1) }},
 		{name: "previous-tab", in: capturing, bind: bind("[ shift-tab", "previous tab", "[", "shift+tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(-1) }},
+		{name: "pane", in: inConns | inConn, bind: bind("tab", "between the list and the connection", "tab", "shift+tab"), group: "Move", run: (*model).otherPane},
 		{name: "tabs-hint", in: inDetail, bind: bind("[ ]", "tabs", "]"), hint: "tabs", rank: 6, run: func(m *model) tea.Cmd { return m.turn(1) }},
 
 		{name: "replay", in: capturing, bind: bind("r", "replay now; 5r replays five times", "r"), group: "Requests", hint: "replay", rank: 2, run: (*model).replay},
@@ -68,11 +74,13 @@ func actions() []action {
 		{name: "test-hint", in: inEmpty, bind: bind("t", "test", "t"), hint: "test request", rank: 1, run: (*model).test},
 		{name: "url-hint", in: inEmpty, bind: bind("y", "copy the URL", "y"), hint: "copy url", rank: 2, run: (*model).copy},
 		{name: "qr-hint", in: inEmpty, bind: bind("Q", "QR code", "Q"), hint: "QR code", rank: 3, run: (*model).startQR},
-		{name: "copy", in: everywhere, bind: bind("y", "copy: then u url, c curl, r raw, h headers, b body", "y"), group: "Requests", hint: "copy", rank: 7, run: (*model).copy},
-		{name: "pause", in: inList | inDetail | inEmpty, bind: bind("p", "pause the view; capture goes on", "p"), group: "Requests", hint: "pause", rank: 8, run: (*model).pause},
-		{name: "clear", in: inList, bind: bind("c", "clear the list", "c"), group: "Requests", run: (*model).clear},
-		{name: "filter", in: inList | inDetail | inEmpty, bind: bind("/ f", "filter the list", "/", "f"), group: "Requests", hint: "filter", rank: 5, run: (*model).startFilter},
-		{name: "reverse", in: inList, bind: bind("v", "newest at the top or at the bottom", "v"), group: "Requests", run: (*model).reverse},
+		{name: "copy", in: everywhere &^ connecting, bind: bind("y", "copy: then u url, c curl, r raw, h headers, b body", "y"), group: "Requests", hint: "copy", rank: 7, run: (*model).copy},
+		{name: "pause", in: inList | inDetail | inEmpty | connecting, bind: bind("p", "pause the view; capture goes on", "p"), group: "Requests", hint: "pause", rank: 8, run: (*model).pause},
+		{name: "clear", in: inList | inConns, bind: bind("c", "clear the list", "c"), group: "Requests", run: (*model).clear},
+		{name: "filter", in: inList | inDetail | inEmpty | inConns | inConn, bind: bind("/ f", "filter the list", "/", "f"), group: "Requests", hint: "filter", rank: 5, run: (*model).startFilter},
+		{name: "reverse", in: inList | inConns, bind: bind("v", "newest at the top or at the bottom", "v"), group: "Requests", run: (*model).reverse},
+
+		{name: "copy-connection", in: connecting, bind: bind("y", "copy: then u url, p peer, c command to connect", "y"), group: "Connections", hint: "copy", rank: 7, run: (*model).copy},
 
 		{name: "fold", in: inDetail, bind: bind("o enter", "open or close a fold", "o", "enter"), group: "Body", run: func(m *model) tea.Cmd { m.detail.pager().fold(); return nil }},
 		{name: "folds", in: inDetail, bind: bind("z", "folds: then a one, M close all, R open all", "z"), group: "Body", run: (*model).folds},
@@ -93,10 +101,10 @@ func actions() []action {
 
 		{name: "help", in: everywhere, bind: bind("?", "help", "?"), group: "Screen", hint: "help", rank: 90, run: (*model).startHelp},
 		{name: "log", in: everywhere, bind: bind("L", "what happened to the connection", "L"), group: "Screen", run: (*model).startLog},
-		{name: "qr", in: everywhere, bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", run: (*model).startQR},
-		{name: "layout", in: capturing, bind: bind("+ _", "more or less room for the detail", "+", "_"), group: "Screen", run: (*model).zoom},
-		{name: "wider", in: capturing, bind: bind(">", "more room for the list", ">"), group: "Screen", run: func(m *model) tea.Cmd { m.share = min(m.share+4, 75); return nil }},
-		{name: "narrower", in: capturing, bind: bind("<", "less room for the list", "<"), group: "Screen", run: func(m *model) tea.Cmd { m.share = max(m.share-4, 30); return nil }},
+		{name: "qr", in: everywhere &^ connecting, bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", run: (*model).startQR},
+		{name: "layout", in: capturing | inConns | inConn, bind: bind("+ _", "more or less room for the detail", "+", "_"), group: "Screen", run: (*model).zoom},
+		{name: "wider", in: capturing | inConns | inConn, bind: bind(">", "more room for the list", ">"), group: "Screen", run: func(m *model) tea.Cmd { m.share = min(m.share+4, 75); return nil }},
+		{name: "narrower", in: capturing | inConns | inConn, bind: bind("<", "less room for the list", "<"), group: "Screen", run: func(m *model) tea.Cmd { m.share = max(m.share-4, 30); return nil }},
 		{name: "mouse", in: everywhere, bind: bind("M", "release the mouse, to select text", "M"), group: "Screen", run: (*model).toggleMouse},
 		{name: "tunnels", in: everywhere, bind: bind("1-9", "tunnel tab"), group: "Screen"},
 		{name: "suspend", in: everywhere, bind: bind("ctrl-z", "suspend; the tunnel stays up", "ctrl+z"), group: "Screen", run: func(*model) tea.Cmd { return tea.Suspend }},

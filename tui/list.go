@@ -163,14 +163,23 @@ func (m *model) drawList(out []string) []string {
 	now := m.c.Now()
 	focused := m.focus == inList
 	cols := m.columns(r.w)
+	conns := connColumnsFor(r.w)
+	raw := !isHTTP(t)
 	if m.lay.rules {
-		out = append(out, m.listHead(t, cols, r.w))
+		switch {
+		case t.list.newer(t.captures) > 0:
+			out = append(out, m.newerHead(t, r.w))
+		case raw:
+			out = append(out, m.connHead(conns, r.w))
+		default:
+			out = append(out, m.listHead(cols, r.w))
+		}
 	}
 	m.rowsOf = m.rowsOf[:0]
 	for i := t.list.offset; len(m.rowsOf) < m.listRows(); i++ {
 		x := t.list.at(t.captures, i)
 		if g := m.gapBefore(t, i); g != nil {
-			out = append(out, m.gapRow(g, r.w))
+			out = append(out, m.gapRow(t, g, r.w))
 			m.rowsOf = append(m.rowsOf, -1)
 			if len(m.rowsOf) == m.listRows() {
 				break
@@ -196,7 +205,11 @@ func (m *model) drawList(out []string) []string {
 		} else {
 			l.put(text, " ")
 		}
-		m.drawCapture(&l, t, x, cols, now)
+		if raw {
+			m.drawConn(&l, x, conns, now)
+		} else {
+			m.drawCapture(&l, t, x, cols, now)
+		}
 		out = append(out, l.String())
 	}
 	return out
@@ -221,30 +234,38 @@ func (m *model) gapBefore(t *tab, i int) *offline {
 	return nil
 }
 
-func (m *model) gapRow(g *offline, width int) string {
+func (m *model) gapRow(t *tab, g *offline, width int) string {
 	l := m.th.line(width)
 	rule := m.th.g.rule
 	l.fill(warn, rule, 3)
 	s := " offline " + g.from.Format("15:04:05") + "-" + g.to.Format("15:04:05")
 	if width >= 60 {
-		s += " (" + span2(g.to.Sub(g.from)) + "), requests then were not captured"
+		s += " (" + span2(g.to.Sub(g.from)) + "), "
+		if isHTTP(t) {
+			s += "requests then were not captured"
+		} else {
+			s += "connections were cut and refused"
+		}
 	}
 	l.put(warn, s+" ")
 	l.fill(warn, rule, width)
 	return l.String()
 }
 
-func (m *model) listHead(t *tab, cols columns, width int) string {
+// newerHead stands above the rows while there are newer ones out of sight.
+func (m *model) newerHead(t *tab, width int) string {
 	l := m.th.line(width)
-	if n := t.list.newer(t.captures); n > 0 {
-		mark := m.th.g.up
-		if t.list.newestLast {
-			mark = m.th.g.down
-		}
-		l.put(accent, sprintf(" %s %s newer (G)", mark, format.Count(int64(n))))
-		l.to(width)
-		return l.String()
+	mark := m.th.g.up
+	if t.list.newestLast {
+		mark = m.th.g.down
 	}
+	l.put(accent, sprintf(" %s %s newer (G)", mark, format.Count(int64(t.list.newer(t.captures)))))
+	l.to(width)
+	return l.String()
+}
+
+func (m *model) listHead(cols columns, width int) string {
+	l := m.th.line(width)
 	l.gap(3)
 	if cols.time {
 		l.cell(dim, "time", 9)

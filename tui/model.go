@@ -195,7 +195,11 @@ func (m *model) selected() *capture {
 func (m *model) summary() Summary {
 	s := Summary{Dropped: m.dropped}
 	for _, t := range m.tabs {
-		s.Seen += t.seen
+		if isHTTP(t) {
+			s.Seen += t.seen
+		} else {
+			s.Connections += t.seen
+		}
 		s.Tunnels = append(s.Tunnels, t.Tunnel)
 	}
 	return s
@@ -292,10 +296,10 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.wheel(msg)
 	case wakeMsg:
 		m.drain()
-		return m.await()
+		return tea.Batch(m.await(), m.askTraffic())
 	case tickMsg:
 		m.expire()
-		cmds := []tea.Cmd{m.tick()}
+		cmds := []tea.Cmd{m.tick(), m.askTraffic()}
 		if m.home != nil && m.focus == inHome {
 			cmds = append(cmds, m.refreshTunnels())
 		}
@@ -345,6 +349,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		}
 	case tunnelsMsg:
 		m.home.update(m, msg)
+	case trafficMsg:
+		m.traffic(msg)
 	}
 	return nil
 }
@@ -385,7 +391,7 @@ func (m *model) drain() {
 			if n.dropped > 0 {
 				t.dropped += n.dropped
 				m.dropped += n.dropped
-				m.record(warn, "%s: %d requests came and went while the screen was away", t.Name, n.dropped)
+				m.record(warn, "%s: %s came and went while the screen was away", t.Name, t.things(n.dropped))
 			}
 		}
 	}
@@ -458,7 +464,7 @@ func (m *model) sync() tea.Cmd {
 		t.list.height = max(m.listRows()-len(m.gaps), 1) // whatever of them is in view
 		t.list.settle(t.captures)
 	}
-	if m.lay.detail.w == 0 || m.focus == inHome || m.focus == inDiff && m.from == inList && m.lay.shape < stacked {
+	if m.lay.detail.w == 0 || m.focus == inHome || m.tab() != nil && !isHTTP(m.tab()) || m.focus == inDiff && m.from == inList && m.lay.shape < stacked {
 		return nil
 	}
 	return m.detail.sync(m, m.selected())
@@ -477,12 +483,21 @@ func (m *model) expire() {
 
 // place is where keys go now.
 func (m *model) place() place {
-	if m.focus == inList {
-		if t := m.tab(); t != nil && len(t.all) == 0 {
-			return inEmpty
-		}
+	t := m.tab()
+	if t == nil || m.focus != inList && m.focus != inDetail {
+		return m.focus
 	}
-	return m.focus
+	switch empty := len(t.all) == 0 && m.focus == inList; {
+	case isHTTP(t) && empty:
+		return inEmpty
+	case isHTTP(t):
+		return m.focus
+	case empty:
+		return inQuiet
+	case m.focus == inDetail:
+		return inConn
+	}
+	return inConns
 }
 
 func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
@@ -547,6 +562,9 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		}
 	}
 	m.count = 0
+	if at&connecting != 0 {
+		m.notForConnections(k)
+	}
 	return nil
 }
 
@@ -570,6 +588,9 @@ func (m *model) browse(k tea.KeyPressMsg) tea.Cmd {
 func (m *model) page() int {
 	switch m.focus {
 	case inDetail:
+		if m.place() == inConn {
+			break
+		}
 		return max(m.detail.rows(), 2)
 	case inDiff:
 		return max(m.diff.height-1, 2)
@@ -581,7 +602,7 @@ func (m *model) move(n int) tea.Cmd {
 	if m.count > 0 && (n == 1 || n == -1) {
 		n *= m.count
 	}
-	switch m.focus {
+	switch m.place() {
 	case inHome:
 		m.home.move(n)
 	case inDetail:
@@ -597,7 +618,7 @@ func (m *model) move(n int) tea.Cmd {
 }
 
 func (m *model) first() tea.Cmd {
-	switch m.focus {
+	switch m.place() {
 	case inHome:
 		m.home.move(-1 << 20)
 	case inDetail:
@@ -613,7 +634,7 @@ func (m *model) first() tea.Cmd {
 }
 
 func (m *model) latest() tea.Cmd {
-	switch m.focus {
+	switch m.place() {
 	case inHome:
 		m.home.move(1 << 20)
 	case inDetail:
@@ -711,8 +732,8 @@ func (m *model) clear() tea.Cmd {
 		return nil
 	}
 	m.ask = &question{
-		text:  sprintf("clear %s from this screen?", plural(len(t.all), "request")),
-		brief: sprintf("clear %s?", plural(len(t.all), "request")),
+		text:  sprintf("clear %s from this screen?", t.things(len(t.all))),
+		brief: sprintf("clear %s?", t.things(len(t.all))),
 		choices: []choice{
 			{"y", "clear", func(m *model) tea.Cmd {
 				t.clear()
@@ -801,21 +822,32 @@ func (m *model) otherSide() tea.Cmd {
 }
 
 func (m *model) quit() tea.Cmd {
-	open := 0
+	requests, conns := 0, 0
 	for _, t := range m.tabs {
-		open += t.open
+		if isHTTP(t) {
+			requests += t.open
+		} else {
+			conns += t.opened(m.ring())
+		}
 	}
-	if open == 0 || m.feed.agent == nil {
+	if requests+conns == 0 || m.feed.agent == nil {
 		return tea.Quit
 	}
 	m.quitting = true
 	is := "are"
-	if open == 1 {
+	if requests+conns == 1 {
 		is = "is"
 	}
+	what := plural(requests, "request") + " " + is + " in flight"
+	switch {
+	case conns > 0 && requests > 0:
+		what = plural(requests, "request") + " and " + plural(conns, "connection") + " are open"
+	case conns > 0:
+		what = plural(conns, "connection") + " " + is + " open"
+	}
 	m.ask = &question{
-		text:  sprintf("%s %s in flight and would be cut. Quit?", plural(open, "request"), is),
-		brief: sprintf("%s %s in flight. Quit?", plural(open, "request"), is),
+		text:  what + " and would be cut. Quit?",
+		brief: what + ". Quit?",
 		choices: []choice{
 			{"y", "quit", func(*model) tea.Cmd { return tea.Quit }},
 			{"n", "stay", func(*model) tea.Cmd { return nil }},

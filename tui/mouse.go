@@ -62,6 +62,8 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 				return m.open()
 			}
 		}
+	case m.lay.detail.has(msg.X, msg.Y) && !isHTTP(t):
+		return m.open()
 	case m.lay.detail.has(msg.X, msg.Y):
 		m.open()
 		p := m.detail.pager()
@@ -101,6 +103,7 @@ func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
 	case t == nil || m.blank():
 	case m.lay.list.has(msg.X, msg.Y):
 		t.list.scroll(t.captures, n)
+	case !isHTTP(t): // a connection's detail is one page
 	case m.lay.detail.has(msg.X, msg.Y):
 		if m.detail.tab == tabDiff {
 			m.detail.diff.move(n)

@@ -72,13 +72,16 @@ type Config struct {
 
 // A Summary is what there is to say once the screen is gone.
 type Summary struct {
-	Seen    int // requests that arrived while the screen was open
-	Dropped int // of them, never shown because the screen was away
-	Tunnels []Tunnel
+	Seen int // requests that arrived while the screen was open
+	// Connections counts those of tunnels without HTTP.
+	Connections int
+	Dropped     int // of them, never shown because the screen was away
+	Tunnels     []Tunnel
 }
 
 // Run shows the screen until the person quits or ctx ends, and leaves the
-// terminal as it was. It returns nil in both cases. The first frame does not
+// terminal as it was. It returns nil in both cases, and a *[tunnel.Error] when
+// the key of a screen without an agent works no more. The first frame does not
 // wait for the network.
 func Run(ctx context.Context, c Config) (Summary, error) {
 	if c.API == nil {
@@ -92,6 +95,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	f := newFeed(c.API, c.Agent)
+	f.abort = cancel
 	m := newModel(ctx, c, f)
 
 	options := []tea.ProgramOption{tea.WithEnvironment(c.Environ), tea.WithoutSignalHandler()}
@@ -135,6 +139,9 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("screen: %w", err)
+	}
+	if err == nil {
+		err = f.fatal
 	}
 	return m.summary(), err
 }

@@ -134,12 +134,16 @@ func (m *model) drawTiny() []string {
 	t := m.tab()
 	m.putState(&l, true)
 	right := ""
-	if t != nil {
+	if t != nil && !isHTTP(t) {
+		right = sprintf(" %d open", t.opened(m.ring()))
+	} else if t != nil {
 		s := t.summary()
 		right = sprintf(" %d", t.seen)
 		if s.failed > 0 {
 			right += sprintf(" %s%.0f%%", m.th.g.fail, s.failed*100)
 		}
+	}
+	if t != nil {
 		l.put(text, " ")
 		l.put(strong, m.th.shortPath(bare(t.URL), max(l.room()-len(right), 1)))
 	}
@@ -153,8 +157,12 @@ func (m *model) drawTiny() []string {
 
 // bare is a URL without what everybody knows.
 func bare(url string) string {
-	url = strings.TrimPrefix(url, "https://")
-	return strings.TrimPrefix(url, "http://")
+	for _, scheme := range []string{"https://", "http://", "tcp://", "tls://"} {
+		if rest, ok := strings.CutPrefix(url, scheme); ok {
+			return rest
+		}
+	}
+	return url
 }
 
 // short is a local service without what everybody knows.
@@ -220,9 +228,9 @@ func (m *model) drawHeader(out []string) []string {
 	return out
 }
 
-// figures is the room that the sparkline and the durations of a wide headline
+// figuresRoom is the room that the sparkline and the durations of a wide headline
 // may need.
-const figures = 14 + len("  p50 640ms p95 640ms")
+const figuresRoom = 14 + len("  p50 640ms p95 640ms")
 
 // headline is state, address and how the service answers.
 func (m *model) headline() string {
@@ -244,7 +252,9 @@ func (m *model) headline() string {
 	}
 	s := t.summary()
 	right := m.th.line(60)
-	if len(s.recent) > 0 {
+	if !isHTTP(t) {
+		m.throughput(&right, t, wide)
+	} else if len(s.recent) > 0 {
 		if m.lay.shape != compact {
 			right.put(accent, spark(s.recent, g.spark, map[bool]int{true: 14, false: 8}[wide]))
 			right.gap(2)
@@ -290,7 +300,7 @@ func (m *model) headline() string {
 	if wide {
 		// In the middle, or as far left of it as the figures may need once they
 		// have grown: the address stays where it is.
-		gap = max(2, min((m.w-need)/2, m.w-need-figures-3)-l.w)
+		gap = max(2, min((m.w-need)/2, m.w-need-figuresRoom-3)-l.w)
 	}
 	l.gap(gap)
 	if url == "" {
@@ -309,7 +319,7 @@ func (m *model) headline() string {
 		l.to(m.w - right.w - 1)
 		return l.String() + right.String()
 	}
-	if m.lay.shape != compact && t.seen == 0 {
+	if m.lay.shape != compact && t.seen == 0 && isHTTP(t) {
 		l.to(m.w - 6)
 		l.put(dim, "0 req")
 	}
@@ -390,16 +400,28 @@ func (m *model) subline() string {
 	} else if t.Direct != "" {
 		l.put(dim, "also "+t.Direct)
 	}
-	if t.seen == 0 {
-		return l.String()
-	}
-	now := m.c.Now()
-	s := t.summary()
 	r := m.th.line(m.w)
 	sep := " " + m.th.g.dot + " "
 	if m.th.ascii {
 		sep = "  "
 	}
+	if !isHTTP(t) {
+		m.totals(&r, t, sep)
+	} else if t.seen > 0 {
+		m.figures(&r, t, sep)
+	}
+	if r.w == 0 || l.room() < r.w+2 {
+		return l.String()
+	}
+	l.to(m.w - r.w - 1)
+	return l.String() + r.String()
+}
+
+// figures are the counters of a tunnel's requests.
+func (m *model) figures(r *line, t *tab, sep string) {
+	now := m.c.Now()
+	s := t.summary()
+	wide := m.w >= 100
 	r.put(text, sprintf("%.1f", t.rate.perSecond(now)))
 	r.put(dim, " req/s"+sep)
 	fail := dim
@@ -415,11 +437,6 @@ func (m *model) subline() string {
 		r.put(dim, sep)
 		r.put(info, sprintf("%d open", t.open))
 	}
-	if l.room() < r.w+2 {
-		return l.String()
-	}
-	l.to(m.w - r.w - 1)
-	return l.String() + r.String()
 }
 
 // spark draws the last n durations as blocks. The scale is logarithmic: one slow
@@ -468,7 +485,7 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		return l.String(), nil
 	case m.prefix == "y":
 		l.put(strong, "copy  ")
-		for _, c := range copies {
+		for _, c := range m.copies() {
 			if c.key == "" {
 				continue
 			}
@@ -614,7 +631,7 @@ func (m *model) drawHints(y int) string {
 	at := m.place()
 	var list []*action
 	for i := range m.keys {
-		if a := &m.keys[i]; a.in&at != 0 && a.hint != "" && (at != inEmpty || m.granted() || a.rank >= 90) && !((a.name == "copy" || a.name == "pause" || a.name == "filter") && (at == inHome || at == inEmpty)) {
+		if a := &m.keys[i]; a.in&at != 0 && a.hint != "" && (at&(inEmpty|inQuiet) == 0 || m.granted() || a.rank >= 90) && !((a.name == "copy" || a.name == "pause" || a.name == "filter") && (at == inHome || at == inEmpty)) {
 			list = append(list, a)
 		}
 	}

@@ -720,9 +720,13 @@ func (t *term) within(n int64) bool {
 }
 
 // word looks through method, path and status. A quoted phrase may reach from
-// one into the next: "post /webhooks".
+// one into the next: "post /webhooks". Of a connection without HTTP it looks
+// through the client's address, the host and how it ended.
 func (t *term) word(x *inspector.Exchange) bool {
 	p := &t.patterns[0]
+	if x.Kind == inspector.TCP || x.Kind == inspector.TLS {
+		return p.match(x.Remote) || p.match(x.Host) || p.match(x.Detail)
+	}
 	if p.re == nil && len(p.parts) == 1 && strings.IndexByte(p.parts[0], ' ') < 0 {
 		if p.match(x.Path) || p.match(x.Method) {
 			return true

@@ -1,0 +1,547 @@
+package tui
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
+	"github.com/lrok-dev/lrok/tunnel/agent"
+)
+
+// A tunnel without HTTP shows its connections: the same list with other columns,
+// and a detail that is one page, since nothing of what passes is kept.
+
+func isRaw(x *inspector.Exchange) bool { return x.Kind == inspector.TCP || x.Kind == inspector.TLS }
+
+// things is n of what the tunnel's list holds.
+func (t *tab) things(n int) string {
+	if isHTTP(t) {
+		return plural(n, "request")
+	}
+	return plural(n, "connection")
+}
+
+// opened is how many connections are open. The list knows, unless the edge keeps
+// none, or more are open than it keeps.
+func (t *tab) opened(ring int) int {
+	if f := &t.captures.flow; f.known && (f.hidden || t.open >= ring) {
+		return int(f.open)
+	}
+	return t.open
+}
+
+// total is how many connections there were in the tunnel's life.
+func (t *tab) total() int64 {
+	n := t.flow.total
+	if len(t.all) > 0 {
+		n = max(n, int64(t.all[len(t.all)-1].Number))
+	}
+	return n
+}
+
+// A trafficMsg is what the edge has counted of a tunnel.
+type trafficMsg struct {
+	name  string
+	t     client.Tunnel
+	found bool
+	err   error
+}
+
+// askTraffic asks the edge for the counters of the tunnel in front, every two
+// seconds.
+func (m *model) askTraffic() tea.Cmd {
+	t := m.tab()
+	if t == nil || isHTTP(t) || t.Name == "" || m.feed.agent != nil && m.status.State != agent.Online || m.ended[t.Name] != "" {
+		return nil
+	}
+	f, now := &t.flow, m.c.Now()
+	if f.asking || now.Before(f.next) {
+		return nil
+	}
+	f.asking, f.moved, f.next = true, false, now.Add(2*time.Second)
+	name := t.Name
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(m.ctx, 10*time.Second)
+		defer cancel()
+		list, err := m.c.API.Tunnels(ctx)
+		msg := trafficMsg{name: name, err: err}
+		for i := range list {
+			if list[i].Subdomain == name {
+				msg.t, msg.found = list[i], true
+			}
+		}
+		return msg
+	}
+}
+
+func (m *model) traffic(msg trafficMsg) {
+	for _, t := range m.tabs {
+		if t.Name != msg.name {
+			continue
+		}
+		t.flow.asking = false
+		if msg.found {
+			t.flow.settle(&msg.t, m.c.Now())
+		}
+	}
+}
+
+// throughput is how much passes, at the right of the headline.
+func (m *model) throughput(l *line, t *tab, wide bool) {
+	f, now := &t.flow, m.c.Now()
+	if f.in+f.out == 0 {
+		return
+	}
+	if m.lay.shape != compact {
+		l.put(accent, f.meter.spark(now, m.th.g.spark, map[bool]int{true: 14, false: 8}[wide]))
+		l.gap(1 + b2i(wide))
+	}
+	// As wide as it gets, for the address to stay where it is.
+	l.right(text, amount(f.meter.perSecond(now))+"/s", 9)
+}
+
+// totals are the counters of a tunnel's connections.
+func (m *model) totals(l *line, t *tab, sep string) {
+	f := &t.flow
+	if t.seen == 0 && t.total() == 0 {
+		return
+	}
+	open := t.opened(m.ring())
+	r := dim
+	if open > 0 {
+		r = info
+	}
+	l.put(r, format.Count(int64(open))+" open")
+	l.put(dim, sep+format.Count(t.total())+" total"+sep+"in ")
+	l.put(text, amount(f.in))
+	l.put(dim, sep+"out ")
+	l.put(text, amount(f.out))
+}
+
+// connColumns is what there is room for. The peer, what became of it and the
+// bytes stay; the note goes first, then when it was opened, then the age.
+type connColumns struct {
+	opened, age, brief     bool
+	peer, state, size, end int
+}
+
+func connColumnsFor(width int) connColumns {
+	c := connColumns{state: 8, size: 8}
+	room := width - 3
+	switch {
+	case width >= 79:
+		c.opened, c.age = true, true
+	case width >= 64:
+		c.opened, c.age = true, true
+	case width >= 52:
+		c.age = true
+	default:
+		c.brief, c.state, c.size = true, 7, 6
+		c.age = width >= 46
+	}
+	room -= 9*b2i(c.opened) + c.state + 2*c.size + 7*b2i(c.age)
+	c.peer = room
+	if width >= 79 {
+		c.peer = min(22+(width-79)/2, 48)
+		c.end = room - c.peer - 1
+	}
+	return c
+}
+
+func (m *model) connHead(c connColumns, width int) string {
+	l := m.th.line(width)
+	l.gap(3)
+	if c.opened {
+		l.cell(dim, "opened", 9)
+	}
+	l.cell(dim, "peer", c.peer)
+	l.cell(dim, "state", c.state)
+	l.right(dim, "in", c.size)
+	l.right(dim, "out", c.size)
+	if c.age {
+		l.right(dim, "age", 7)
+	}
+	if c.end > 0 {
+		l.gap(1)
+		l.put(dim, "note")
+	}
+	l.to(width)
+	return l.String()
+}
+
+func (m *model) drawConn(l *line, x *capture, c connColumns, now time.Time) {
+	g := &m.th.g
+	if x.Failed() {
+		l.put(bad, g.fail)
+	} else {
+		l.put(text, " ")
+	}
+	l.gap(1)
+	if c.opened {
+		l.cell(dim, x.Timing.Accepted.In(now.Location()).Format("15:04:05"), 9)
+	}
+	l.cell(text, m.th.shortPeer(x.Remote, c.peer-1), c.peer)
+	r, word := connState(&x.Exchange)
+	l.cell(r, word, c.state)
+	write := amount
+	if c.brief {
+		write = format.Size
+	}
+	passed := text
+	if x.State != inspector.Open {
+		passed = dim
+	}
+	l.right(passed, write(x.Request.Body.Size), c.size)
+	l.right(passed, write(x.Response.Body.Size), c.size)
+	if c.age {
+		age := text
+		if x.State == inspector.Open {
+			age = info
+		}
+		l.right(age, took(&x.Exchange, now), 7)
+	}
+	if c.end > 0 {
+		l.gap(1)
+		l.cell(dim, connNote(&x.Exchange), c.end)
+	}
+	l.rest()
+}
+
+// connState is how a connection stands, in a word.
+func connState(x *inspector.Exchange) (role, string) {
+	switch {
+	case x.State == unwatched:
+		return warn, "?"
+	case x.State == inspector.Open && x.Timing.StreamOpen == 0:
+		return dim, "opening"
+	case x.State == inspector.Open:
+		return good, "open"
+	}
+	switch x.Error {
+	case "":
+		if x.EndedBy == "" {
+			return dim, "closed"
+		}
+	case tunnel.CodeClientAborted, tunnel.CodeUpstreamAborted:
+		return warn, "reset"
+	case tunnel.CodeAccessDenied, tunnel.CodeLimit:
+		return warn, "denied"
+	case tunnel.CodeDraining, tunnel.CodeAgentOffline:
+		if x.Timing.StreamOpen > 0 {
+			return warn, "cut"
+		}
+	}
+	return bad, "failed"
+}
+
+// connNotes says in a few words why a connection ended; connEnds says it in a
+// sentence.
+var (
+	connNotes = map[string]string{
+		tunnel.CodeUpstreamRefused: "refused", tunnel.CodeUpstreamTimeout: "timed out",
+		tunnel.CodeUpstreamAborted: "by service (RST)", tunnel.CodeClientAborted: "by client (RST)",
+		tunnel.CodeAccessDenied: "not let in", tunnel.CodeLimit: "too many",
+		tunnel.CodeDraining: "edge stopped", tunnel.CodeAgentOffline: "agent offline",
+	}
+	connEnds = map[string]string{
+		tunnel.CodeUpstreamRefused: "the local service could not be reached",
+		tunnel.CodeUpstreamTimeout: "the local service was not reached in time",
+		tunnel.CodeUpstreamAborted: "reset by the local service",
+		tunnel.CodeClientAborted:   "reset by the client",
+		tunnel.CodeAccessDenied:    "turned away by the tunnel's rules",
+		tunnel.CodeLimit:           "turned away, there were too many",
+		tunnel.CodeDraining:        "cut when the edge stopped",
+		tunnel.CodeAgentOffline:    "the agent was not connected",
+	}
+)
+
+func connNote(x *inspector.Exchange) string {
+	switch {
+	case x.State == inspector.Open:
+		return ""
+	case x.State == unwatched:
+		return "end not seen"
+	case connNotes[x.Error] != "":
+		return connNotes[x.Error]
+	case x.Error != "":
+		return words(x.Error)
+	case x.Detail == "":
+		return "with the tunnel"
+	}
+	return strings.TrimPrefix(strings.Replace(x.Detail, "by the ", "by ", 1), "ended ")
+}
+
+// connEnd is how a connection ended, in a sentence, and what more there is to
+// say.
+func connEnd(x *inspector.Exchange) (sentence, more string) {
+	switch {
+	case x.State == unwatched:
+		return "its end was not seen: the edge let go of it first", ""
+	case connEnds[x.Error] != "":
+		return connEnds[x.Error], x.Detail[:min(len(x.Detail), 1024)]
+	case x.Error != "":
+		return words(x.Error), x.Detail[:min(len(x.Detail), 1024)]
+	case x.Detail == "":
+		return "it ended with the tunnel", ""
+	}
+	return x.Detail[:min(len(x.Detail), 1024)], ""
+}
+
+// shortPeer fits an address into n columns: the middle of a long one goes, its
+// port stays.
+func (t *theme) shortPeer(addr string, n int) string {
+	s, w := t.clean(addr[:min(len(addr), 1024)])
+	if w <= n {
+		return s
+	}
+	more := t.g.ellipsis
+	if n < 12 {
+		return ansi.Truncate(s, max(n, 0), more)
+	}
+	tail := min(n*2/3, n-4)
+	return ansi.Truncate(s, n-tail-ansi.StringWidth(more), "") + more + ansi.TruncateLeft(s, w-tail, "")
+}
+
+// drawConnDetail is all that is known of one connection.
+func (m *model) drawConnDetail(out []string, x *capture) []string {
+	r, now := m.lay.detail, m.c.Now()
+	l := m.th.line(r.w)
+	title := strong
+	if m.focus != inDetail && m.lay.list.w > 0 {
+		title = text
+	}
+	l.put(dim, " "+number(&x.Exchange)+" ")
+	c, word := connState(&x.Exchange)
+	age := took(&x.Exchange, now)
+	n := len(word) + 2 + len(age) + 1
+	l.put(title, m.th.shortPeer(x.Remote, max(l.room()-n-2, 1)))
+	l.to(r.w - n)
+	l.put(c, word)
+	l.put(text, "  "+age)
+	out = append(out, l.String())
+	if m.lay.rules {
+		l := m.th.line(r.w)
+		l.fill(border, m.th.g.rule, r.w)
+		out = append(out, l.String())
+	}
+	end := len(out) + r.h - (1 + b2i(m.lay.rules))
+	w := r.w - 2
+	row := func(f func(*line)) {
+		l := m.th.line(w)
+		f(&l)
+		out = append(out, " "+l.String())
+	}
+	blank := func() {
+		if m.lay.rules {
+			out = append(out, "")
+		}
+	}
+	label := func(l *line, s string) { l.cell(dim, s, min(10, w/4)) }
+	say := func(name string, r role, s string) {
+		// A sentence goes on below itself; the address of a stranger does not.
+		for i, part := range wrapWords(s, max(w-min(10, w/4), 8)) {
+			row(func(l *line) {
+				label(l, name[:len(name)*(1-b2i(i > 0))])
+				l.put(r, part)
+			})
+		}
+	}
+	bytes := func(name string, n int64, flow int, where string) {
+		row(func(l *line) {
+			label(l, name)
+			l.right(text, amount(n), 8)
+			if x.flow != nil {
+				l.right(info, amount(x.flow[flow].perSecond(now))+"/s", 11)
+				if w >= 50 {
+					l.put(accent, "  "+x.flow[flow].spark(now, m.th.g.spark, 14))
+				}
+			} else if w >= 36 {
+				l.put(dim, "  "+where)
+			}
+		})
+	}
+	who := func() {
+		row(func(l *line) { label(l, "peer"); l.put(strong, x.Remote) })
+		row(func(l *line) {
+			if x.Kind == inspector.TLS {
+				label(l, "asked for")
+				l.put(text, x.Host)
+				l.put(dim, "  the SNI name")
+			} else {
+				label(l, "came to")
+				l.put(text, x.Host)
+			}
+		})
+		row(func(l *line) { label(l, "service"); l.put(text, m.tab().Local) })
+	}
+	passed := func() {
+		bytes("in", x.Request.Body.Size, 0, "from the peer to the service")
+		bytes("out", x.Response.Body.Size, 1, "from the service to the peer")
+	}
+	when := func() {
+		row(func(l *line) {
+			label(l, "opened")
+			l.put(text, x.Timing.Accepted.In(now.Location()).Format("2006-01-02 15:04:05.000"))
+		})
+		row(func(l *line) {
+			label(l, map[bool]string{true: "open for", false: "lasted"}[x.State == inspector.Open])
+			l.put(text, age)
+		})
+		if x.Timing.Dial > 0 {
+			row(func(l *line) {
+				label(l, "reached")
+				l.put(text, "the service in "+format.Duration(x.Timing.Dial))
+			})
+		}
+	}
+	how := func() {
+		if x.State == inspector.Open {
+			return
+		}
+		sentence, more := connEnd(&x.Exchange)
+		role := text
+		if x.Failed() {
+			role = c
+		}
+		say("ended", role, sentence)
+		say("", dim, more)
+		blank()
+	}
+	// Where there is little room, what the title does not tell comes first.
+	parts := []func(){blank, who, blank, passed, blank, when, blank, how}
+	if !m.lay.rules {
+		parts = []func(){passed, how, when, who}
+	}
+	for _, part := range parts {
+		part()
+	}
+	if x.Kind == inspector.TLS {
+		say("", dim, "The edge sees only ciphertext: TLS ends at the local service.")
+	} else {
+		say("", dim, "The bytes pass as they are, and none of them is kept.")
+	}
+	for len(out) < end {
+		out = append(out, "")
+	}
+	return out[:end]
+}
+
+// otherPane goes from the list to the connection and back.
+func (m *model) otherPane() tea.Cmd {
+	if m.focus == inDetail {
+		return m.back()
+	}
+	return m.open()
+}
+
+// notForConnections says so when a key is pressed that means something for
+// requests only.
+func (m *model) notForConnections(k tea.KeyPressMsg) {
+	for i := range m.keys {
+		a := &m.keys[i]
+		if a.in&(inList|inDetail|inEmpty) == 0 || a.run == nil || !key.Matches(k, a.bind) {
+			continue
+		}
+		what := "requests"
+		if a.name == "qr" {
+			what = "web addresses"
+		}
+		m.say(text, "%s is for %s; a %s tunnel has connections, and ? shows their keys", k.String(), what, strings.ToUpper(string(m.tab().Kind)))
+		return
+	}
+}
+
+// A copying is one answer to y.
+type copying struct{ key, word string }
+
+func (m *model) copies() []copying {
+	t := m.tab()
+	if t == nil || isHTTP(t) {
+		return copies
+	}
+	list := []copying{{"u", "url"}}
+	if m.selected() != nil {
+		list = append(list, copying{"p", "peer"})
+	}
+	if how, _ := howTo(t.Tunnel); how != "" {
+		list = append(list, copying{"c", "command to connect"})
+	}
+	return list
+}
+
+func (m *model) copyConnection(t *tab, x *capture, k string) tea.Cmd {
+	switch k {
+	case "u":
+		return m.putClipboard("the URL", t.URL)
+	case "p":
+		if x != nil {
+			return m.putClipboard("the peer's address", format.Sanitize(x.Remote))
+		}
+	case "c":
+		if how, _ := howTo(t.Tunnel); how != "" {
+			return m.putClipboard("the command", how)
+		}
+	}
+	return nil
+}
+
+// clients are the commands that speak to a local service on a port.
+var clients = map[string]struct{ command, what string }{
+	"22":    {"ssh -p PORT user@HOST", "SSH"},
+	"1883":  {"mosquitto_sub -h HOST -p PORT -t '#'", "MQTT"},
+	"3306":  {"mysql -h HOST -P PORT --protocol=TCP -u user -p", "MySQL"},
+	"5432":  {"psql -h HOST -p PORT -U postgres", "PostgreSQL"},
+	"6379":  {"redis-cli -h HOST -p PORT", "Redis"},
+	"11211": {"nc HOST PORT", "memcached"},
+	"27017": {"mongosh --host HOST --port PORT", "MongoDB"},
+}
+
+// howTo is the command that connects to t, and what it speaks, as far as the
+// local port tells. There is none while the address is not known, or is not one
+// that could stand in a command.
+func howTo(t Tunnel) (command, speaks string) {
+	host, port, err := net.SplitHostPort(bare(t.URL))
+	if err != nil && t.Kind == tunnel.TLS {
+		host, port = bare(t.URL), "443"
+	}
+	if n, err := strconv.Atoi(port); err != nil || n <= 0 || n > 65535 || host == "" || host[0] == '-' ||
+		strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789.-:") != "" {
+		return "", ""
+	}
+	local := t.Local
+	if socket, ok := strings.CutPrefix(local, "unix:"); !ok {
+		if _, p, err := net.SplitHostPort(bare(local)); err == nil {
+			local = p
+		}
+	} else {
+		for part, p := range map[string]string{".s.PGSQL": "5432", "mysql": "3306", "redis": "6379"} {
+			if strings.Contains(socket, part) {
+				local = p
+			}
+		}
+	}
+	command = "nc HOST PORT"
+	if c, ok := clients[local]; ok {
+		command, speaks = c.command, c.what
+	}
+	if t.Kind == tunnel.TLS {
+		command, speaks = "openssl s_client -connect HOST:PORT -servername HOST", "TLS"
+		if local == "443" || local == "8443" {
+			command, speaks = "curl https://HOST:PORT/", "HTTPS"
+			if port == "443" {
+				command = "curl https://HOST/"
+			}
+		}
+	}
+	return strings.NewReplacer("HOST", host, "PORT", port).Replace(command), speaks
+}

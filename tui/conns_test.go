@@ -1,0 +1,684 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
+	"github.com/lrok-dev/lrok/tunnel/agent"
+)
+
+// A clock stands still until a test moves it.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	c.now = c.now.Add(d)
+	c.mu.Unlock()
+}
+
+// connList is the connections of a database, oldest first.
+func connList(kind inspector.Kind, now time.Time) []inspector.Exchange {
+	host := "tcp.lrok.example:30007"
+	if kind == inspector.TLS {
+		host = "db.lrok.example"
+	}
+	n := uint64(35)
+	mk := func(ago time.Duration, peer string, in, out int64, lasted time.Duration, end inspector.Ending) inspector.Exchange {
+		n++
+		x := inspector.Exchange{
+			ID: fmt.Sprintf("req_%026d", n), Number: n, Tunnel: "acme", Kind: kind, State: inspector.Done,
+			Scheme: string(kind), Host: host, Remote: peer, EndedBy: end.By, Error: end.Code, Detail: end.Detail,
+		}
+		x.Timing = inspector.Timing{Accepted: now.Add(-ago), StreamOpen: 3 * time.Millisecond, Dial: 412 * time.Microsecond, Done: lasted}
+		x.Request.Body.Size, x.Response.Body.Size = in, out
+		if lasted == 0 {
+			x.State = inspector.Open
+		}
+		return x
+	}
+	fin := inspector.Ending{Detail: "ended by the client (FIN)"}
+	refused := inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamRefused, Detail: "dial tcp 127.0.0.1:5432: connect: connection refused"}
+	list := []inspector.Exchange{
+		mk(4*time.Minute+29*time.Second, "192.0.2.9:33100", 0, 0, time.Millisecond, refused),
+		mk(3*time.Minute+21*time.Second, "203.0.113.7:50110", 4100, 9300, 310*time.Millisecond, fin),
+		mk(160*time.Second, "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:41312", 812, 99, 12*time.Second, inspector.Ending{By: "client", Code: tunnel.CodeClientAborted, Detail: "reset by the client: read: connection reset by peer"}),
+		mk(158*time.Second, "198.51.100.4:40022", 18_100, 2_100_000, 0, inspector.Ending{}),
+		mk(125*time.Second, "203.0.113.7:51512", 1_250_000, 46_200_000, 0, inspector.Ending{}),
+		mk(61*time.Second, "198.51.100.66:6001", 0, 0, time.Millisecond, inspector.Ending{By: "edge", Code: tunnel.CodeAccessDenied, Detail: "198.51.100.66 is not let in by the rules of this tunnel"}),
+		mk(20*time.Second, "203.0.113.7:51733", 96, 812, 9*time.Second, inspector.Ending{Detail: "ended by the service (FIN)"}),
+	}
+	opening := mk(200*time.Millisecond, "203.0.113.7:51734", 0, 0, 0, inspector.Ending{})
+	opening.Timing.StreamOpen, opening.Timing.Dial = 0, 0
+	return append(list, opening)
+}
+
+func rawGrant(kind tunnel.Kind) tunnel.Grant {
+	if kind == tunnel.TLS {
+		return tunnel.Grant{Kind: kind, Name: "db", URL: "tls://db.lrok.example"}
+	}
+	return tunnel.Grant{Kind: kind, Name: "db", URL: "tcp://tcp.lrok.example:30007"}
+}
+
+// rawDemo starts the screen on a tunnel without HTTP.
+func rawDemo(t *testing.T, kind tunnel.Kind, w, h int, change ...func(*Config, *agent.Status, *demoEdge)) (*screen, *demoEdge, *demoAgent) {
+	t.Helper()
+	return demo(t, w, h, append([]func(*Config, *agent.Status, *demoEdge){func(c *Config, s *agent.Status, e *demoEdge) {
+		local := "localhost:5432"
+		if kind == tunnel.TLS {
+			local = "localhost:8443"
+		}
+		c.Tunnels = []Tunnel{{Kind: kind, Name: "db", Local: local}}
+		s.Welcome.Grants = []tunnel.Grant{rawGrant(kind)}
+		s.Upstreams = []agent.Upstream{{Tunnel: "db", Local: local}}
+		e.list = nil
+		for _, x := range connList(inspector.Kind(kind), frozen) {
+			e.add(x)
+		}
+		e.tunnels = []client.Tunnel{{
+			Subdomain: "db", Kind: kind, PublicURL: s.Welcome.Grants[0].URL, Local: local, CreatedAt: frozen.Add(-time.Hour),
+			Online: true, Inspect: true, Open: 3, Connections: 41, BytesIn: 12 << 20, BytesOut: 480 << 20,
+		}}
+	}}, change...)...)
+}
+
+// pass has the connections of e pass bytes for some seconds of c.
+func pass(t *testing.T, s *screen, e *demoEdge, c *clock, big ...int64) {
+	t.Helper()
+	in := int64(12 << 20)
+	for _, n := range big {
+		e.mu.Lock()
+		x := e.list[4]
+		e.mu.Unlock()
+		x.Request.Body.Size += n
+		x.Response.Body.Size += 30 * n
+		e.add(x)
+		in += n
+		s.wait(t, func() bool {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.taken == e.version
+		}, "the change")
+		s.still(t)
+		c.add(time.Second)
+	}
+	s.still(t)
+}
+
+func TestConnectionScreens(t *testing.T) {
+	themes := map[string]func(*Config){
+		"dark":    func(*Config) {},
+		"light":   func(c *Config) { c.Theme = "light" },
+		"nocolor": func(c *Config) { c.Environ = []string{"TERM=xterm-256color", "LANG=C.UTF-8", "NO_COLOR=1"} },
+		"ascii":   func(c *Config) { c.ASCII = true },
+	}
+	for _, size := range [][2]int{{120, 36}, {80, 24}, {60, 45}, {40, 10}, {29, 5}} {
+		for theme, set := range themes {
+			name := fmt.Sprintf("tcp-%dx%d", size[0], size[1])
+			t.Run(name+"-"+theme, func(t *testing.T) {
+				t.Parallel()
+				at := &clock{now: frozen}
+				s, e, _ := rawDemo(t, tunnel.TCP, size[0], size[1], func(c *Config, _ *agent.Status, _ *demoEdge) {
+					c.Now = at.Now
+					set(c)
+				})
+				s.waitText(t, "opening|3 open")
+				if size[0] > 29 {
+					s.waitText(t, "203.0.113.7:51512")
+					s.keys("jjj")
+				}
+				s.still(t)
+				pass(t, s, e, at, 4000, 9000, 40_000, 20_000)
+				// The golden text is the same in every colour: none carries a meaning of its own.
+				if theme == "ascii" {
+					name += "-ascii"
+				}
+				s.golden(t, name)
+			})
+		}
+	}
+}
+
+func TestConnectionStates(t *testing.T) {
+	quiet := func(_ *Config, _ *agent.Status, e *demoEdge) { e.list, e.tunnels = nil, nil }
+	for _, tt := range []struct {
+		name   string
+		kind   tunnel.Kind
+		w, h   int
+		keys   []string
+		change func(*Config, *agent.Status, *demoEdge)
+	}{
+		{name: "tcp-detail-80x24", w: 80, h: 24, keys: []string{"", "51512", "jjj\r", "open for"}},
+		{name: "tcp-failed-120x36", w: 120, h: 36, keys: []string{"", "51512", "jjjjjjj", "could not be reached"}},
+		{name: "tcp-detail-40x10", w: 40, h: 10, keys: []string{"", "51512", "jjj\r", "open for"}},
+		{name: "tls-120x36", kind: tunnel.TLS, w: 120, h: 36, keys: []string{"", "51512", "j", "only ciphertext"}},
+		{name: "tls-detail-80x24", kind: tunnel.TLS, w: 80, h: 24, keys: []string{"", "51512", "jjj\r", "only ciphertext"}},
+		{name: "tcp-empty-80x24", w: 80, h: 24, keys: []string{"", "psql -h tcp.lrok.example -p 30007"}, change: quiet},
+		{name: "tcp-empty-40x10", w: 40, h: 10, keys: []string{"", "psql -h"}, change: quiet},
+		{name: "tls-empty-120x36", kind: tunnel.TLS, w: 120, h: 36, keys: []string{"", "curl https://db.lrok.example/"}, change: quiet},
+		{name: "tcp-empty-down-80x24", w: 80, h: 24, keys: []string{"", "cut off at once"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
+			quiet(c, s, e)
+			s.Upstreams[0].Down, s.Upstreams[0].Err = true, "dial tcp 127.0.0.1:5432: connect: connection refused"
+		}},
+		{name: "tcp-down-80x24", w: 80, h: 24, keys: []string{"", "UPSTREAM DOWN", "", "51512"}, change: func(_ *Config, s *agent.Status, _ *demoEdge) {
+			s.Upstreams[0].Down, s.Upstreams[0].Err = true, "dial tcp 127.0.0.1:5432: connect: connection refused"
+		}},
+		{name: "tcp-filter-80x24", w: 80, h: 24, keys: []string{"", "51512", "/ip:203.0.113.0/24 is:inflight\r", "2 of 8 shown"}},
+		{name: "tcp-copy-80x24", w: 80, h: 24, keys: []string{"", "51512", "y", "command to connect"}},
+		{name: "tcp-help-80x24", w: 80, h: 24, keys: []string{"", "51512", "?connection", "search connection"}},
+		{name: "tcp-reconnecting-80x24", w: 80, h: 24, keys: []string{"", "51512"}, change: func(_ *Config, s *agent.Status, _ *demoEdge) {
+			s.State, s.Attempt, s.Next, s.Err = agent.Reconnecting, 1, frozen.Add(time.Second), &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge is shutting down"}
+			s.OfflineSince = frozen.Add(-9 * time.Second)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			kind := tt.kind
+			if kind == "" {
+				kind = tunnel.TCP
+			}
+			s, _, _ := rawDemo(t, kind, tt.w, tt.h, func(c *Config, st *agent.Status, e *demoEdge) {
+				if tt.change != nil {
+					tt.change(c, st, e)
+				}
+			})
+			for i := 0; i+1 < len(tt.keys); i += 2 {
+				s.keys(tt.keys[i])
+				s.waitText(t, tt.keys[i+1])
+			}
+			s.still(t)
+			s.golden(t, tt.name)
+		})
+	}
+}
+
+// What makes no sense for connections is not offered, and says so.
+func TestKeysOfRequestsAreNotForConnections(t *testing.T) {
+	m := rawModel(t, 80, 24, 8)
+	for _, k := range []string{"r", "e", "d", "D", "m", "'", "S", "x", "s", "z", "o", "t", "]", "[", "Q"} {
+		m.note = note{}
+		m.key(k)
+		if text := m.shows(); !strings.Contains(text, k+" is for ") || m.over != nil || m.prefix != "" || m.focus != inList {
+			t.Errorf("%s says nothing, or does something:\n%s", k, text)
+		}
+	}
+	m.note = note{}
+	if got := m.hints(); strings.Contains(got, "replay") || strings.Contains(got, "diff") || !strings.Contains(got, "/ filter") || !strings.Contains(got, "y copy") {
+		t.Errorf("the hints are %q, want those of connections", got)
+	}
+	m.key("/")
+	for _, c := range "body:x" {
+		m.key(string(c))
+	}
+	if text := m.shows(); !strings.Contains(text, "no bytes of connections are kept") {
+		t.Errorf("a filter that looks into bodies is taken:\n%s", text)
+	}
+	for _, o := range m.bar.offers {
+		t.Errorf("the filter offers %q", o.Text)
+	}
+}
+
+// rawModel is a model of a TCP tunnel with n connections.
+func rawModel(t testing.TB, w, h, n int) testModel {
+	t.Helper()
+	e := newDemoEdge(func() time.Time { return frozen })
+	c := Config{API: e, Tunnels: []Tunnel{{Kind: tunnel.TCP, Name: "db", Local: "localhost:5432"}}, Now: func() time.Time { return frozen }, Theme: "dark", Environ: []string{"LANG=C.UTF-8"}, Width: w, Height: h}
+	s := onlineStatus(frozen)
+	s.Welcome.Grants = []tunnel.Grant{rawGrant(tunnel.TCP)}
+	s.Upstreams = []agent.Upstream{{Tunnel: "db", Local: "localhost:5432"}}
+	m := testModel{newModel(context.Background(), c, newFeed(e, newDemoAgent(s)))}
+	m.feed.tunnels, m.feed.status = granted(c.Tunnels, s.Welcome.Grants), s
+	list := connList(inspector.TCP, frozen)
+	for i := range n {
+		x := list[i%len(list)]
+		x.Number = uint64(i + 1)
+		x.ID = fmt.Sprintf("req_%026d", i+1)
+		m.feed.put("db", x)
+	}
+	m.msg(wakeMsg{})
+	return m
+}
+
+func TestConnectionsAreCounted(t *testing.T) {
+	at := &clock{now: frozen}
+	m := rawModel(t, 120, 36, 0)
+	m.c.Now = at.Now
+	told := func(in, out int64, inspect bool) {
+		m.msg(trafficMsg{name: "db", found: true, t: client.Tunnel{Subdomain: "db", Inspect: inspect, CreatedAt: frozen, Open: 7, Connections: 90, BytesIn: in, BytesOut: out}})
+	}
+	x := connList(inspector.TCP, frozen)[4]
+	put := func(in, out int64) {
+		x.Version++
+		x.Request.Body.Size, x.Response.Body.Size = in, out
+		m.feed.put("db", x)
+		m.msg(wakeMsg{})
+	}
+	f := &m.tab().flow
+	check := func(what string, in, out, rate int64) {
+		t.Helper()
+		if got := f.meter.perSecond(at.Now()); f.in != in || f.out != out || got != rate {
+			t.Errorf("%s: in %d, out %d, %d a second, want %d, %d and %d", what, f.in, f.out, got, in, out, rate)
+		}
+	}
+	put(1000, 9000)
+	check("the list as it was", 1000, 9000, 0)
+	told(5000, 90_000, true)
+	check("the edge knows what passed before", 5000, 90_000, 0)
+	put(1500, 10_000)
+	check("bytes pass", 5500, 91_000, 750)
+	told(5400, 90_900, true) // as it was before these
+	check("counters that lag behind do not count back", 5500, 91_000, 750)
+	at.add(10 * time.Second)
+	f.moved = false // asked again, and nothing has passed
+	told(5600, 91_100, true)
+	check("when all is quiet the edge is right", 5600, 91_100, 0)
+	if rows, _ := m.draw(); !strings.Contains(plain(rows)[1], "1 open · 90 total · in 5.5 KiB · out 89 KiB") {
+		t.Errorf("the counters are %q", plain(rows)[1])
+	}
+	// With --no-inspect the counters are all there is.
+	f.moved = false
+	told(5600, 91_100, false)
+	at.add(2 * time.Second)
+	f.moved = false
+	told(7600, 91_100, false)
+	check("a hidden tunnel", 7600, 91_100, 1000)
+	if rows, _ := m.draw(); !strings.Contains(plain(rows)[1], "7 open") {
+		t.Errorf("the counters are %q, want 7 open", plain(rows)[1])
+	}
+}
+
+func TestMeter(t *testing.T) {
+	var m meter
+	at := frozen
+	for i := range 40 {
+		m.add(at, int64(i))
+		at = at.Add(time.Second)
+	}
+	if got := m.perSecond(at); got != (38+39)/2 {
+		t.Errorf("perSecond = %d, want %d", got, (38+39)/2)
+	}
+	if got, want := m.spark(at, unicodeGlyphs.spark, 8), "▆▆▇▇▇▇▇█"; got != want {
+		t.Errorf("spark = %s, want %s", got, want)
+	}
+	if got, want := m.spark(at.Add(4*time.Second), unicodeGlyphs.spark, 8), "▇▇▇█▁▁▁▁"; got != want {
+		t.Errorf("spark = %s, want %s", got, want)
+	}
+	if got := m.perSecond(at.Add(time.Hour)); got != 0 {
+		t.Errorf("perSecond after an hour = %d, want 0", got)
+	}
+	m.add(at.Add(-time.Minute), 5) // a clock that went back
+	m.add(at.Add(time.Hour), 6)
+	if got := m.perSecond(at.Add(time.Hour)); got != 3 {
+		t.Errorf("perSecond = %d, want 3", got)
+	}
+}
+
+func TestCommandsToConnect(t *testing.T) {
+	for _, tt := range []struct {
+		kind       tunnel.Kind
+		url, local string
+		want       string
+	}{
+		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "localhost:5432", "psql -h tcp.lrok.example -p 30007 -U postgres"},
+		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "192.168.1.9:6379", "redis-cli -h tcp.lrok.example -p 30007"},
+		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "localhost:22", "ssh -p 30007 user@tcp.lrok.example"},
+		{tunnel.TCP, "tcp://localhost:30007", "localhost:3306", "mysql -h localhost -P 30007 --protocol=TCP -u user -p"},
+		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "unix:/run/postgresql/.s.PGSQL.5432", "psql -h tcp.lrok.example -p 30007 -U postgres"},
+		{tunnel.TCP, "tcp://[2001:db8::1]:30007", "localhost:9", "nc 2001:db8::1 30007"},
+		{tunnel.TLS, "tls://db.lrok.example:8443", "localhost:8443", "curl https://db.lrok.example:8443/"},
+		{tunnel.TLS, "tls://db.lrok.example", "localhost:5432", "openssl s_client -connect db.lrok.example:443 -servername db.lrok.example"},
+		{tunnel.TCP, "", "localhost:5432", ""},
+		{tunnel.TCP, "tcp://x;rm -rf ~:30007", "localhost:5432", ""},
+		{tunnel.TCP, "tcp://$(id):30007", "localhost:5432", ""},
+		{tunnel.TCP, "tcp://-oProxyCommand=x:30007", "localhost:22", ""},
+		{tunnel.TCP, "tcp://a:0", "localhost:22", ""},
+	} {
+		if got, _ := howTo(Tunnel{Kind: tt.kind, URL: tt.url, Local: tt.local}); got != tt.want {
+			t.Errorf("for %s at %s: %q, want %q", tt.local, tt.url, got, tt.want)
+		}
+	}
+}
+
+func TestCopyOfConnections(t *testing.T) {
+	s, _, _ := rawDemo(t, tunnel.TCP, 80, 24)
+	s.waitText(t, "51512")
+	s.keys("jjj")
+	s.waitText(t, "G follows")
+	s.keys("yp")
+	s.waitText(t, "copied the peer's address")
+	s.waitRaw(t, "\x1b]52;c;MjAzLjAuMTEzLjc6NTE1MTI=\a") // 203.0.113.7:51512
+	s.keys("yc")
+	s.waitText(t, "copied the command")
+	s.waitRaw(t, "\x1b]52;c;cHNxbCAtaCB0Y3AubHJvay5leGFtcGxlIC1wIDMwMDA3IC1VIHBvc3RncmVz\a")
+	s.keys("yu")
+	s.waitText(t, "copied the URL")
+}
+
+func TestQuitAsksForConnections(t *testing.T) {
+	s, _, _ := rawDemo(t, tunnel.TCP, 80, 24)
+	s.waitText(t, "51512")
+	s.keys("q")
+	s.waitText(t, "3 connections are open and would be cut. Quit?")
+	s.keys("y")
+	s.waitDone(t)
+	if s.sum.Connections != 8 || s.sum.Seen != 0 {
+		t.Errorf("the summary is %+v, want 8 connections and no requests", s.sum)
+	}
+}
+
+// Nothing is written while nothing changes, however many ticks pass.
+func TestIdleConnectionsWriteNothing(t *testing.T) {
+	s, _, _ := rawDemo(t, tunnel.TCP, 80, 24)
+	s.waitText(t, "51512")
+	s.still(t)
+	s.mu.Lock()
+	before := s.raw.Len()
+	s.mu.Unlock()
+	for end := time.Now().Add(1200 * time.Millisecond); time.Now().Before(end); {
+		s.still(t) // a fixed clock: two ticks and more
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.raw.Len() - before; n != 0 {
+		t.Errorf("wrote %d bytes while nothing changed: %q", n, s.raw.Bytes()[before:])
+	}
+}
+
+// What was open when changes were lost is told again or has ended unseen.
+func TestGapOfConnections(t *testing.T) {
+	s, e, _ := rawDemo(t, tunnel.TCP, 120, 36)
+	s.waitText(t, "3 open")
+	s.keys("jjjj")
+	s.waitText(t, "#39")
+	e.mu.Lock()
+	e.list = append(e.list[:3:3], e.list[4:]...)
+	e.gap = true
+	close(e.changed)
+	e.changed = make(chan struct{})
+	e.mu.Unlock()
+	s.waitText(t, "2 open")
+	s.waitText(t, "its end was not seen")
+}
+
+func TestGapRowOfConnections(t *testing.T) {
+	s, _, a := rawDemo(t, tunnel.TCP, 240, 40)
+	s.waitText(t, "51512")
+	down := a.Status()
+	st := down
+	down.State, down.Attempt, down.OfflineSince, down.Err = agent.Reconnecting, 2, frozen.Add(-22*time.Second), errors.New("i/o timeout")
+	a.set(down)
+	s.waitText(t, "reconnecting")
+	a.set(st)
+	s.waitText(t, "(22s), connections were cut and refused")
+}
+
+// refusing says that the key works no more, once it is told to.
+type refusing struct {
+	*demoEdge
+	revoked chan struct{}
+}
+
+var errRefused = &tunnel.Error{Code: tunnel.CodeKey, Message: "the key was revoked"}
+
+func (r refusing) Stream(ctx context.Context, _ string, _ client.StreamOptions, _ func(inspector.Event) error) error {
+	select {
+	case <-r.revoked:
+		return errRefused
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r refusing) Tunnels(context.Context) ([]client.Tunnel, error) {
+	select {
+	case <-r.revoked:
+		return nil, errRefused
+	default:
+		return nil, nil
+	}
+}
+
+// A screen without an agent ends when its key is revoked, and hands the reason
+// on.
+func TestRevokedKeyEndsTheScreen(t *testing.T) {
+	for name, tunnels := range map[string][]Tunnel{"attached": {{Kind: tunnel.TCP, Name: "db", URL: "tcp://a:1"}}, "home": nil} {
+		t.Run(name, func(t *testing.T) {
+			r, at := refusing{newDemoEdge(time.Now), make(chan struct{})}, &clock{now: frozen}
+			s := start(t, Config{API: r, Tunnels: tunnels, Now: at.Now}, 80, 24)
+			s.waitText(t, "Nobody has connected|No tunnel is live")
+			close(r.revoked)
+			at.add(5 * time.Second) // the list of tunnels is asked for again
+			s.waitDone(t)
+			if !errors.Is(s.err, errRefused) {
+				t.Errorf("Run = %v, want %v", s.err, errRefused)
+			}
+			s.restored(t)
+		})
+	}
+}
+
+func TestHomeOpensConnections(t *testing.T) {
+	s, _, _ := rawDemo(t, tunnel.TCP, 80, 24, func(c *Config, _ *agent.Status, e *demoEdge) {
+		c.Tunnels, c.Agent = nil, noAgent{}
+		e.tunnels = demoTunnels
+	})
+	s.waitText(t, "3 open")
+	s.golden(t, "home-80x24")
+	s.keys("j")
+	s.still(t)
+	s.keys("\r")
+	s.waitText(t, "51512")
+	s.waitText(t, "attached")
+	s.keys("\x1b")
+	s.waitText(t, "your tunnels")
+}
+
+func TestMouseOnConnections(t *testing.T) {
+	s, _, _ := rawDemo(t, tunnel.TCP, 120, 36)
+	s.waitText(t, "51512")
+	s.keys("\x1b[<0;20;8M\x1b[<0;20;8m")
+	s.waitText(t, "#40 203.0.113.7:51512")
+	s.keys("\x1b[<0;90;12M\x1b[<0;90;12m") // the detail
+	s.waitText(t, "esc back")
+	s.keys("\x1b[<65;90;12M\x1b[<65;20;8M")
+	s.waitText(t, "#37")
+}
+
+// hostileConnections puts s wherever strangers write.
+func hostileConnections(t testing.TB, m testModel, s string) {
+	for _, kind := range []inspector.Kind{inspector.TCP, inspector.TLS} {
+		for i, code := range []string{"", s, tunnel.CodeUpstreamRefused} {
+			x := connList(kind, frozen)[0]
+			x.ID, x.Number = fmt.Sprintf("req_%s%s%d", s, kind, i), m.tab().floor+uint64(len(m.tab().all))+100
+			x.Remote, x.Host, x.Error, x.EndedBy, x.Detail = s, s, code, code, s
+			m.feed.put("db", x)
+			m.msg(wakeMsg{})
+			m.msg(trafficMsg{name: "db", found: true, t: client.Tunnel{BytesIn: -1, BytesOut: 1 << 62, Open: -5, Connections: 1 << 62}})
+			m.adopt([]Tunnel{{Kind: tunnel.Kind(kind), Name: "db", URL: "tcp://" + s, Local: s}})
+			check := func(what string) {
+				t.Helper()
+				rows, _ := m.draw()
+				if err := checkFrame(strings.Join(rows, "\n")); err != nil {
+					t.Fatalf("%s with %q: %v", what, s, err)
+				}
+				if len(rows) != m.h {
+					t.Fatalf("%s with %q: %d rows on a screen of %d", what, s, len(rows), m.h)
+				}
+				for i, r := range rows {
+					if w := m.th.visible(r); w > m.w {
+						t.Fatalf("%s with %q: row %d is %d columns wide, the screen %d", what, s, i, w, m.w)
+					}
+				}
+			}
+			m.key("G")
+			check("the list")
+			m.key("l")
+			check("the connection")
+			m.key("y")
+			check("copy")
+			m.key("c", "h")
+		}
+	}
+	rows := func() {
+		r, _ := m.draw()
+		if err := checkFrame(strings.Join(r, "\n")); err != nil {
+			t.Fatalf("the empty screen with %q: %v", s, err)
+		}
+	}
+	m.tab().clear()
+	rows()
+	m.status.Upstreams = []agent.Upstream{{Tunnel: "db", Local: s, Down: true, Err: s}}
+	rows()
+}
+
+func TestHostileConnections(t *testing.T) {
+	for _, size := range [][2]int{{120, 36}, {80, 24}, {60, 45}, {40, 10}, {29, 5}} {
+		for _, s := range hostileSeeds {
+			m := rawModel(t, size[0], size[1], 3)
+			hostileConnections(t, m, s)
+			m = rawModel(t, size[0], size[1], 3)
+			m.c.ASCII = true
+			m.paint()
+			hostileConnections(t, m, s)
+		}
+	}
+}
+
+func FuzzHostileConnections(f *testing.F) {
+	for _, s := range hostileSeeds {
+		f.Add(s, byte(0))
+		f.Add(s, byte(0x81))
+	}
+	sizes := [][2]int{{120, 36}, {80, 24}, {40, 10}, {29, 5}, {60, 45}}
+	f.Fuzz(func(t *testing.T, s string, size byte) {
+		if len(s) > 10_000 {
+			return
+		}
+		d := sizes[int(size&0x7f)%len(sizes)]
+		m := rawModel(t, d[0], d[1], 2)
+		m.c.ASCII = size&0x80 != 0
+		m.paint()
+		hostileConnections(t, m, s)
+	})
+}
+
+// Through a real program and an emulator.
+func TestHostileConnectionsOnTheTerminal(t *testing.T) {
+	const evil = "\x1b]0;owned\x07\x1b[2J\x1b]52;c;b3duZWQ=\x07\u009b2J"
+	s, e, _ := rawDemo(t, tunnel.TCP, 120, 36)
+	s.waitText(t, "51512")
+	x := connList(inspector.TCP, frozen)[0]
+	x.ID, x.Number, x.Remote, x.Host, x.Detail = "", 0, evil+":1", evil, evil
+	e.add(x)
+	s.waitText(t, "␛]0;owned")
+	s.keys("\r")
+	s.still(t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, bad := range []string{"\x1b]0;owned", "\x1b]52", "b3duZWQ=\x07", "\u009b"} {
+		if strings.Contains(s.raw.String(), bad) {
+			t.Errorf("the terminal was sent %q", bad)
+		}
+	}
+}
+
+func manyConnections(t testing.TB, w, h int) testModel {
+	m := rawModel(t, w, h, heads)
+	m.key("j", "j", "j")
+	x := m.selected()
+	x.flow = &[2]meter{}
+	for i := range meterSeconds {
+		at := frozen.Add(time.Duration(i-meterSeconds) * time.Second)
+		m.tab().flow.meter.add(at, int64(i)*1000)
+		x.flow[0].add(at, int64(i)*10)
+		x.flow[1].add(at, int64(i)*1000)
+	}
+	return m
+}
+
+func BenchmarkViewConnections(b *testing.B) {
+	for _, s := range viewBudgets {
+		b.Run(fmt.Sprintf("%dx%d", s.w, s.h), func(b *testing.B) {
+			m := manyConnections(b, s.w, s.h)
+			b.ReportAllocs()
+			for b.Loop() {
+				m.View()
+			}
+		})
+	}
+}
+
+// One wake with a change of each of a hundred connections, as a busy tunnel has
+// them.
+func BenchmarkUpdateConnections(b *testing.B) {
+	m := manyConnections(b, 120, 36)
+	list := m.tab().all[heads-100:]
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, x := range list {
+			y := x.Exchange
+			y.Version++
+			y.Request.Body.Size++
+			m.feed.put("db", y)
+		}
+		m.msg(wakeMsg{})
+	}
+}
+
+func TestViewBudgetOfConnections(t *testing.T) {
+	for _, s := range viewBudgets {
+		m := manyConnections(t, s.w, s.h)
+		best := time.Hour
+		for range 30 {
+			began := time.Now()
+			m.View()
+			best = min(best, time.Since(began))
+		}
+		if best > slack*s.budget {
+			t.Errorf("View at %dx%d took %v at best, the budget is %v", s.w, s.h, best, s.budget)
+		}
+		t.Logf("View at %dx%d: %v", s.w, s.h, best)
+	}
+}
+
+func TestFollowsUntilMovedAmongConnections(t *testing.T) {
+	m := rawModel(t, 80, 24, 100)
+	m.key("j", "l")
+	if m.place() != inConn {
+		t.Fatalf("l does not open the connection: %v", m.place())
+	}
+	was := m.selected().Number
+	m.key("j")
+	if got := m.selected().Number; got != was-1 {
+		t.Errorf("j in the detail shows #%d, want #%d", got, was-1)
+	}
+	x := connList(inspector.TCP, frozen)[1]
+	x.ID, x.Number = "req_new", 101
+	m.feed.put("db", x)
+	m.msg(wakeMsg{})
+	if got := m.selected().Number; got != was-1 {
+		t.Errorf("a new connection moved the selection to #%d, want #%d", got, was-1)
+	}
+	m.msg(tea.KeyPressMsg{Code: tea.KeyTab})
+	if m.focus != inList {
+		t.Error("tab does not go back to the list")
+	}
+}
