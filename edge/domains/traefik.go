@@ -121,7 +121,8 @@ type (
 		Address string `json:"address"`
 	}
 	tcpTransport struct {
-		ProxyProtocol proxyProtocol `json:"proxyProtocol"`
+		ProxyProtocol    proxyProtocol `json:"proxyProtocol"`
+		TerminationDelay string        `json:"terminationDelay"`
 	}
 	proxyProtocol struct {
 		Version int `json:"version"`
@@ -216,7 +217,11 @@ func (d *Domains) document() document {
 			Services: map[string]tcpService{traefikService: {LoadBalancer: tcpLoadBalancer{
 				ServersTransport: traefikService, Servers: []tcpServer{{Address: t.Passthrough}},
 			}}},
-			ServersTransports: map[string]tcpTransport{traefikService: {ProxyProtocol: proxyProtocol{Version: 2}}},
+			ServersTransports: map[string]tcpTransport{traefikService: {
+				ProxyProtocol: proxyProtocol{Version: 2},
+				// Else Traefik cuts off who has said all but not heard all, after 100 ms.
+				TerminationDelay: "-1ms",
+			}},
 		}
 	}
 	return doc
