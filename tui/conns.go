@@ -61,7 +61,7 @@ type trafficMsg struct {
 // seconds.
 func (m *model) askTraffic() tea.Cmd {
 	t := m.tab()
-	if t == nil || isHTTP(t) || t.Name == "" || m.feed.agent != nil && m.status.State != agent.Online || m.ended[t.Name] != "" {
+	if t == nil || isHTTP(t) || t.Name == "" || m.feed.agent != nil && m.status.State != agent.Online || m.fate(t) != "" {
 		return nil
 	}
 	f, now := &t.flow, m.c.Now()
@@ -150,7 +150,7 @@ func connColumnsFor(width int) connColumns {
 		c.age = width >= 46
 	}
 	room -= 9*b2i(c.opened) + c.state + 2*c.size + 7*b2i(c.age)
-	c.peer = room
+	c.peer = room - b2i(!c.brief)
 	if width >= 79 {
 		c.peer = min(22+(width-79)/2, 48)
 		c.end = room - c.peer - 1
@@ -212,7 +212,7 @@ func (m *model) drawConn(l *line, x *capture, c connColumns, now time.Time) {
 	}
 	if c.end > 0 {
 		l.gap(1)
-		l.cell(dim, connNote(&x.Exchange), c.end)
+		l.put(dim, connNote(&x.Exchange))
 	}
 	l.rest()
 }
@@ -249,7 +249,7 @@ func connState(x *inspector.Exchange) (role, string) {
 var (
 	connNotes = map[string]string{
 		tunnel.CodeUpstreamRefused: "refused", tunnel.CodeUpstreamTimeout: "timed out",
-		tunnel.CodeUpstreamAborted: "by service (RST)", tunnel.CodeClientAborted: "by client (RST)",
+		tunnel.CodeUpstreamAborted: "service, RST", tunnel.CodeClientAborted: "client, RST",
 		tunnel.CodeAccessDenied: "not let in", tunnel.CodeLimit: "too many",
 		tunnel.CodeDraining: "edge stopped", tunnel.CodeAgentOffline: "agent offline",
 	}
@@ -278,7 +278,17 @@ func connNote(x *inspector.Exchange) string {
 	case x.Detail == "":
 		return "with the tunnel"
 	}
-	return strings.TrimPrefix(strings.Replace(x.Detail, "by the ", "by ", 1), "ended ")
+	if who, ok := closedBy(x); ok {
+		return who + ", FIN"
+	}
+	return x.Detail
+}
+
+// closedBy is who ended an orderly connection first.
+func closedBy(x *inspector.Exchange) (who string, ok bool) {
+	who, ok = strings.CutPrefix(x.Detail, "ended by the ")
+	who, fin := strings.CutSuffix(who, " (FIN)")
+	return who, ok && fin
 }
 
 // connEnd is how a connection ended, in a sentence, and what more there is to
@@ -292,7 +302,10 @@ func connEnd(x *inspector.Exchange) (sentence, more string) {
 	case x.Error != "":
 		return words(x.Error), x.Detail[:min(len(x.Detail), 1024)]
 	case x.Detail == "":
-		return "it ended with the tunnel", ""
+		return "with the tunnel", ""
+	}
+	if who, ok := closedBy(x); ok {
+		return "the " + who + " closed it (FIN)", ""
 	}
 	return x.Detail[:min(len(x.Detail), 1024)], ""
 }
@@ -348,7 +361,9 @@ func (m *model) drawConnDetail(out []string, x *capture) []string {
 	}
 	label := func(l *line, s string) { l.cell(dim, s, min(10, w/4)) }
 	say := func(name string, r role, s string) {
-		// A sentence goes on below itself; the address of a stranger does not.
+		if s == "" {
+			return
+		}
 		for i, part := range wrapWords(s, max(w-min(10, w/4), 8)) {
 			row(func(l *line) {
 				label(l, name[:len(name)*(1-b2i(i > 0))])
@@ -500,7 +515,7 @@ var clients = map[string]struct{ command, what string }{
 	"22":    {"ssh -p PORT user@HOST", "SSH"},
 	"1883":  {"mosquitto_sub -h HOST -p PORT -t '#'", "MQTT"},
 	"3306":  {"mysql -h HOST -P PORT --protocol=TCP -u user -p", "MySQL"},
-	"5432":  {"psql -h HOST -p PORT -U postgres", "PostgreSQL"},
+	"5432":  {"psql -h HOST -p PORT", "PostgreSQL"},
 	"6379":  {"redis-cli -h HOST -p PORT", "Redis"},
 	"11211": {"nc HOST PORT", "memcached"},
 	"27017": {"mongosh --host HOST --port PORT", "MongoDB"},

@@ -53,6 +53,9 @@ func connList(kind inspector.Kind, now time.Time) []inspector.Exchange {
 		if lasted == 0 {
 			x.State = inspector.Open
 		}
+		if in+out == 0 {
+			x.Timing.Dial = 0
+		}
 		return x
 	}
 	fin := inspector.Ending{Detail: "ended by the client (FIN)"}
@@ -337,11 +340,11 @@ func TestCommandsToConnect(t *testing.T) {
 		url, local string
 		want       string
 	}{
-		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "localhost:5432", "psql -h tcp.lrok.example -p 30007 -U postgres"},
+		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "localhost:5432", "psql -h tcp.lrok.example -p 30007"},
 		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "192.168.1.9:6379", "redis-cli -h tcp.lrok.example -p 30007"},
 		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "localhost:22", "ssh -p 30007 user@tcp.lrok.example"},
 		{tunnel.TCP, "tcp://localhost:30007", "localhost:3306", "mysql -h localhost -P 30007 --protocol=TCP -u user -p"},
-		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "unix:/run/postgresql/.s.PGSQL.5432", "psql -h tcp.lrok.example -p 30007 -U postgres"},
+		{tunnel.TCP, "tcp://tcp.lrok.example:30007", "unix:/run/postgresql/.s.PGSQL.5432", "psql -h tcp.lrok.example -p 30007"},
 		{tunnel.TCP, "tcp://[2001:db8::1]:30007", "localhost:9", "nc 2001:db8::1 30007"},
 		{tunnel.TLS, "tls://db.lrok.example:8443", "localhost:8443", "curl https://db.lrok.example:8443/"},
 		{tunnel.TLS, "tls://db.lrok.example", "localhost:5432", "openssl s_client -connect db.lrok.example:443 -servername db.lrok.example"},
@@ -367,7 +370,7 @@ func TestCopyOfConnections(t *testing.T) {
 	s.waitRaw(t, "\x1b]52;c;MjAzLjAuMTEzLjc6NTE1MTI=\a") // 203.0.113.7:51512
 	s.keys("yc")
 	s.waitText(t, "copied the command")
-	s.waitRaw(t, "\x1b]52;c;cHNxbCAtaCB0Y3AubHJvay5leGFtcGxlIC1wIDMwMDA3IC1VIHBvc3RncmVz\a")
+	s.waitRaw(t, "\x1b]52;c;cHNxbCAtaCB0Y3AubHJvay5leGFtcGxlIC1wIDMwMDA3\a")
 	s.keys("yu")
 	s.waitText(t, "copied the URL")
 }
@@ -428,6 +431,26 @@ func TestGapRowOfConnections(t *testing.T) {
 	s.waitText(t, "reconnecting")
 	a.set(st)
 	s.waitText(t, "(22s), connections were cut and refused")
+}
+
+// The edge closes one tunnel of several: its screen says why, the others stay.
+func TestDroppedTunnelIsTold(t *testing.T) {
+	s, _, a := rawDemo(t, tunnel.TCP, 80, 24, func(c *Config, st *agent.Status, _ *demoEdge) {
+		c.Tunnels = append(c.Tunnels, Tunnel{Kind: tunnel.HTTP, Name: "shop", Local: "http://localhost:3000"})
+		st.Welcome.Grants = append(st.Welcome.Grants, tunnel.Grant{Kind: tunnel.HTTP, Name: "shop", URL: "https://shop.lrok.example"})
+		st.Upstreams = append(st.Upstreams, agent.Upstream{Tunnel: "shop", Local: "http://localhost:3000"})
+	})
+	s.waitText(t, "51512")
+	st := a.Status()
+	st.Upstreams = append([]agent.Upstream(nil), st.Upstreams...)
+	st.Upstreams[0].Dropped = &tunnel.Error{Code: tunnel.CodeSuperseded, Message: "an administrator closed the tunnel"}
+	a.set(st)
+	s.waitText(t, "▲ an administrator closed the tunnel")
+	s.waitText(t, "○ closed")
+	s.keys("2")
+	s.waitText(t, "● online")
+	s.keys("L")
+	s.waitText(t, "db: an administrator closed the tunnel")
 }
 
 // refusing says that the key works no more, once it is told to.

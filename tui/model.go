@@ -898,6 +898,19 @@ func (m *model) down() *agent.Upstream {
 	return nil
 }
 
+// fate is why nothing more comes of a tunnel, "" while something may.
+func (m *model) fate(t *tab) string {
+	if why := m.ended[t.Name]; why != "" || m.feed.agent == nil {
+		return why
+	}
+	for i, o := range m.tabs { // in the order of the agent's claims
+		if o == t && i < len(m.status.Upstreams) && m.status.Upstreams[i].Dropped != nil {
+			return message(m.status.Upstreams[i].Dropped)
+		}
+	}
+	return ""
+}
+
 func isHTTP(t *tab) bool { return t.Kind == "" || t.Kind == tunnel.HTTP }
 
 func number(x *inspector.Exchange) string { return "#" + strconv.FormatUint(x.Number, 10) }

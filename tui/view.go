@@ -192,13 +192,17 @@ func (m *model) putState(l *line, brief bool) {
 		switch {
 		case t == nil:
 			word(good, g.online, "home")
-		case m.ended[t.Name] != "":
+		case m.fate(t) != "":
 			word(bad, g.offline, "closed")
 		case m.lost[t.Name] != "":
 			word(warn, g.offline, "reconnecting")
 		default:
 			word(good, g.online, "attached")
 		}
+		return
+	}
+	if t != nil && m.fate(t) != "" {
+		word(bad, g.offline, "closed")
 		return
 	}
 	switch m.status.State {
@@ -519,8 +523,8 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		l.max = m.w
 	case t != nil && m.lost[t.Name] != "" && m.feed.agent == nil:
 		l.put(warn, m.th.g.warn+" reconnecting: "+m.lost[t.Name])
-	case t != nil && m.ended[t.Name] != "":
-		l.put(bad, m.th.g.warn+" "+m.ended[t.Name])
+	case t != nil && m.fate(t) != "":
+		l.put(bad, m.th.g.warn+" "+m.fate(t))
 	case t != nil && t.query != "":
 		l.put(hotkey, "/ ")
 		l.max -= min(right.w+1, l.max/2)
