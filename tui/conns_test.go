@@ -308,6 +308,20 @@ func TestConnectionsAreCounted(t *testing.T) {
 	}
 }
 
+// All that comes through a tunnel that was unused when the screen came is news.
+func TestFirstConnectionsAreCounted(t *testing.T) {
+	m := rawModel(t, 120, 36, 0)
+	m.msg(trafficMsg{name: "db", found: true, t: client.Tunnel{Subdomain: "db", Inspect: true, CreatedAt: frozen}})
+	for _, x := range connList(inspector.TCP, frozen)[1:3] {
+		m.feed.put("db", x)
+	}
+	m.msg(wakeMsg{})
+	f := &m.tab().flow
+	if f.in != 4100+812 || f.out != 9300+99 || f.meter.perSecond(frozen) != (4100+812+9300+99)/2 {
+		t.Errorf("in %d, out %d, %d a second, want what the connections told", f.in, f.out, f.meter.perSecond(frozen))
+	}
+}
+
 func TestMeter(t *testing.T) {
 	var m meter
 	at := frozen

@@ -73,6 +73,7 @@ type traffic struct {
 	meter   meter
 
 	known  bool // the edge has told
+	unused bool // nothing had passed when it first did: all that comes is news
 	hidden bool // it lists no connections of this tunnel
 	born   time.Time
 	began  time.Time // when the first connection came to this screen
@@ -91,7 +92,7 @@ func (f *traffic) see(old *capture, x *inspector.Exchange, now time.Time) (in, o
 	in, out = x.Request.Body.Size, x.Response.Body.Size
 	if old != nil {
 		in, out = max(in-old.Request.Body.Size, 0), max(out-old.Response.Body.Size, 0)
-	} else if now.Sub(f.began) < time.Second {
+	} else if now.Sub(f.began) < time.Second && !f.unused {
 		// The list as it was when the screen came: nobody knows when that was.
 		if !f.known {
 			f.in, f.out = f.in+in, f.out+out
@@ -120,6 +121,7 @@ func (f *traffic) settle(t *client.Tunnel, now time.Time) {
 	if !f.known || !f.moved || !t.CreatedAt.Equal(f.born) {
 		f.in, f.out = t.BytesIn, t.BytesOut
 	}
+	f.unused = f.unused || !f.known && t.Connections == 0
 	f.known, f.hidden, f.born, f.told = true, !t.Inspect, t.CreatedAt, now
 }
 

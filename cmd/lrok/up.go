@@ -263,6 +263,9 @@ func (o *options) farewell(s tui.Summary, r *reach) {
 	if slices.ContainsFunc(s.Tunnels, isHTTP) {
 		_, _ = fmt.Fprintf(o.stdout, "%s seen; captures were in memory and are gone with the tunnel\n", plural(s.Seen, "request"))
 	}
+	if s.Connections > 0 {
+		_, _ = fmt.Fprintf(o.stdout, "%s seen\n", plural(s.Connections, "connection"))
+	}
 	if r != nil && r.Local {
 		_, _ = fmt.Fprintln(o.stdout, "local only so far; for a public URL run lrok serve on a server, then lrok http <port> --edge HOST")
 	}
