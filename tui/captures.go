@@ -17,6 +17,7 @@ const unwatched inspector.State = "unwatched"
 // A capture is an exchange and what a person did to it on this screen.
 type capture struct {
 	inspector.Exchange
+	order  uint64 // its place in the list
 	unseen bool
 	shown  bool // the filter lets it through
 	body   match
@@ -34,14 +35,21 @@ const (
 
 // captures are those of one tunnel. They belong to the screen's loop.
 type captures struct {
-	all    []*capture // by number, oldest first
+	all    []*capture // by order, oldest first
 	shown  []*capture // those that the filter lets through
 	byID   map[string]*capture
 	marked string // the id of A
 	limit  int
 	seen   int             // arrived in all
-	floor  uint64          // what has this number or a lower one was cleared
+	floor  uint64          // what has this order or a lower one was cleared
 	under  map[string]bool // ids of what was cleared and is in flight
+
+	// An edge that was started anew counts from 1 again. What it numbers comes
+	// after what was there before: an order is base and the number.
+	base   uint64
+	top    uint64    // the highest order so far
+	newest time.Time // when the youngest came
+	lost   bool      // changes were lost since base was found
 
 	forgotten int // of seen, those that the edge was told to forget
 
@@ -61,7 +69,13 @@ func newCaptures() *captures {
 
 // put adds x or brings it up to date.
 func (c *captures) put(x inspector.Exchange, now time.Time) {
-	if x.Number <= c.floor {
+	old := c.byID[x.ID]
+	order := c.base + x.Number
+	if old == nil && !c.under[x.ID] && c.renumbered(&x, order) {
+		c.base, c.lost = c.top, false
+		order = c.base + x.Number
+	}
+	if c.under[x.ID] || old == nil && order <= c.floor {
 		is := x.State == inspector.Open
 		c.open += b2i(is) - b2i(c.under[x.ID])
 		if is {
@@ -71,7 +85,6 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 		}
 		return
 	}
-	old := c.byID[x.ID]
 	if old != nil {
 		if x.Version < old.Version {
 			return
@@ -87,12 +100,16 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 		c.refilter(old, now)
 		return
 	}
-	n := &capture{Exchange: x.Light(), unseen: true}
+	n := &capture{Exchange: x.Light(), order: order, unseen: true}
+	c.top = max(c.top, order)
+	if x.Timing.Accepted.After(c.newest) {
+		c.newest = x.Timing.Accepted
+	}
 	if isRaw(&x) {
 		c.flow.see(nil, &x, now)
 	}
 	if len(c.all) >= c.limit {
-		if x.Number < c.all[0].Number {
+		if order < c.all[0].order {
 			return
 		}
 		c.forget(c.all[0])
@@ -109,6 +126,19 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 	c.stats.stale = true
 	c.rate.add(x.Timing.Accepted)
 	c.refilter(n, now)
+}
+
+// renumbered reports whether x, which is new here, shows that the edge counts
+// anew: its place is taken, or it came later than all others under a number that
+// was passed before changes were lost.
+func (c *captures) renumbered(x *inspector.Exchange, order uint64) bool {
+	if order > c.top {
+		return false
+	}
+	if _, taken := position(c.all, order); taken {
+		return true
+	}
+	return c.lost && x.Timing.Accepted.After(c.newest)
 }
 
 // move counts what has passed through a connection since it was old.
@@ -130,6 +160,7 @@ func (c *captures) move(old *capture, x *inspector.Exchange, now time.Time) {
 // lose settles what is open after changes were lost. What is still open comes
 // again and is in flight as before.
 func (c *captures) lose(now time.Time) {
+	c.lost = true
 	for _, x := range c.all {
 		if x.State == inspector.Open {
 			x.State = unwatched
@@ -158,7 +189,7 @@ func (c *captures) forget(x *capture) {
 // flight still counts as such.
 func (c *captures) clear() {
 	if n := len(c.all); n > 0 {
-		c.floor = c.all[n-1].Number
+		c.floor = c.all[n-1].order
 	}
 	for _, x := range c.all {
 		if x.State == inspector.Open {
@@ -190,7 +221,7 @@ func (c *captures) refilter(x *capture, now time.Time) {
 	case x.shown && !was:
 		c.shown = insert(c.shown, x)
 	case was && !x.shown:
-		if i, ok := position(c.shown, x.Number); ok {
+		if i, ok := position(c.shown, x.order); ok {
 			c.shown = slices.Delete(c.shown, i, i+1)
 		}
 	}
@@ -216,7 +247,11 @@ func (c *captures) env(now time.Time) filter.Env {
 
 // previous is the capture on the same route before x.
 func (c *captures) previous(x *inspector.Exchange) *capture {
-	i, _ := position(c.all, x.Number)
+	at := c.byID[x.ID]
+	if at == nil {
+		return nil
+	}
+	i, _ := position(c.all, at.order)
 	for i--; i >= 0; i-- {
 		if p := c.all[i]; p.Method == x.Method && route(p.Path) == route(x.Path) {
 			return p
@@ -230,23 +265,23 @@ func route(target string) string {
 	return path
 }
 
-// insert puts x into a list ordered by number, where it almost always belongs
+// insert puts x into its place in a list, where it almost always belongs
 // at the end.
 func insert(list []*capture, x *capture) []*capture {
-	if n := len(list); n == 0 || list[n-1].Number < x.Number {
+	if n := len(list); n == 0 || list[n-1].order < x.order {
 		return append(list, x)
 	}
-	i, _ := position(list, x.Number)
+	i, _ := position(list, x.order)
 	return slices.Insert(list, i, x)
 }
 
-// position finds a number in a list ordered by it.
-func position(list []*capture, number uint64) (int, bool) {
-	return slices.BinarySearchFunc(list, number, func(x *capture, n uint64) int {
+// position finds the capture with that order.
+func position(list []*capture, order uint64) (int, bool) {
+	return slices.BinarySearchFunc(list, order, func(x *capture, n uint64) int {
 		switch {
-		case x.Number < n:
+		case x.order < n:
 			return -1
-		case x.Number > n:
+		case x.order > n:
 			return 1
 		}
 		return 0

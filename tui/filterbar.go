@@ -272,7 +272,7 @@ func (m *model) scanned(msg scannedMsg) tea.Cmd {
 	}
 	t.refilter(x, m.c.Now())
 	t.list.settle(t.captures)
-	i, _ := position(t.all, x.Number)
+	i, _ := position(t.all, x.order)
 	return m.scanNext(t.Name, msg.f, msg.scan, i-1, msg.left)
 }
 

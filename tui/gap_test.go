@@ -153,3 +153,45 @@ func TestMarkComparedWithItself(t *testing.T) {
 	s.keys("md")
 	s.waitText(t, "this is the mark itself; go to another request and press d")
 }
+
+// An edge that was started anew counts from 1 again: what comes through it is
+// newer than all that was there.
+func TestEdgeThatCountsAnew(t *testing.T) {
+	later := func(n uint64, path string) inspector.Exchange {
+		x := demoList(frozen)[0]
+		x.ID, x.Number, x.Path = "req_z"+path, n, path
+		x.Timing.Accepted = frozen.Add(time.Minute)
+		return x
+	}
+	latest := func(m testModel) string { return m.tab().all[len(m.tab().all)-1].Path }
+	for _, cleared := range []bool{false, true} {
+		m := modelWith(t, 80, 24, 20)
+		if cleared {
+			m.tab().clear()
+		}
+		m.feed.lose("acme")
+		m.feed.put("acme", later(1, "/one"))
+		m.msg(wakeMsg{})
+		if len(m.tab().all) == 0 || latest(m) != "/one" || m.selected().Path != "/one" {
+			t.Fatalf("cleared %v: the first request of the new edge is not the latest:\n%s", cleared, m.shows())
+		}
+		m.feed.put("acme", later(3, "/three"))
+		m.feed.put("acme", later(2, "/two"))
+		m.msg(wakeMsg{})
+		var got []string
+		for _, x := range m.tab().all[len(m.tab().all)-3:] {
+			got = append(got, x.Path)
+		}
+		if want := "[/one /two /three]"; fmt.Sprint(got) != want {
+			t.Errorf("cleared %v: the latest are %v, want %s", cleared, got, want)
+		}
+	}
+	// A gap alone changes nothing.
+	m := modelWith(t, 80, 24, 20)
+	m.feed.lose("acme")
+	m.feed.put("acme", later(21, "/next"))
+	m.msg(wakeMsg{})
+	if latest(m) != "/next" || m.tab().base != 0 {
+		t.Errorf("after a gap the latest is %s with a base of %d, want /next and none", latest(m), m.tab().base)
+	}
+}

@@ -12,9 +12,9 @@ import (
 // A list is where a person is in a tunnel's captures. It remembers captures,
 // not rows, so that arrivals, filters and resizing move nothing under the eye.
 type list struct {
-	sel        uint64 // number of the selected capture
-	top        uint64 // number of the capture on the first row
-	known      uint64 // number of the latest when following ended
+	sel        uint64 // order of the selected capture
+	top        uint64 // order of the capture on the first row
+	known      uint64 // order of the latest when following ended
 	follow     bool   // the latest is selected as it comes
 	newestLast bool
 	height     int
@@ -33,9 +33,9 @@ func (l *list) at(c *captures, i int) *capture {
 	return c.shown[len(c.shown)-1-i]
 }
 
-// row is where the capture with that number is, or would be.
-func (l *list) row(c *captures, number uint64) int {
-	i, found := position(c.shown, number)
+// row is where the capture with that order is, or would be.
+func (l *list) row(c *captures, order uint64) int {
+	i, found := position(c.shown, order)
 	if l.newestLast {
 		return i
 	}
@@ -56,11 +56,11 @@ func (l *list) settle(c *captures) {
 	}
 	if l.follow {
 		newest := c.shown[n-1]
-		l.sel, l.known = newest.Number, newest.Number
+		l.sel, l.known = newest.order, newest.order
 		newest.unseen = false
 	}
 	l.cursor = min(l.row(c, l.sel), n-1)
-	l.sel = l.at(c, l.cursor).Number
+	l.sel = l.at(c, l.cursor).order
 	l.offset = min(l.row(c, l.top), n-1)
 	h := max(l.height, 1)
 	switch {
@@ -72,11 +72,11 @@ func (l *list) settle(c *captures) {
 		l.offset = l.cursor - h + 1
 	}
 	l.offset = max(min(l.offset, n-h), 0)
-	l.top = l.at(c, l.offset).Number
+	l.top = l.at(c, l.offset).order
 }
 
 func (l *list) choose(c *captures, x *capture) {
-	l.sel, l.follow = x.Number, false
+	l.sel, l.follow = x.order, false
 	x.unseen = false
 	l.settle(c)
 }
@@ -103,7 +103,7 @@ func (l *list) scroll(c *captures, n int) {
 		return
 	}
 	off := max(min(l.offset+n, len(c.shown)-l.height), 0)
-	l.offset, l.top = off, l.at(c, off).Number
+	l.offset, l.top = off, l.at(c, off).order
 	if to := max(min(l.cursor, off+l.height-1), off); to != l.cursor {
 		l.choose(c, l.at(c, to))
 	}
