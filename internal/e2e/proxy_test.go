@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -45,13 +47,17 @@ type front struct {
 	tls  *tls.Config // for the tunnel, without protocols
 }
 
-// pair makes a certificate for the tunnel, as certbot would.
-func pair(t testing.TB) (cert, key string) {
+// pair makes a certificate for names, and for tests that have only the address.
+func pair(t testing.TB, names ...string) (cert, key string) {
 	t.Helper()
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	return pairIn(t, t.TempDir(), names...)
+}
+
+func pairIn(t testing.TB, dir string, names ...string) (cert, key string) {
+	t.Helper()
+	cert, key = filepath.Join(dir, names[0]+"-cert.pem"), filepath.Join(dir, names[0]+"-key.pem")
 	tool(t, nil, program(t, "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-		"-subj", "/CN=tun.test", "-addext", "subjectAltName=DNS:tun.test,DNS:*.tun.test", "-keyout", key, "-out", cert)
+		"-subj", "/CN="+names[0], "-addext", "subjectAltName=DNS:"+strings.Join(names, ",DNS:")+",IP:127.0.0.1", "-keyout", key, "-out", cert)
 	return cert, key
 }
 
@@ -143,14 +149,14 @@ func TestProxies(t *testing.T) {
 		}},
 		{"nginx ends TLS", false, func(t testing.TB, r *rig) *front {
 			port := freePort(t)
-			cert, key := pair(t)
+			cert, key := pair(t, "tun.test", "*.tun.test")
 			return nginx(t, r, port, cert, nginxHTTP(t, t.TempDir(), shown(t, "nginx-http.conf",
 				"/etc/letsencrypt/live/lrok.example.com/fullchain.pem", cert, "/etc/letsencrypt/live/lrok.example.com/privkey.pem", key,
 				"lrok.example.com", "tun.test", "127.0.0.1:8080", r.edge.HTTPAddr(), "listen 443 ", "listen 127.0.0.1:"+port+" ", "listen [::]:443 ssl http2;", "")))
 		}},
 		{"HAProxy ends TLS", false, func(t testing.TB, r *rig) *front {
 			port := freePort(t)
-			cert, key := pair(t)
+			cert, key := pair(t, "tun.test", "*.tun.test")
 			both := filepath.Join(t.TempDir(), "lrok.pem")
 			tool(t, nil, "sh", "-c", `cat "$0" "$1" >"$2"`, cert, key, both)
 			return haproxy(t, r, port, cert, shown(t, "haproxy-http.cfg", "lrok.example.com", "tun.test",
@@ -263,5 +269,66 @@ func TestProxies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTraefikIsToldOfCertificates follows what Traefik is told of a custom
+// domain: end its TLS until the edge has a certificate, then pass it through.
+func TestTraefikIsToldOfCertificates(t *testing.T) {
+	t.Parallel()
+	const host = "hooks.example.org"
+	ns, dir := newNameserver(t), t.TempDir()
+	cert, _ := pairIn(t, dir, "tun.test", "*.tun.test")
+	e := serve(t, nil, "--internal", "127.0.0.1:0", "--tls-dir", dir, "--resolver", ns.addr,
+		"--traefik-service", "http://10.0.0.2:8080", "--traefik-passthrough", "10.0.0.2:8443", "--traefik-resolver", "single")
+	internal := strings.Fields(e.stderr.await(t, "  health "))[1]
+	reach := []string{"LROK_EDGE=" + e.control, "LROK_EDGE_CA=" + cert, "LROK_API_KEY_FILE=" + e.keyFile()}
+
+	add := lrok(t, reach, "domain", "add", host, "--json")
+	if code := add.wait(); code != 0 {
+		t.Fatalf("exit code %d, want 0\n%s", code, add.stderr)
+	}
+	var added struct {
+		Records []struct{ Type, Name, Value string }
+	}
+	if err := json.Unmarshal([]byte(add.stdout.String()), &added); err != nil || len(added.Records) != 2 {
+		t.Fatalf("%v: %s", err, add.stdout)
+	}
+	for _, r := range added.Records {
+		value := r.Value + "."
+		if r.Type == "TXT" {
+			value = `"` + r.Value + `"`
+		}
+		ns.set(r.Name, r.Type+" "+value)
+	}
+	if verify := lrok(t, reach, "domain", "verify", host); verify.wait() != 0 {
+		t.Fatalf("not verified:\n%s%s", verify.stdout, verify.stderr)
+	}
+
+	told := func() string {
+		t.Helper()
+		res, err := http.Get("http://" + internal + "/traefik.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	if got := told(); !strings.Contains(got, "\"Host(`"+host+"`)\"") || strings.Contains(got, "HostSNI") {
+		t.Errorf("without a certificate Traefik is told\n%s\nwant an HTTP router for %s alone", got, host)
+	}
+	pairIn(t, dir, host)
+	if err := e.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "Traefik is told to pass through", func() bool {
+		return strings.Contains(told(), "HostSNI(`"+host+"`)")
+	})
+	if got := told(); strings.Contains(got, "\"Host(`"+host+"`)\"") || !strings.Contains(got, `"main": "`+host+`"`) || !strings.Contains(got, `"10.0.0.2:8443"`) {
+		t.Errorf("with a certificate Traefik is told\n%s\nwant a TCP router, and an HTTP router that only orders", got)
 	}
 }
