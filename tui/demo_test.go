@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,7 +73,11 @@ func (e *demoEdge) add(x inspector.Exchange) inspector.Exchange {
 	return x
 }
 
-func (e *demoEdge) Tunnels(context.Context) ([]client.Tunnel, error) { return e.tunnels, nil }
+func (e *demoEdge) Tunnels(context.Context) ([]client.Tunnel, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.tunnels), nil
+}
 
 func (e *demoEdge) Exchange(ctx context.Context, id string) (inspector.Exchange, error) {
 	e.mu.Lock()
