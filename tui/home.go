@@ -127,6 +127,10 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 	// The local service goes first where there is little room.
 	wide := r.w >= 90
 	name, local, passed := 18, 22, 20
+	if r.w < 120 {
+		local = 14
+	}
+	address := r.w - 4 - 6 - name - local - passed - 8 - 1
 	if !wide {
 		passed = 13
 		local = max(min(22, r.w-4-6-name-passed-8), 0)
@@ -141,7 +145,7 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 			l.cell(dim, "kind", 6)
 			l.cell(dim, "tunnel", name)
 			if wide {
-				l.cell(dim, "address", max(r.w-65-name, 20))
+				l.cell(dim, "address", address)
 			}
 			if local > 0 {
 				l.cell(dim, "local service", local)
@@ -174,7 +178,7 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 			l.cell(strong, t.Subdomain, name-1)
 			l.gap(1)
 			if wide {
-				l.cell(accent, t.PublicURL, max(r.w-66-name, 19))
+				l.cell(accent, t.PublicURL, address-1)
 				l.gap(1)
 			}
 			if local > 0 {
