@@ -676,3 +676,24 @@ func TestDocumentedExamples(t *testing.T) {
 		check(fields[i].example)
 	}
 }
+
+// Connections have no path: words look for who connected, where to, and how it
+// ended.
+func TestWordsOfConnections(t *testing.T) {
+	x := &inspector.Exchange{
+		Kind: inspector.TLS, State: inspector.Done, Remote: "203.0.113.7:51512",
+		Host: "vault.lrok.example", Detail: "ended by the client (FIN)",
+	}
+	for q, want := range map[string]bool{
+		"113.7": true, "51512": true, "vault": true, "client": true, `"by the client"`: true, "~^203~": true,
+		"service": false, "-vault": false, "tls": false,
+	} {
+		f, err := Parse(q)
+		if err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+		if got := f.Match(x, Env{}); got != want {
+			t.Errorf("%s matches: %v, want %v", q, got, want)
+		}
+	}
+}
