@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/lrok-dev/lrok/edge/client"
@@ -39,15 +38,11 @@ func (a *api) reserve(w http.ResponseWriter, r *http.Request, c call) error {
 	if err := tunnel.CheckName(name); err != nil {
 		return err
 	}
-	// Whoever uses the name right now would lose it when their link breaks.
-	if t, ok := a.cfg.Registry.Tunnel(name); ok && t.Owner != c.user.ID && t.Online() {
-		return &tunnel.Error{
-			Code:    tunnel.CodeName,
-			Message: fmt.Sprintf("name %q is taken", name),
-			Hint:    fmt.Sprintf("choose another: lrok reserve %s-2", name),
-		}
-	}
-	res, err := a.cfg.Store.Reserve(r.Context(), c.user.ID, c.user.ID, name)
+	var res store.Reservation
+	err = a.cfg.Registry.Reserve(c.user.ID, name, func() (err error) {
+		res, err = a.cfg.Store.Reserve(r.Context(), c.user.ID, c.user.ID, name)
+		return err
+	})
 	if err != nil {
 		return err
 	}

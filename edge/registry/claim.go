@@ -29,7 +29,7 @@ type agent struct {
 //
 // What another process of the same user holds is given to s when that process
 // does not answer a ping within a second, or when the claim says so. The session
-// that loses something is told, and ended. Claim waits for these pings, for the
+// that loses something is told, and ended when it holds nothing else. Claim waits for these pings, for the
 // ports it opens, and for nothing else.
 func (r *Registry) Claim(ctx context.Context, s Session, user, instance, machine string, claims []tunnel.Claim) ([]tunnel.Grant, *tunnel.Error) {
 	if len(claims) == 0 {
@@ -93,6 +93,7 @@ type loss struct {
 	tunnel  *Tunnel
 	session Session // nil if the agent was away
 	back    bool    // it is the claiming process itself, over a new connection
+	last    bool    // the session holds nothing else
 	why     *tunnel.Error
 }
 
@@ -151,6 +152,9 @@ func (r *Registry) decide(me agent, wishes []*wish, alive map[Session]bool) (dec
 	for i, w := range wishes {
 		t := r.grant(me, w, d.names[i], d.ports[i], direct, d)
 		d.grants = append(d.grants, t.Grant)
+	}
+	for i := range d.lost {
+		d.lost[i].last = len(r.bySession[d.lost[i].session]) == 0
 	}
 	return d.decision, nil
 }
@@ -322,6 +326,9 @@ func (r *Registry) dealNames(me agent, wishes []*wish, alive map[Session]bool, d
 		if reserved && owner != me.user {
 			return taken(w.Name)
 		}
+		if user, ok := r.keptFor(w.Name); ok && user != me.user && !reserved {
+			return taken(w.Name)
+		}
 		switch t := r.byName[w.Name]; r.judge(me, t, alive, w.Takeover, reserved) {
 		case free:
 		case ask:
@@ -347,12 +354,16 @@ func (r *Registry) dealNames(me agent, wishes []*wish, alive map[Session]bool, d
 	return nil
 }
 
-// reservation returns who reserved name.
+// reservation returns who reserved name, or is just reserving it. The caller
+// holds mu.
 func (r *Registry) reservation(name string) (user string, ok bool) {
-	if r.cfg.Book == nil {
-		return "", false
+	if r.cfg.Book != nil {
+		if user, ok := r.cfg.Book.Reserved(name); ok {
+			return user, true
+		}
 	}
-	return r.cfg.Book.Reserved(name)
+	b, ok := r.booking[name]
+	return b.user, ok
 }
 
 // taken is all that somebody is told about another user's name, used or
@@ -426,10 +437,13 @@ func (r *Registry) choose(me agent, i int, w *wish, given map[string]bool, alive
 	}
 }
 
-// anothers reports whether name is reserved by another user.
+// anothers reports whether name is reserved by another user, or kept for one.
 func (r *Registry) anothers(me agent, name string) bool {
-	owner, reserved := r.reservation(name)
-	return reserved && owner != me.user
+	owner, theirs := r.reservation(name)
+	if !theirs {
+		owner, theirs = r.keptFor(name)
+	}
+	return theirs && owner != me.user
 }
 
 // dealPorts decides the ports, and reserves those that must be opened.
@@ -567,13 +581,16 @@ func (r *Registry) dismiss(me agent, lost []loss) {
 	tell := func() {
 		told := map[Session]bool{nil: true, me.session: true}
 		for _, l := range lost {
-			if !told[l.session] {
+			switch {
+			case told[l.session]:
+			case l.back:
 				told[l.session] = true
-				if l.back {
-					_ = l.session.Close() // its process knows
-				} else {
-					_ = l.session.Supersede(l.why) // the link may be dead
-				}
+				_ = l.session.Close() // its process knows
+			case l.last:
+				told[l.session] = true
+				_ = l.session.Supersede(l.why) // the link may be dead
+			default:
+				_ = l.session.Dropped(l.tunnel.Name, l.why)
 			}
 			l.tunnel.Pool.Close()
 		}

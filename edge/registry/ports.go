@@ -47,8 +47,9 @@ type memory struct {
 
 // A gift says who gave a port up, and when.
 type gift struct {
-	user string
-	at   time.Time
+	user     string
+	at       time.Time
+	restored bool // it was not given up, the edge restarted
 }
 
 // ports is the range for TCP. The lock of the registry guards it.
@@ -102,7 +103,7 @@ const maxResting = 16
 func (p *ports) rested(user string, now time.Time) bool {
 	n := 0
 	for port := range p.gave {
-		if p.resting(port, user, now) {
+		if p.resting(port, user, now) && !p.gave[port].restored {
 			n++
 		}
 	}
@@ -301,7 +302,7 @@ func (r *Registry) closePlaces(places []*place) {
 	for _, pl := range places {
 		delete(r.ports.open, pl.port)
 		if pl.holder != nil {
-			r.ports.gave[pl.port] = gift{pl.user, now}
+			r.ports.gave[pl.port] = gift{user: pl.user, at: now}
 			if m, ok := r.ports.had[pl.port]; ok {
 				m.last = now
 				r.ports.had[pl.port] = m

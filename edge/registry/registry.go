@@ -91,6 +91,8 @@ type Registry struct {
 	mu        sync.Mutex
 	byName    map[string]*Tunnel
 	bySession map[Session][]*Tunnel // those that a session holds
+	kept      map[string]keeper     // names of the edge's last process that nobody claimed yet
+	booking   map[string]booking    // names that are just being reserved
 	plain     int                   // tunnels that a lone edge could answer with
 	ports     ports
 	stopped   bool
@@ -122,6 +124,8 @@ func New(cfg Config) *Registry {
 		byName:   make(map[string]*Tunnel),
 
 		bySession: make(map[Session][]*Tunnel),
+		kept:      make(map[string]keeper),
+		booking:   make(map[string]booking),
 		ports:     newPorts(cfg.Ports),
 	}
 	for _, name := range cfg.Reserved {
@@ -361,6 +365,7 @@ func (r *Registry) remove(t *Tunnel, successor string) {
 // holds mu.
 func (r *Registry) put(t *Tunnel) {
 	r.byName[t.Name] = t
+	delete(r.kept, t.Name)
 	if t.Host != "" {
 		r.route(t.Host, t)
 	}
@@ -431,6 +436,11 @@ func (r *Registry) sweep() {
 	for _, t := range r.byName {
 		if h := t.hold.Load(); h.session == nil && !h.since.After(limit) {
 			left.dropped = append(left.dropped, r.drop(t).dropped...) // pool and port were closed when the agent went
+		}
+	}
+	for name := range r.kept {
+		if _, ok := r.keptFor(name); !ok {
+			delete(r.kept, name)
 		}
 	}
 	r.mu.Unlock()
