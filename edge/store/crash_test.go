@@ -249,7 +249,7 @@ func (m *crashModel) compareLog(t *testing.T, s *Store) {
 }
 
 func (s *Store) keyState(id string) string {
-	switch k := s.now.Load().keyIDs[id]; {
+	switch k := s.now.Load().keys.ids.get(keyID(id)); {
 	case k == nil:
 		return "lost"
 	case !k.Revoked.IsZero():

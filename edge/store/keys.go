@@ -12,6 +12,10 @@ import (
 // maxKeys is how many keys of a user may work at a time.
 const maxKeys = 100
 
+// maxEnded is how many keys of a user that do not work any more are kept for its
+// list. The audit log knows of all.
+const maxEnded = 200
+
 // localKeyID is the id of the key that only this process knows.
 const localKeyID = "key_local"
 
@@ -40,7 +44,7 @@ func (s *Store) find(now *snapshot, key string) (*keyRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := now.keys[h]
+	k := now.keys.hashes.get(h)
 	switch {
 	case h == s.localHash:
 		return s.localKey, nil
@@ -58,22 +62,20 @@ func day(t time.Time) string { return t.Format("2006-01-02 15:04 MST") }
 
 // Working reports whether a key that was good is still: not revoked, not
 // expired, its user there. It does no I/O.
-func (s *Store) Working(keyID string) bool {
-	if keyID == localKeyID {
+func (s *Store) Working(id string) bool {
+	if id == localKeyID {
 		return true
 	}
-	k := s.now.Load().keyIDs[keyID]
+	k := s.now.Load().keys.ids.get(keyID(id))
 	return k != nil && k.works(s.opt.Now())
 }
 
-// Keys returns a user's keys in the order they were made, those that do not
-// work any more included, or all with user "".
+// Keys returns a user's keys in the order they were made, the last of those that
+// do not work any more included, or all with user "".
 func (s *Store) Keys(user string) []Key {
 	var list []Key
-	for _, k := range s.now.Load().keyList {
-		if user == "" || k.User == user {
-			list = append(list, k.shown())
-		}
+	for _, k := range s.now.Load().keys.list(user) {
+		list = append(list, k.shown())
 	}
 	return list
 }
@@ -96,6 +98,7 @@ func (s *Store) CreateKey(ctx context.Context, by, user, name string, expires ti
 		if _, err := t.user(user); err != nil {
 			return err
 		}
+		t.keysOf = user
 		var n int
 		err := t.one("SELECT count(*) FROM keys WHERE user = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)", []any{user, millis(t.now)}, &n)
 		if err != nil {
@@ -108,30 +111,45 @@ func (s *Store) CreateKey(ctx context.Context, by, user, name string, expires ti
 				Hint:    "revoke one that is not used: lrok keys list",
 			}
 		}
-		return t.addKey(secret, h, user, name, expires)
+		if k, err = t.addKey(secret, h, user, name, expires); err != nil {
+			return err
+		}
+		return t.dropEnded(user)
 	})
 	if err != nil {
 		return Key{}, "", err
 	}
-	return s.now.Load().keys[h].shown(), secret, nil
+	return k, secret, nil
 }
 
-func (t *change) addKey(key string, h Hash, user, name string, expires time.Time) error {
+func (t *change) addKey(key string, h Hash, user, name string, expires time.Time) (Key, error) {
 	k := describe(key, h)
+	k.User, k.Name, k.Created, k.Expires = user, name, stored(t.now), stored(expires)
 	_, err := t.do("INSERT INTO keys (id, hash, user, name, prefix, last4, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		k.ID, h[:], user, name, k.Prefix, k.Last4, millis(t.now), millis(expires))
 	if err != nil {
-		return err
+		return Key{}, err
 	}
 	detail := "for " + user
 	if name != "" {
 		detail += ": " + name
 	}
-	return t.note("key.create", k.ID, detail)
+	return k, t.note("key.create", k.ID, detail)
+}
+
+// dropEnded drops those of a user's keys that ended first, beyond maxEnded: each
+// one is memory, and a key is made and revoked in a moment.
+func (t *change) dropEnded(user string) error {
+	_, err := t.do(`
+		DELETE FROM keys WHERE seq IN (
+		  SELECT seq FROM keys WHERE user = ?1 AND (revoked IS NOT NULL OR expires <= ?2)
+		  ORDER BY min(coalesce(revoked, expires), coalesce(expires, revoked)) DESC, seq DESC LIMIT -1 OFFSET ?3)`,
+		user, millis(t.now), maxEnded)
+	return err
 }
 
 // RevokeKey ends a key of user, or of anybody with user "". It stays in the
-// list. The last key of the last administrator is not revoked; one that was
+// list until many others have ended. The last key of the last administrator is not revoked; one that was
 // revoked before is no error.
 func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error {
 	return s.write(ctx, by, partKeys, func(t *change) error {
@@ -148,6 +166,7 @@ func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error {
 		case ended:
 			return nil
 		}
+		t.keysOf = owner
 		if works && slices.Contains(s.opt.Admins, owner) {
 			if _, keys, err := s.otherAdmins(t, "", id); err != nil {
 				return err
@@ -162,7 +181,10 @@ func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error {
 		if _, err := t.do("UPDATE keys SET revoked = ? WHERE id = ?", millis(t.now), id); err != nil {
 			return err
 		}
-		return t.note("key.revoke", id, "of "+owner)
+		if err := t.note("key.revoke", id, "of "+owner); err != nil {
+			return err
+		}
+		return t.dropEnded(owner)
 	})
 }
 
@@ -173,7 +195,7 @@ func (s *Store) saveUse(ctx context.Context) error {
 		last int64
 	}
 	var dirty []used
-	for _, k := range s.now.Load().keyList {
+	for k := range s.now.Load().keys.all() {
 		if last := k.last.Load(); last > k.saved.Load() {
 			dirty = append(dirty, used{k, last})
 		}

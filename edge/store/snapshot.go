@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 )
 
@@ -15,9 +14,7 @@ import (
 type snapshot struct {
 	users        map[string]User
 	userList     []User
-	keys         map[Hash]*keyRow
-	keyIDs       map[string]*keyRow
-	keyList      []*keyRow
+	keys         *keyring
 	reservations map[string]Reservation
 	names        []Reservation // by name
 	verified     map[string]Domain
@@ -35,37 +32,8 @@ const (
 	partAll = partUsers | partKeys | partNames | partDomains
 )
 
-// A keyRow is a key in a snapshot.
-type keyRow struct {
-	Key
-	*use
-}
-
-// A use is when a key was last used, in milliseconds. The snapshots share it.
-type use struct{ last, saved atomic.Int64 }
-
-// raise makes a the later of what it is and v.
-func raise(a *atomic.Int64, v int64) {
-	for old := a.Load(); old < v && !a.CompareAndSwap(old, v); old = a.Load() {
-	}
-}
-
-// shown is the key with its last use.
-func (k *keyRow) shown() Key {
-	v := k.Key
-	if at := k.last.Load(); at > 0 {
-		v.LastUsed = time.UnixMilli(at).UTC()
-	}
-	return v
-}
-
-// works reports whether the key is good at that time.
-func (k *keyRow) works(now time.Time) bool {
-	return k.Revoked.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires))
-}
-
 func (s *snapshot) anyKey(now time.Time) bool {
-	for _, k := range s.keyList {
+	for k := range s.keys.all() {
 		if k.works(now) {
 			return true
 		}
@@ -74,18 +42,19 @@ func (s *snapshot) anyKey(now time.Time) bool {
 }
 
 // load reads, within a transaction, the snapshot that follows the published one
-// when some parts have changed, and the version of the file that it is of. The
-// caller holds mu.
-func (s *Store) load(ctx context.Context, tx *sql.Tx, changed part) (next *snapshot, version int64, err error) {
+// when some parts have changed, and the version of the file that it is of. Of
+// the keys it is those of the user keysOf alone that have, unless that is "".
+// The caller holds mu.
+func (s *Store) load(ctx context.Context, tx *sql.Tx, changed part, keysOf string) (next *snapshot, version int64, err error) {
 	if err := tx.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); err != nil {
 		return nil, 0, err
 	}
-	next = new(snapshot)
+	next = &snapshot{keys: new(keyring)}
 	if old := s.now.Load(); old != nil {
 		*next = *old
 	}
 	if version != s.version {
-		changed = partAll // another process has written as well
+		changed, keysOf = partAll, "" // another process has written as well
 	}
 	for _, table := range []struct {
 		part
@@ -93,7 +62,7 @@ func (s *Store) load(ctx context.Context, tx *sql.Tx, changed part) (next *snaps
 		load func(context.Context, *sql.Tx) error
 	}{
 		{partUsers, "users", func(ctx context.Context, tx *sql.Tx) error { return next.loadUsers(ctx, tx, s.opt.Admins) }},
-		{partKeys, "keys", next.loadKeys},
+		{partKeys, "keys", func(ctx context.Context, tx *sql.Tx) error { return next.loadKeys(ctx, tx, keysOf) }},
 		{partNames, "reservations", next.loadNames},
 		{partDomains, "domains", next.loadDomains},
 	} {
@@ -123,29 +92,39 @@ func (s *snapshot) loadUsers(ctx context.Context, tx *sql.Tx, admins []string) e
 	})
 }
 
-func (s *snapshot) loadKeys(ctx context.Context, tx *sql.Tx) error {
-	old := s.keyIDs
-	s.keys, s.keyIDs, s.keyList = make(map[Hash]*keyRow), make(map[string]*keyRow), nil
-	return rows(ctx, tx, "SELECT id, hash, user, name, prefix, last4, created, expires, used, revoked FROM keys ORDER BY seq", nil, func(scan scanner) error {
+// loadKeys reads the keys of user, or all with user "".
+func (s *snapshot) loadKeys(ctx context.Context, tx *sql.Tx, user string) error {
+	query, args := "SELECT seq, id, hash, user, name, prefix, last4, created, expires, used, revoked FROM keys", []any(nil)
+	read := make(map[string][]*keyRow)
+	if user != "" {
+		query, args = query+" WHERE user = ?", []any{user}
+		read[user] = nil // all may be gone
+	} else {
+		for k := range s.keys.all() {
+			read[k.User] = nil
+		}
+	}
+	err := rows(ctx, tx, query+" ORDER BY seq", args, func(scan scanner) error {
 		k := &keyRow{use: new(use)}
 		var hash []byte
 		var created, expires, used, revoked sql.NullInt64
-		if err := scan(&k.ID, &hash, &k.User, &k.Name, &k.Prefix, &k.Last4, &created, &expires, &used, &revoked); err != nil {
+		if err := scan(&k.seq, &k.ID, &hash, &k.User, &k.Name, &k.Prefix, &k.Last4, &created, &expires, &used, &revoked); err != nil {
 			return err
 		}
-		if len(hash) != len(Hash{}) {
+		if len(hash) != len(k.hash) {
 			return fmt.Errorf("the row of key %s makes no sense", k.ID)
 		}
-		if was := old[k.ID]; was != nil {
-			k.use = was.use
-		}
-		raise(&k.last, used.Int64)
-		raise(&k.saved, used.Int64)
+		k.hash = Hash(hash)
+		k.last.Store(used.Int64)
+		k.saved.Store(used.Int64)
 		k.Created, k.Expires, k.Revoked = fromMillis(created), fromMillis(expires), fromMillis(revoked)
-		s.keys[Hash(hash)], s.keyIDs[k.ID] = k, k
-		s.keyList = append(s.keyList, k)
+		read[k.User] = append(read[k.User], k)
 		return nil
 	})
+	if err == nil {
+		s.keys = s.keys.with(read)
+	}
+	return err
 }
 
 func (s *snapshot) loadNames(ctx context.Context, tx *sql.Tx) error {
@@ -189,7 +168,7 @@ func (s *Store) reload(ctx context.Context) error {
 		return err
 	}
 	defer tx.Rollback()
-	next, version, err := s.load(ctx, tx, partAll)
+	next, version, err := s.load(ctx, tx, partAll, "")
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,10 @@ type Store struct {
 	// own, so that reading a long log keeps nobody from writing.
 	reader *sql.DB
 
+	// holding guards held, what SaveHolds wrote last: nil when that is not known.
+	holding sync.Mutex
+	held    map[holdRow]bool
+
 	// mu is held over each change from its beginning until its snapshot is
 	// published, so that snapshots follow each other as changes do.
 	mu      sync.Mutex
@@ -202,7 +206,7 @@ func (s *Store) begin(ctx context.Context, keyFile string) (created bool, err er
 	if err := t.addUser(firstUser, firstName, Limits{}); err != nil {
 		return false, trouble(s.path, err)
 	}
-	if err := t.addKey(key, h, firstUser, KeyFile, time.Time{}); err != nil {
+	if _, err := t.addKey(key, h, firstUser, KeyFile, time.Time{}); err != nil {
 		return false, trouble(s.path, err)
 	}
 	if err := tx.Commit(); err != nil {
@@ -245,6 +249,8 @@ type change struct {
 	ctx context.Context // of this call only
 	by  string
 	now time.Time
+	// keysOf is whose keys alone it changes, set by those that change one user's.
+	keysOf string
 }
 
 // do runs a statement and returns how many rows it changed.
@@ -316,13 +322,14 @@ func (s *Store) transact(ctx context.Context, by string, changes part, f func(*c
 		return err
 	}
 	defer tx.Rollback()
-	if err := f(&change{tx: tx, ctx: ctx, by: by, now: s.opt.Now()}); err != nil {
+	t := &change{tx: tx, ctx: ctx, by: by, now: s.opt.Now()}
+	if err := f(t); err != nil {
 		return err
 	}
 	if changes == 0 {
 		return tx.Commit()
 	}
-	next, version, err := s.load(ctx, tx, changes)
+	next, version, err := s.load(ctx, tx, changes, t.keysOf)
 	if err != nil {
 		return err
 	}
@@ -390,6 +397,14 @@ func millis(t time.Time) any {
 		return nil
 	}
 	return t.UnixMilli()
+}
+
+// stored is t as it is when it was stored.
+func stored(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.UnixMilli(t.UnixMilli()).UTC()
 }
 
 func fromMillis(v sql.NullInt64) time.Time {
