@@ -149,8 +149,8 @@ func (t *change) dropEnded(user string) error {
 }
 
 // RevokeKey ends a key of user, or of anybody with user "". It stays in the
-// list until many others have ended. The last key of the last administrator is not revoked; one that was
-// revoked before is no error.
+// list until many others have ended. The last key of the last administrator is
+// not revoked; one that was revoked before is no error.
 func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error {
 	return s.write(ctx, by, partKeys, func(t *change) error {
 		var owner string
@@ -163,10 +163,11 @@ func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error {
 			return err
 		case n == 0 || user != "" && owner != user:
 			return missing("there is no key %q", id)
-		case ended:
-			return nil
 		}
 		t.keysOf = owner
+		if ended {
+			return nil
+		}
 		if works && slices.Contains(s.opt.Admins, owner) {
 			if _, keys, err := s.otherAdmins(t, "", id); err != nil {
 				return err
