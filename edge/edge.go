@@ -186,6 +186,7 @@ func (e *Edge) build() error {
 		rc.Direct = "http://" + e.http.Addr().String()
 	}
 	e.registry = registry.New(rc)
+	e.restoreHolds(context.Background())
 	told := tunnel.Limits{Streams: l.Streams, Tunnels: l.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
 	var late lateReplayer
 	e.api = api.New(api.Config{
@@ -401,6 +402,13 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 	}
 	start(func() error { return e.store.Run(inner) })
 	start(func() error { return e.registry.Run(inner) })
+	holdsCtx, saveHolds := context.WithCancel(ctx)
+	defer saveHolds()
+	saved := make(chan struct{})
+	wg.Go(func() {
+		defer close(saved)
+		e.keepHolds(holdsCtx)
+	})
 	start(func() error { return e.domains.Run(inner) })
 	start(func() error { return e.stats.Run(inner) })
 	start(func() error { return e.certs.Run(inner) })
@@ -434,6 +442,11 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 	case err = <-failed:
 	}
 	e.ready.Store(false)
+	saveHolds()
+	select {
+	case <-saved:
+	case <-time.After(holdsWait):
+	}
 	drain, stop := context.WithTimeout(inner, e.cfg.DrainTimeout)
 	defer stop()
 	if force != nil {
