@@ -35,7 +35,7 @@ func openBooks(dir string) (*books, error) {
 			Hint: "lrok serve says where it keeps its own, in the line that begins with data",
 		}}
 	}
-	s, _, err := store.Open(dir, store.Options{Admins: edgeAdmins(), Keyless: true})
+	s, _, err := store.Open(dir, store.Options{Beside: true})
 	if errors.Is(err, fs.ErrPermission) {
 		err = &tunnel.Error{Code: tunnel.CodeUnavailable, Message: err.Error(), Hint: "run this as the user that runs the edge, or with sudo"}
 	}

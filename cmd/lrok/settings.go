@@ -64,24 +64,6 @@ func configPath(cmd *cobra.Command) (path string, optional bool) {
 // edgeConfig is where an edge looks for its configuration file.
 const edgeConfig = "/etc/lrok/edge.yaml"
 
-// edgeAdmins are the ids that the edge of this machine is told of in its usual
-// places, for those who work on its data beside it.
-func edgeAdmins() []string {
-	if v := os.Getenv("LROK_ADMIN_USER_IDS"); v != "" {
-		return strings.Split(v, ",")
-	}
-	settings, err := readFile(edgeConfig)
-	if err != nil {
-		return nil // there is none, or it is not ours to read
-	}
-	for _, s := range settings {
-		if s.key == "admin_user_ids" {
-			return s.values
-		}
-	}
-	return nil
-}
-
 // configDir is the user's configuration directory of lrok.
 func configDir() (string, error) {
 	if d := os.Getenv("XDG_CONFIG_HOME"); d != "" {

@@ -380,7 +380,7 @@ func TestOpenMoved(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := Open(dir, Options{Keyless: true})
+	_, _, err := Open(dir, Options{Beside: true})
 	wantCode(t, "Open", err, tunnel.CodeUnavailable)
 	if err == nil || !strings.Contains(err.Error(), "is gone") || !strings.Contains(hint(err), "lost") {
 		t.Errorf("error = %v, hint %q; want that the file is gone, and what that means", err, hint(err))

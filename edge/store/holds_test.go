@@ -125,7 +125,7 @@ func TestOpenWithoutHolds(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
 	key := s.AdminKey()
-	if _, err := s.writer.Exec("DROP TABLE holds; PRAGMA user_version = 1"); err != nil {
+	if _, err := s.writer.Exec("DROP TABLE holds; DROP TABLE admins; PRAGMA user_version = 1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

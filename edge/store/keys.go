@@ -168,8 +168,12 @@ func (s *Store) RevokeKey(ctx context.Context, by, user, id string) error {
 		if ended {
 			return nil
 		}
-		if works && slices.Contains(s.opt.Admins, owner) {
-			if _, keys, err := s.otherAdmins(t, "", id); err != nil {
+		admins, err := s.admins(t.ctx, t.tx)
+		if err != nil {
+			return err
+		}
+		if works && slices.Contains(admins, owner) {
+			if _, keys, err := t.otherAdmins(admins, "", id); err != nil {
 				return err
 			} else if keys == 0 {
 				return &tunnel.Error{

@@ -93,7 +93,7 @@ func (c *child) line(t *testing.T) string {
 // adminChild does what lrok admin does while the edge runs: a line in, a line
 // of JSON out.
 func adminChild(dir string) error {
-	s, _, err := Open(dir, Options{Keyless: true})
+	s, _, err := Open(dir, Options{Beside: true})
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,13 @@ func (s *Store) load(ctx context.Context, tx *sql.Tx, changed part, keysOf strin
 		name string
 		load func(context.Context, *sql.Tx) error
 	}{
-		{partUsers, "users", func(ctx context.Context, tx *sql.Tx) error { return next.loadUsers(ctx, tx, s.opt.Admins) }},
+		{partUsers, "users", func(ctx context.Context, tx *sql.Tx) error {
+			admins, err := s.admins(ctx, tx)
+			if err != nil {
+				return err
+			}
+			return next.loadUsers(ctx, tx, admins)
+		}},
 		{partKeys, "keys", func(ctx context.Context, tx *sql.Tx) error { return next.loadKeys(ctx, tx, keysOf) }},
 		{partNames, "reservations", next.loadNames},
 		{partDomains, "domains", next.loadDomains},

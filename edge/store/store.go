@@ -30,12 +30,14 @@ const (
 
 // Options say how a store is to be opened. The zero value is fine.
 type Options struct {
-	Admins       []string // ids of users; empty: the first user
+	Admins       []string // ids of users; empty: the first user; not for a store beside an edge
 	Reservations int      // how many names a user may reserve unless said otherwise; 0 means any number
-	// Keyless opens a store in which no key works, as is needed to make one.
-	Keyless bool
-	Logger  *slog.Logger
-	Now     func() time.Time
+	// Beside opens the store as lrok admin does, beside an edge or where one was:
+	// its administrators are those that the edge was last told of, and no key has
+	// to work, as is needed to make one.
+	Beside bool
+	Logger *slog.Logger
+	Now    func() time.Time
 }
 
 // A Store is made by [Open]. Its methods may be called from any goroutine.
@@ -124,6 +126,11 @@ func (s *Store) open(dir string) (created bool, err error) {
 	if created, err = s.begin(ctx, keyFile); err != nil {
 		return false, err
 	}
+	if !s.opt.Beside {
+		if err := s.tellAdmins(ctx); err != nil {
+			return false, trouble(s.path, err)
+		}
+	}
 	s.mu.Lock()
 	err = s.reload(ctx)
 	s.mu.Unlock()
@@ -136,7 +143,7 @@ func (s *Store) open(dir string) (created bool, err error) {
 	if s.wal, err = os.Stat(s.path + "-wal"); err != nil {
 		return false, fmt.Errorf("open the store: %w", err)
 	}
-	if !s.opt.Keyless && !s.now.Load().anyKey(s.opt.Now()) {
+	if !s.opt.Beside && !s.now.Load().anyKey(s.opt.Now()) {
 		return false, s.keyless(dir)
 	}
 

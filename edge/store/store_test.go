@@ -258,11 +258,11 @@ func TestOpenWithoutWorkingKey(t *testing.T) {
 	if h := hint(err); !strings.Contains(h, `lrok admin key add admin --data-dir '`) || !strings.Contains(h, `/it'\''s here'`) {
 		t.Errorf("hint = %q, want the command, quoted for the shell", h)
 	}
-	o.Keyless = true
+	o.Beside = true
 	s = open(t, dir, o)
 	addKey(t, s, firstUser)
 	s.Close()
-	o.Keyless = false
+	o.Beside = false
 	open(t, dir, o)
 }
 
@@ -377,7 +377,7 @@ func TestOpenNewerVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = Open(dir, Options{Keyless: true})
+	_, _, err = Open(dir, Options{Beside: true})
 	wantCode(t, "Open", err, tunnel.CodeVersion)
 	if err != nil && !strings.Contains(err.Error(), "99") {
 		t.Errorf("error = %v, want the version in it", err)

@@ -81,8 +81,12 @@ func (s *Store) RemoveUser(ctx context.Context, by, id string) error {
 		if err != nil {
 			return err
 		}
-		if slices.Contains(s.opt.Admins, id) {
-			users, keys, err := s.otherAdmins(t, id, "")
+		admins, err := s.admins(t.ctx, t.tx)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(admins, id) {
+			users, keys, err := t.otherAdmins(admins, id, "")
 			switch {
 			case err != nil:
 				return err
@@ -90,7 +94,7 @@ func (s *Store) RemoveUser(ctx context.Context, by, id string) error {
 				return &tunnel.Error{
 					Code:    tunnel.CodeConflict,
 					Message: fmt.Sprintf("%s is the last administrator", name),
-					Hint:    "make another user one first: add its id to LROK_ADMIN_USER_IDS and restart the edge",
+					Hint:    "make another user one first: add its id to the edge's --admin-user-ids and restart it",
 				}
 			case keys == 0:
 				return &tunnel.Error{
@@ -146,8 +150,8 @@ func (t *change) user(id string) (name string, err error) {
 
 // otherAdmins counts the administrators besides user, and the keys of all
 // administrators that work besides those of user and the one called key.
-func (s *Store) otherAdmins(t *change, user, key string) (users, keys int, err error) {
-	admins, err := json.Marshal(s.opt.Admins)
+func (t *change) otherAdmins(admins []string, user, key string) (users, keys int, err error) {
+	ids, err := json.Marshal(admins)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -155,7 +159,7 @@ func (s *Store) otherAdmins(t *change, user, key string) (users, keys int, err e
 		SELECT (SELECT count(*) FROM users WHERE id <> ?1 AND id IN (SELECT value FROM json_each(?3))),
 		       (SELECT count(*) FROM keys WHERE user <> ?1 AND id <> ?2 AND user IN (SELECT value FROM json_each(?3))
 		          AND revoked IS NULL AND (expires IS NULL OR expires > ?4))`,
-		[]any{user, key, string(admins), millis(t.now)}, &users, &keys)
+		[]any{user, key, string(ids), millis(t.now)}, &users, &keys)
 	return users, keys, err
 }
 

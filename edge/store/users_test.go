@@ -130,6 +130,62 @@ func TestLastAdministrator(t *testing.T) {
 	}
 }
 
+// TestAdministratorsBeside asks the store as lrok admin does, which knows nothing
+// of how the edge was started.
+func TestAdministratorsBeside(t *testing.T) {
+	dir := t.TempDir()
+	admins := func(s *Store) string {
+		var names []string
+		for _, u := range s.Users() {
+			if u.Admin {
+				names = append(names, u.Name)
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	beside := open(t, dir, Options{Beside: true}) // before any edge
+	if got := admins(beside); got != firstName {
+		t.Errorf("administrators = %q without an edge, want the first user", got)
+	}
+	ada := addUser(t, beside, "ada")
+	key, _ := addKey(t, beside, ada.ID)
+
+	edge := open(t, dir, Options{Admins: []string{ada.ID, "usr_none", ada.ID}})
+	beside.follow(t.Context())
+	for name, s := range map[string]*Store{"the edge": edge, "open before": beside, "open after": open(t, dir, Options{Beside: true})} {
+		if got := admins(s); got != "ada" {
+			t.Errorf("%s: administrators = %q, want ada", name, got)
+		}
+		wantCode(t, name+": the last administrator", s.RemoveUser(t.Context(), Local, ada.ID), tunnel.CodeConflict)
+		wantCode(t, name+": its last key", s.RevokeKey(t.Context(), Local, "", key.ID), tunnel.CodeConflict)
+	}
+
+	// A start that changes nothing writes nothing, as on a full disk.
+	version := func() (v int64) {
+		if err := beside.writer.QueryRow("PRAGMA data_version").Scan(&v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	before := version()
+	open(t, dir, Options{Admins: []string{"usr_none", ada.ID}})
+	if version() != before {
+		t.Error("the same administrators were written again")
+	}
+
+	// An edge that names nobody has the first user again.
+	if err := edge.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir, Options{})
+	if err := beside.RevokeKey(t.Context(), Local, "", key.ID); err != nil { // decided in the file
+		t.Errorf("revoke the key of one who is no administrator any more: %v", err)
+	}
+	if got := admins(open(t, dir, Options{Beside: true})); got != firstName {
+		t.Errorf("administrators = %q, want the first user again", got)
+	}
+}
+
 func TestReserve(t *testing.T) {
 	s := open(t, t.TempDir(), Options{Reservations: 2})
 	ada, bob := addUser(t, s, "ada"), addUser(t, s, "bob")
