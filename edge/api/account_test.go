@@ -9,6 +9,7 @@ import (
 
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/edge/domains"
+	"github.com/lrok-dev/lrok/edge/registry"
 	"github.com/lrok-dev/lrok/edge/store"
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -168,11 +169,13 @@ func TestReserve(t *testing.T) {
 	if tn, ok := f.registry.Tunnel("bobs"); !ok || !tn.Online() {
 		t.Error("the tunnel went with the reservation")
 	}
-	// A name that waits for its agent is nobody's yet.
+	// A name is kept for a minute for an agent that went, and then it is nobody's.
 	tn, _ := f.registry.Tunnel("bobs")
 	f.registry.Release(tn.Session())
+	refused(t, f.send("ada", "POST", "/me/reservations", `{"subdomain":"bobs"}`), 409, tunnel.CodeName)
+	f.later.Store(int64(registry.Keep))
 	if resp := f.send("ada", "POST", "/me/reservations", `{"subdomain":"bobs"}`); resp.StatusCode != 201 {
-		t.Errorf("a name whose agent is away: %d, want 201", resp.StatusCode)
+		t.Errorf("a name whose agent is away for a minute: %d, want 201", resp.StatusCode)
 	}
 }
 

@@ -128,7 +128,7 @@ func newFixtureOf(t testing.TB, o store.Options, change func(*Config)) *fixture 
 	f.keys["root"], f.keys["local"], f.keys["bad"] = f.store.AdminKey(), f.store.LocalKey(), store.NewKey()
 	f.later.Store(int64(2 * time.Hour)) // the short one is over
 
-	f.registry = registry.New(registry.Config{Domain: "lrok.example"})
+	f.registry = registry.New(registry.Config{Domain: "lrok.example", Now: now})
 	f.replayer.replay = func(_ context.Context, t *registry.Tunnel, x inspector.Exchange, _ inspector.Changes) (string, error) {
 		rec := t.Ring.Begin(inspector.Start{Head: x.Request.Head, Method: x.Method, Path: x.Path, ReplayOf: x.ID, Accepted: time.Now()})
 		rec.End(inspector.Ending{})
