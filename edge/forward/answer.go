@@ -92,7 +92,7 @@ func recordOwn(rec *inspector.Record, answer []byte, status int, e *tunnel.Error
 // blame says who is behind an error of the edge.
 func blame(code string) string {
 	switch code {
-	case tunnel.CodeAgentOffline, tunnel.CodeTooManyStreams, tunnel.CodeDraining,
+	case tunnel.CodeAgentOffline, tunnel.CodeTunnelNotFound, tunnel.CodeTooManyStreams, tunnel.CodeDraining,
 		tunnel.CodeUnauthorized, tunnel.CodeAccessDenied, tunnel.CodeLimit:
 		return "edge"
 	}

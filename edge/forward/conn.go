@@ -14,6 +14,7 @@ import (
 
 	"github.com/lrok-dev/lrok/edge/http1"
 	"github.com/lrok-dev/lrok/edge/registry"
+	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -81,7 +82,8 @@ type conn struct {
 	wg sync.WaitGroup // pump and watch
 
 	mu        sync.Mutex
-	up        tunnel.Conn // of the exchange that runs
+	up        tunnel.Conn      // of the exchange that runs
+	to        *registry.Tunnel // that it goes to, nil for the API
 	began     time.Time
 	watchable bool // the request is complete and its answer is not
 	watching  bool
@@ -98,6 +100,7 @@ type conn struct {
 
 	gone     bool // the client left
 	timedOut bool
+	dropped  bool // the tunnel was closed, and the exchange that ran is being ended
 }
 
 func newConn(f *Forwarder, nc net.Conn, state *tls.ConnectionState) *conn {
@@ -365,13 +368,18 @@ func (f *Forwarder) sweep(now time.Time) {
 	for r := range f.raws {
 		r.check()
 	}
+	for x := range f.requests {
+		if closed(x.tunnel) {
+			x.cancel()
+		}
+	}
 }
 
 func (c *conn) check(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.up == nil {
-		if up := c.pinned; up != nil && now.Sub(c.pinnedAt) > c.pinnedFor {
+		if up := c.pinned; up != nil && (now.Sub(c.pinnedAt) > c.pinnedFor || closed(c.pinnedTo)) {
 			c.pinned = nil
 			c.wg.Go(func() { _ = up.Close() })
 		}
@@ -385,13 +393,38 @@ func (c *conn) check(now time.Time) {
 	}
 	if !c.streaming && !c.timedOut && now.UnixNano()-c.progress.Load() > int64(c.f.cfg.BodyTimeout) {
 		c.timedOut = true
-		up := c.up
-		c.wg.Go(func() {
-			_ = up.Close()
-			_ = c.nc.SetDeadline(past)
-		})
+		c.interrupt()
+	}
+	if !c.dropped && closed(c.to) { // what passes ends with the tunnel
+		c.dropped = true
+		c.interrupt()
 	}
 }
+
+// interrupt ends the exchange that runs, whichever side it waits for. The client
+// can still be given an answer: its deadline is not touched any more once the
+// stream has ended. The caller holds mu.
+func (c *conn) interrupt() {
+	up := c.up
+	c.wg.Go(func() {
+		_ = c.nc.SetDeadline(past)
+		_ = up.Close()
+	})
+}
+
+// closed reports whether t was closed for good: by its owner, an administrator
+// or its agent, or because its name is another's now. A tunnel whose agent is
+// away, or came back over another session, is not.
+func closed(t *registry.Tunnel) bool { return t != nil && isClosed(t.Ring.Done()) }
+
+// errClosed answers a request that was in flight when its tunnel was closed.
+var errClosed = &tunnel.Error{
+	Code: tunnel.CodeTunnelNotFound, Message: "the tunnel was closed",
+	Hint: "start it again: lrok http <port>",
+}
+
+// wasClosed is how an exchange ends that was cut with its tunnel.
+var wasClosed = inspector.Ending{By: "edge", Code: errClosed.Code, Detail: errClosed.Message}
 
 // watch reads ahead while the answer is awaited. What it reads is the next
 // request; what it waits for is the client's end. A client that only closes its
@@ -421,11 +454,11 @@ func (c *conn) leave() {
 	}
 }
 
-// begin notes the stream of an exchange.
-func (c *conn) begin(up tunnel.Conn, now time.Time) {
+// begin notes the stream of an exchange with t.
+func (c *conn) begin(up tunnel.Conn, t *registry.Tunnel, now time.Time) {
 	c.progress.Store(now.UnixNano())
 	c.mu.Lock()
-	c.up, c.began = up, now
+	c.up, c.to, c.began = up, t, now
 	c.watchable, c.streaming = false, false
 	c.mu.Unlock()
 }
@@ -441,7 +474,7 @@ func (c *conn) complete() {
 // still there and whether the exchange took too long.
 func (c *conn) end() (gone, timedOut bool) {
 	c.mu.Lock()
-	c.up = nil
+	c.up, c.to = nil, nil
 	c.watchable = false
 	watching := c.watching
 	if watching {

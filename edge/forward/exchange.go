@@ -143,7 +143,7 @@ func idempotent(method []byte) bool {
 type flight struct {
 	*conn
 	tunnel  *registry.Tunnel // nil for the API
-	back    tunnel.Opener    // a server in this process, or nil for the tunnel
+	back    *Listener        // a server in this process, or nil for the tunnel
 	rec     *inspector.Record
 	started time.Time
 	local   string // the local service, for people
@@ -186,7 +186,7 @@ func (x *flight) run() (again bool) {
 		if err := x.open(fresh, twice); err != nil {
 			return x.fail(err)
 		}
-		c.begin(x.up, x.started)
+		c.begin(x.up, x.tunnel, x.started)
 		if whole {
 			c.complete()
 		}
@@ -209,7 +209,7 @@ func (x *flight) run() (again bool) {
 		}
 		copyBufs.Put(pooled)
 		_ = x.up.Close()
-		if x.reused && twice && n == 0 && !x.isGone() {
+		if x.reused && twice && n == 0 && !x.isGone() && !closed(x.tunnel) {
 			c.end()
 			continue
 		}
@@ -229,11 +229,7 @@ func (x *flight) open(fresh, twice bool) (err error) {
 	x.private = false
 	switch {
 	case x.back != nil:
-		p := tunnel.Peer{Addr: x.peer}
-		if x.tunnel != nil {
-			p.Tunnel = x.tunnel.Name
-		}
-		if x.up, err = x.back.Open(p); err != nil {
+		if x.up, err = x.back.open(x.peer, x.tunnel); err != nil {
 			err = errDraining
 		}
 	case !fresh && c.takePinned(x, twice):
@@ -449,7 +445,7 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 	if arriving || !whole {
 		c.linger()
 	}
-	return !closing && whole && !gone
+	return !closing && whole && !gone && !timedOut && !closed(x.tunnel)
 }
 
 // takePinned makes the stream that belongs to this client connection the one of
@@ -488,7 +484,7 @@ func (c *conn) unread() bool {
 	return true
 }
 
-func isClosed(c chan struct{}) bool {
+func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true
@@ -610,6 +606,8 @@ func (x *flight) broken(e cutoff) bool {
 	x.trailers()
 	end := inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamAborted}
 	switch {
+	case closed(x.tunnel):
+		end = wasClosed
 	case timedOut:
 		end = inspector.Ending{By: "edge", Code: tunnel.CodeUpstreamTimeout, Detail: "no byte passed for " + c.f.cfg.BodyTimeout.String()}
 	case gone || e.client:
@@ -643,6 +641,8 @@ func (x *flight) fail(err error) bool {
 	whole := x.stopPump()
 	gone, timedOut := c.end()
 	switch {
+	case closed(x.tunnel):
+		c.answer(x, errClosed)
 	case timedOut && !whole:
 		x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted, Detail: "sent nothing for " + c.f.cfg.BodyTimeout.String()})
 		c.refuse(errBodyTimeout)

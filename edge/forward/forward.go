@@ -104,6 +104,7 @@ type Forwarder struct {
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	raws      map[*raw]struct{}
+	requests  map[*request]struct{}  // over HTTP/2, to tunnels
 	entering  map[net.Conn]struct{}  // those that have not said yet where they go
 	over      bool                   // everything has been cut
 	idle2     map[net.Conn]time.Time // HTTP/2 connections without a request, since when
@@ -150,7 +151,7 @@ func New(cfg Config) *Forwarder {
 	f := &Forwarder{
 		cfg: cfg, api: NewListener(), bridge: NewListener(), h2: NewListener(),
 		conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{},
-		raws: map[*raw]struct{}{}, entering: map[net.Conn]struct{}{},
+		raws: map[*raw]struct{}{}, requests: map[*request]struct{}{}, entering: map[net.Conn]struct{}{},
 		idle2: map[net.Conn]time.Time{},
 		guard: guard{wrong: map[guesser]guesses{}},
 		gate:  gate{total: cfg.MaxConns, each: cfg.MaxConnsAddress, from: map[netip.Prefix]int{}},

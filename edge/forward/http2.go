@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,17 +26,12 @@ import (
 // speaks HTTP/2. Field names are lower case and their order is the server's:
 // HTTP/2 keeps neither on the way here.
 func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &request{f: f, w: w, r: r, started: time.Now(), scheme: "http"}
+	x := &request{f: f, w: w, r: r, ctx: r.Context(), started: time.Now(), scheme: "http"}
+	defer x.finish()
 	if p, ok := r.Context().Value(connKey{}).(*pipe); ok {
 		// From the HTTP/1.1 loop, which has recorded the request and said who
 		// the client is.
-		x.bridged = true
-		t, ok := f.cfg.Registry.Tunnel(p.tunnel)
-		if !ok {
-			x.fail(&tunnel.Error{Code: tunnel.CodeTunnelNotFound, Message: "the tunnel was closed"})
-			return
-		}
-		x.tunnel = t
+		x.bridged, x.tunnel = true, p.tunnel
 		x.roundTrip()
 		return
 	}
@@ -96,6 +92,7 @@ func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	defer x.follow()()
 	if x.tunnel.Claim.UpstreamProto == "h2c" || isGRPC(r.Header.Get("Content-Type")) {
 		x.roundTrip()
 		return
@@ -120,6 +117,8 @@ type request struct {
 	f       *Forwarder
 	w       http.ResponseWriter
 	r       *http.Request
+	ctx     context.Context // ends with r's, and when the tunnel is closed
+	cancel  func()
 	tunnel  *registry.Tunnel
 	rec     *inspector.Record
 	started time.Time
@@ -127,14 +126,60 @@ type request struct {
 	trusted bool
 	bridged bool
 	scheme  string
-	wrote   bool // the response head has been sent
 	finite  bool // it is counted as one that comes to an end
+
+	wrote atomic.Bool // the response head has been sent
 
 	fenced   bool // the answer may set no cookie for the edge's domain
 	withheld int  // cookies that it tried to set
 
 	idle     *time.Timer // ends an exchange in which nothing moves
 	timedOut atomic.Bool
+
+	mu   sync.Mutex
+	done bool // w must not be touched any more
+}
+
+// follow makes x end when its tunnel is closed. The returned function is for
+// when x has ended before.
+func (x *request) follow() (unfollow func()) {
+	x.ctx, x.cancel = context.WithCancel(x.ctx)
+	stop := context.AfterFunc(x.ctx, x.unblock)
+	f := x.f
+	f.mu.Lock()
+	f.requests[x] = struct{}{}
+	f.mu.Unlock()
+	return func() {
+		f.mu.Lock()
+		delete(f.requests, x)
+		f.mu.Unlock()
+		stop()
+		x.cancel()
+	}
+}
+
+// unblock ends writing an answer: the client may be one that does not read it.
+func (x *request) unblock() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.done && x.wrote.Load() {
+		_ = http.NewResponseController(x.w).SetWriteDeadline(past)
+	}
+}
+
+// finish waits until nobody else uses x.w, which is not there for long.
+func (x *request) finish() {
+	x.mu.Lock()
+	x.done = true
+	x.mu.Unlock()
+}
+
+// count adds to one of the tunnel's counters of bytes. What comes from the
+// HTTP/1.1 loop is counted there.
+func (x *request) count(c *atomic.Int64, n int) {
+	if !x.bridged {
+		c.Add(int64(n))
+	}
 }
 
 // endless notes that x is over, or has no end of its own.
@@ -149,12 +194,11 @@ func (x *request) endless() {
 // for too long. The returned function ends the watch; it reports whether up was
 // left alone.
 func (x *request) watch(up io.Closer) func() bool {
-	leave := context.AfterFunc(x.r.Context(), func() { _ = up.Close() })
-	rc := http.NewResponseController(x.w)
+	leave := context.AfterFunc(x.ctx, func() { _ = up.Close() })
 	x.idle = time.AfterFunc(x.f.cfg.BodyTimeout, func() {
 		x.timedOut.Store(true)
 		_ = up.Close()
-		_ = rc.SetWriteDeadline(past) // the client may be the one that does not read
+		x.unblock()
 	})
 	return func() bool {
 		x.idle.Stop()
@@ -234,7 +278,8 @@ func (x *request) writeStatus(status int, no *refusal) {
 
 // fail ends an exchange without an answer from the local service.
 func (x *request) fail(err error) {
-	if x.r.Context().Err() != nil {
+	cut := closed(x.tunnel)
+	if !cut && x.ctx.Err() != nil {
 		x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
 		return
 	}
@@ -246,11 +291,18 @@ func (x *request) fail(err error) {
 	if x.timedOut.Load() {
 		e = timeoutError(local, x.f.cfg.BodyTimeout)
 	}
-	if !x.wrote {
+	if cut {
+		e = errClosed
+	}
+	if !x.wrote.Load() {
 		x.write(&refusal{err: e})
 		return
 	}
-	x.rec.End(inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamAborted, Detail: e.Message})
+	end := inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamAborted, Detail: e.Message}
+	if cut {
+		end = wasClosed
+	}
+	x.rec.End(end)
 	panic(http.ErrAbortHandler) // net/http's way to reset the stream
 }
 
@@ -378,7 +430,7 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 		head = appendField(head, "content-length", strconv.AppendInt(nil, r.ContentLength, 10))
 	}
 	head = append(head, "\r\n"...)
-	x.tunnel.Counters.BytesIn.Add(int64(len(head)))
+	x.count(&x.tunnel.Counters.BytesIn, len(head))
 	_, err = up.Write(head)
 	if err == nil && hasBody {
 		pumped = make(chan error, 1)
@@ -401,7 +453,7 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 		buf, m, n, err = x.f.readAnswer(x, up, &resp, buf, []byte(r.Method))
 	}
 	if err != nil {
-		if reused && twice && n == 0 && r.Context().Err() == nil {
+		if reused && twice && n == 0 && x.ctx.Err() == nil && !closed(x.tunnel) {
 			return true
 		}
 		x.fail(err)
@@ -410,10 +462,6 @@ func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool)
 	early := pumped != nil && len(pumped) == 0
 	surplus, err := x.pass(up, &resp, buf, m, n, reused)
 	if err != nil {
-		if r.Context().Err() != nil {
-			x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
-			return false
-		}
 		x.fail(err)
 		return false
 	}
@@ -439,7 +487,7 @@ func (x *request) pump(up tunnel.Conn, chunked bool) error {
 		n, err := x.r.Body.Read(*buf)
 		if n > 0 {
 			_, _ = x.rec.RequestBody().Write((*buf)[:n])
-			x.tunnel.Counters.BytesIn.Add(int64(n))
+			x.count(&x.tunnel.Counters.BytesIn, n)
 			p := (*buf)[:n]
 			if chunked {
 				out = http1.AppendChunkHeader(out[:0], n)
@@ -542,7 +590,7 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 		x.rec.Show()
 	}
 	x.header(resp)
-	x.wrote = true
+	x.wrote.Store(true)
 	x.w.WriteHeader(resp.Status)
 	rc := http.NewResponseController(x.w)
 	var body http1.Body
@@ -594,7 +642,7 @@ type tee struct {
 
 func (t *tee) Write(p []byte) (int, error) {
 	_, _ = t.x.rec.ResponseBody().Write(p)
-	t.x.tunnel.Counters.BytesOut.Add(int64(len(p)))
+	t.x.count(&t.x.tunnel.Counters.BytesOut, len(p))
 	if t.err == nil {
 		_, t.err = t.x.w.Write(p)
 	}
@@ -607,7 +655,7 @@ func (x *request) roundTrip() {
 	if x.bridged {
 		_ = http.NewResponseController(x.w).EnableFullDuplex() // the answer may come before the request ends
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancel(x.ctx)
 	defer cancel()
 	if !isGRPC(r.Header.Get("Content-Type")) { // a call may be quiet for long
 		defer x.watch(closerFunc(cancel))()
@@ -672,7 +720,7 @@ func (x *request) roundTrip() {
 	for name := range res.Trailer {
 		h.Add("Trailer", name)
 	}
-	x.wrote = true
+	x.wrote.Store(true)
 	x.w.WriteHeader(res.StatusCode)
 	rc := http.NewResponseController(x.w)
 	if res.ContentLength != 0 {
@@ -688,6 +736,10 @@ func (x *request) roundTrip() {
 		if n > 0 {
 			x.moved()
 			_, _ = sink.Write((*buf)[:n])
+			if sink.err != nil && closed(x.tunnel) {
+				x.fail(sink.err)
+				return
+			}
 			if sink.err != nil {
 				x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
 				return
@@ -726,7 +778,7 @@ func (b *recorded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.x.moved()
 	_, _ = b.x.rec.RequestBody().Write(p[:n])
-	b.x.tunnel.Counters.BytesIn.Add(int64(n))
+	b.x.count(&b.x.tunnel.Counters.BytesIn, n)
 	return n, err
 }
 

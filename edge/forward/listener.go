@@ -6,12 +6,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lrok-dev/lrok/edge/registry"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
-// A Listener is a server in this process as a back end: it is the
-// [tunnel.Opener] that a request is forwarded to, and the [net.Listener] that
-// an http.Server serves.
+// A Listener is a server in this process as a back end: a request is forwarded
+// to it as to a tunnel, and it is the [net.Listener] that an http.Server serves.
 type Listener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -23,11 +23,12 @@ func NewListener() *Listener {
 	return &Listener{conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
-// Open returns one end of a connection whose other end Accept yields, with the
-// peer's address as the remote one.
-func (l *Listener) Open(p tunnel.Peer) (tunnel.Conn, error) {
-	near, far := newPipe(addr(p.Addr))
-	far.tunnel = p.Tunnel
+// open returns one end of a connection whose other end Accept yields, with peer
+// as the remote address. What t is, if the request is a tunnel's, the server
+// learns from its end: by the name it could find another one by then.
+func (l *Listener) open(peer string, t *registry.Tunnel) (tunnel.Conn, error) {
+	near, far := newPipe(addr(peer))
+	far.tunnel = t
 	if err := l.hand(far); err != nil {
 		_ = near.Close()
 		return nil, err
@@ -56,7 +57,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends Accept and Open.
+// Close ends Accept and open.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.done) })
 	return nil
@@ -74,7 +75,7 @@ func (a addr) String() string { return string(a) }
 type pipe struct {
 	in, out net.Conn
 	remote  net.Addr
-	tunnel  string // whom Open was called for
+	tunnel  *registry.Tunnel // that open was called for, nil for the API
 }
 
 // newPipe returns both ends; the far one names remote as its peer.

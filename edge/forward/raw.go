@@ -229,7 +229,7 @@ func (r *raw) end(e inspector.Ending) bool {
 func (r *raw) check() {
 	select {
 	case <-r.tunnel.Ring.Done(): // the tunnel is gone, its connections with it
-		r.fail(inspector.Ending{})
+		r.fail(wasClosed)
 	default:
 		r.rec.CatchUp()
 	}
