@@ -173,7 +173,7 @@ func TestReserve(t *testing.T) {
 	tn, _ := f.registry.Tunnel("bobs")
 	f.registry.Release(tn.Session())
 	refused(t, f.send("ada", "POST", "/me/reservations", `{"subdomain":"bobs"}`), 409, tunnel.CodeName)
-	f.later.Store(int64(registry.Keep))
+	f.later.Add(int64(registry.Keep))
 	if resp := f.send("ada", "POST", "/me/reservations", `{"subdomain":"bobs"}`); resp.StatusCode != 201 {
 		t.Errorf("a name whose agent is away for a minute: %d, want 201", resp.StatusCode)
 	}
