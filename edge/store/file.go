@@ -54,10 +54,10 @@ func makeFile(path string) error {
 			}
 		}
 		if err := newFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
-			if primary(err) != 0 {
+			if e := (*tunnel.Error)(nil); errors.As(err, &e) || primary(err) != 0 {
 				return trouble(path, err)
 			}
-			return fmt.Errorf("make the store: %w", err)
+			return unplaced("make the store", err)
 		}
 		info, err = os.Stat(path)
 	}

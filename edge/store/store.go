@@ -87,7 +87,7 @@ func Open(dir string, o Options) (s *Store, created bool, err error) {
 		o.Admins = []string{firstUser}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, false, fmt.Errorf("make data directory: %w", err)
+		return nil, false, unplaced("make data directory", err)
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, false, fmt.Errorf("open the store: %w", err)
@@ -199,7 +199,7 @@ func (s *Store) begin(ctx context.Context, keyFile string) (created bool, err er
 	if errors.Is(err, fs.ErrNotExist) {
 		key = NewKey()
 		if err = writeKeyFile(keyFile, key); err != nil {
-			return false, fmt.Errorf("make the first key: %w", err)
+			return false, unplaced("make the first key", err)
 		}
 		created = true
 	}

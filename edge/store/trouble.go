@@ -3,8 +3,10 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lrok-dev/lrok/tunnel"
@@ -60,7 +62,7 @@ func trouble(path string, err error) error {
 		return fmt.Errorf("store: %w", err)
 	case codeFull:
 		e.Message = fmt.Sprintf("the disk of the store %s is full", path)
-		e.Hint = "make room there; lrok goes on by itself"
+		e.Hint = "make room there; an lrok that runs then goes on by itself"
 	case codeCorrupt, codeNotADB, codeError: // the last: tables that are not as migrations made them
 		return damaged(path, plain(err))
 	case codeReadOnly:
@@ -71,14 +73,43 @@ func trouble(path string, err error) error {
 		e.Hint = "try again; if that goes on, find it with: fuser -v " + path
 	case codeCantOpen:
 		e.Message = fmt.Sprintf("the store %s cannot be opened: %s", path, plain(err))
-		e.Hint = "may lrok's user write to that directory, and are there file descriptors left (ulimit -n)?"
+		e.Hint = "may lrok's user write to that directory, is its disk mounted for writing, and are there file descriptors left (ulimit -n)?"
 	case codeIO:
 		e.Message = fmt.Sprintf("the disk of the store %s fails: %s", path, plain(err))
-		e.Hint = "look at the disk and the system's log (dmesg); lrok goes on by itself when the disk does"
+		e.Hint = "is it full (df)? if not, look at the system's log (dmesg); an lrok that runs goes on by itself when the disk does"
 	default:
 		return fmt.Errorf("store: %w", err)
 	}
 	return e
+}
+
+// A placeError says that a file could not be made, and what to do.
+type placeError struct {
+	told  *tunnel.Error
+	cause error
+}
+
+func (e *placeError) Error() string { return e.told.Message }
+
+// Unwrap lets both the hint and the system's error be found.
+func (e *placeError) Unwrap() []error { return []error{e.told, e.cause} }
+
+// unplaced says what could not be made in the data directory, and what to do.
+func unplaced(what string, err error) error {
+	e := &tunnel.Error{Code: tunnel.CodeUnavailable, Message: what + ": " + err.Error()}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		e.Hint = "let lrok's user write there (chown), or say another directory with --data-dir"
+	case errors.Is(err, syscall.EROFS):
+		e.Hint = "that file system is read-only: mount it for writing, or say another directory with --data-dir"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		e.Hint = "the disk is full: make room there, or say another directory with --data-dir"
+	case errors.Is(err, syscall.ENOTDIR):
+		e.Hint = "a file is in the way: move it, or say another directory with --data-dir"
+	default:
+		e.Hint = "say a directory that lrok may write to with --data-dir"
+	}
+	return &placeError{told: e, cause: err}
 }
 
 // plain returns SQLite's own words.
