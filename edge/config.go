@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/lrok-dev/lrok/edge/domains"
 	"github.com/lrok-dev/lrok/edge/http1"
+	"github.com/lrok-dev/lrok/edge/stats"
 )
 
 // Config says how an edge is to run. Addresses are as for net.Listen; an empty
@@ -102,8 +105,9 @@ const (
 	maxTCPPorts    = 10_000
 )
 
-// check fills in the defaults and refuses what cannot be.
-func (c *Config) check() error {
+// Check fills in the defaults and refuses what cannot be, whatever the machine
+// is like. [New] does so too: what fails after this is no mistake in a setting.
+func (c *Config) Check() error {
 	if c.Domain == "" {
 		c.Domain = "localhost"
 	}
@@ -125,6 +129,18 @@ func (c *Config) check() error {
 	case last-first >= maxTCPPorts:
 		return fmt.Errorf("%d-%d are more than %d ports", first, last, maxTCPPorts)
 	}
+	if _, _, err := c.publicURL(); err != nil {
+		return err
+	}
+	if _, err := domains.DNS(c.Resolver); err != nil {
+		return err
+	}
+	if err := c.Traefik.Check(); err != nil {
+		return err
+	}
+	if err := c.analytics().Check(); err != nil {
+		return err
+	}
 	if c.CaptureBody <= 0 {
 		c.CaptureBody = 1 << 20
 	}
@@ -136,6 +152,30 @@ func (c *Config) check() error {
 	}
 	c.Limits.fill()
 	return nil
+}
+
+// publicURL is the scheme in PublicURL and the port behind its hosts, empty or
+// with a colon.
+func (c *Config) publicURL() (scheme, port string, err error) {
+	p := c.PublicURL
+	if p == "" {
+		return "", "", nil
+	}
+	if !strings.Contains(p, "://") {
+		p += "://"
+	}
+	u, err := url.Parse(p)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" {
+		return "", "", fmt.Errorf("public URL %q is neither http, https nor an address like https://*.%s:8443", c.PublicURL, c.Domain)
+	}
+	if u.Port() != "" {
+		port = ":" + u.Port()
+	}
+	return u.Scheme, port, nil
+}
+
+func (c *Config) analytics() stats.Analytics {
+	return stats.Analytics{Key: c.Analytics.Key, On: c.Analytics.On, Endpoint: c.Analytics.Host, Dir: c.DataDir}
 }
 
 // fill puts the default in the place of each zero.

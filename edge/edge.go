@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,14 +57,11 @@ type Edge struct {
 
 // New checks cfg, opens the store and the certificates, and listens nowhere yet.
 func New(cfg Config) (*Edge, error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	e := &Edge{cfg: cfg, log: cfg.Logger}
 	e.limits.Store(&cfg.Limits)
-	if _, _, err := e.public(); err != nil {
-		return nil, err
-	}
 	var err error
 	e.store, e.created, err = store.Open(cfg.DataDir, store.Options{
 		Admins: cfg.Admins, Reservations: cfg.Limits.Reservations, Logger: cfg.Logger,
@@ -268,10 +264,8 @@ func (e *Edge) counters() (*stats.Stats, error) {
 			Store:             e.store.Healthy,
 			Draining:          func() bool { return !e.ready.Load() },
 		},
-		Analytics: stats.Analytics{
-			Key: e.cfg.Analytics.Key, On: e.cfg.Analytics.On, Endpoint: e.cfg.Analytics.Host, Dir: e.cfg.DataDir,
-		},
-		Software: e.cfg.Software, Logger: e.log,
+		Analytics: e.cfg.analytics(),
+		Software:  e.cfg.Software, Logger: e.log,
 	})
 }
 
@@ -329,18 +323,8 @@ type lateReplayer struct{ api.Replayer }
 // public is the scheme that the public side uses and the port behind its hosts,
 // empty or with a colon.
 func (e *Edge) public() (scheme, port string, err error) {
-	if p := e.cfg.PublicURL; p != "" {
-		if !strings.Contains(p, "://") {
-			p += "://"
-		}
-		u, err := url.Parse(p)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" {
-			return "", "", fmt.Errorf("public URL %q is neither http, https nor an address like https://*.%s:8443", e.cfg.PublicURL, e.cfg.Domain)
-		}
-		if u.Port() != "" {
-			port = ":" + u.Port()
-		}
-		return u.Scheme, port, nil
+	if e.cfg.PublicURL != "" {
+		return e.cfg.publicURL()
 	}
 	scheme, l := "http", e.http
 	if e.https != nil {

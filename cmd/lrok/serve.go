@@ -247,6 +247,11 @@ func developer(cmd *cobra.Command, c *edge.Config) {
 // serve runs an edge until ctx ends. On SIGHUP it reads certificates again, and
 // limits, which again returns.
 func (o *options) serve(ctx context.Context, c edge.Config, dev bool, again func() (edge.Limits, error)) error {
+	// The process manager is told not to try again what is a mistake in a setting,
+	// and that only: a disk has room again, and a lock goes.
+	if err := c.Check(); err != nil {
+		return usage("%w", err)
+	}
 	systemd := newNotifier()
 	c.Ready = func() {
 		if err := systemd.ready(); err != nil {
@@ -255,7 +260,7 @@ func (o *options) serve(ctx context.Context, c edge.Config, dev bool, again func
 	}
 	e, err := edge.New(c)
 	if err != nil {
-		return usage("%w", err)
+		return err
 	}
 	if err := e.Listen(); err != nil {
 		return err

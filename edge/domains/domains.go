@@ -109,7 +109,7 @@ type holding struct{ user, host string }
 // New returns the domains that cfg.Store keeps. Each host is checked again only
 // while Run runs.
 func New(cfg Config) (*Domains, error) {
-	if err := cfg.Traefik.check(); err != nil {
+	if err := cfg.Traefik.Check(); err != nil {
 		return nil, err
 	}
 	if cfg.PerUser == nil {

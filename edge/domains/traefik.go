@@ -36,8 +36,8 @@ var traefikName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
 // addressHost is an address or the name of a machine.
 var addressHost = regexp.MustCompile(`^[A-Za-z0-9._:%-]+$`)
 
-// check refuses what would make a document that Traefik does not take.
-func (t Traefik) check() error {
+// Check refuses what would make a document that Traefik does not take.
+func (t Traefik) Check() error {
 	if t.Service != "" {
 		u, err := url.Parse(t.Service)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {

@@ -2,6 +2,7 @@ package stats
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -32,6 +33,19 @@ type Analytics struct {
 	// Dir is where the secret is kept that turns user ids into what PostHog sees
 	// of them.
 	Dir string
+}
+
+func (a Analytics) wanted() bool { return a.Key != "" && a.On }
+
+// Check refuses an endpoint that is none, if it is needed.
+func (a Analytics) Check() error {
+	if !a.wanted() || a.Endpoint == "" {
+		return nil
+	}
+	if u, err := url.Parse(a.Endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("PostHog's address %q is not a URL like %s", a.Endpoint, posthog.DefaultEndpoint)
+	}
+	return nil
 }
 
 const (
@@ -66,15 +80,13 @@ type posthogSink struct {
 // newSink returns nil unless analytics are on. It makes no client yet.
 func newSink(cfg Config) (*posthogSink, error) {
 	a := cfg.Analytics
-	if a.Key == "" || !a.On {
+	if err := a.Check(); err != nil {
+		return nil, err
+	}
+	if !a.wanted() {
 		return nil, nil
 	}
-	if a.Endpoint == "" {
-		a.Endpoint = posthog.DefaultEndpoint
-	}
-	if u, err := url.Parse(a.Endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("PostHog's address %q is not a URL like %s", a.Endpoint, posthog.DefaultEndpoint)
-	}
+	a.Endpoint = cmp.Or(a.Endpoint, posthog.DefaultEndpoint)
 	return &posthogSink{
 		cfg: a, software: cfg.Software, log: cfg.Logger, now: cfg.Now,
 		queue: make(chan event, maxEvents),
