@@ -8,9 +8,17 @@ import (
 	"time"
 )
 
-// An acceptor accepts connections, also while the process is out of file
-// descriptors: then it makes room, and where there is none to make it closes
-// new connections at once, so that their clients do not wait for nothing.
+// How long an acceptor waits after a failure, at first and at most.
+const (
+	minPause = 5 * time.Millisecond
+	maxPause = time.Second
+)
+
+// An acceptor accepts connections until its listener is closed, whatever else
+// fails. While the process is out of file descriptors it makes room, and where
+// there is none to make it closes new connections at once, so that their clients
+// do not wait for nothing. After other failures it tries again, less and less
+// often.
 type acceptor struct {
 	net.Listener
 	log  *slog.Logger
@@ -24,6 +32,7 @@ type acceptor struct {
 
 // accept returns the next connection that can be served.
 func (a *acceptor) accept() (net.Conn, error) {
+	pause := minPause
 	for {
 		if a.reserve == nil {
 			a.reserve, _ = os.Open(os.DevNull)
@@ -33,16 +42,18 @@ func (a *acceptor) accept() (net.Conn, error) {
 		switch {
 		case err == nil:
 			return nc, nil
+		case errors.Is(err, net.ErrClosed):
+			return nil, err
 		case isTooManyFiles(err):
-			if now := time.Now(); now.Sub(a.warned) > time.Minute {
-				a.warned = now
-				a.log.Warn("out of file descriptors: idle connections make room", "err", err)
-			}
+			a.warn("out of file descriptors: idle connections make room", err)
 		case errors.As(err, &ne) && ne.Timeout():
 			time.Sleep(5 * time.Millisecond)
 			continue
 		default:
-			return nil, err
+			a.warn("accepting connections fails: trying again", err)
+			time.Sleep(pause)
+			pause = min(2*pause, maxPause)
+			continue
 		}
 		if a.shed() || a.reserve == nil {
 			time.Sleep(5 * time.Millisecond) // until it is gone
@@ -57,6 +68,14 @@ func (a *acceptor) accept() (net.Conn, error) {
 			return nc, nil // there is room again
 		}
 		_ = nc.Close()
+	}
+}
+
+// warn logs once in a while.
+func (a *acceptor) warn(what string, err error) {
+	if now := time.Now(); now.Sub(a.warned) > time.Minute {
+		a.warned = now
+		a.log.Warn(what, "address", a.Addr().String(), "err", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -226,19 +228,6 @@ func TestGateCounts(t *testing.T) {
 	}
 }
 
-// A poor listener fails as one does that has no descriptor left.
-type poorListener struct {
-	net.Listener
-	broke func() bool
-}
-
-func (l *poorListener) Accept() (net.Conn, error) {
-	if l.broke() {
-		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
-	}
-	return l.Listener.Accept()
-}
-
 func TestOutOfDescriptors(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -254,7 +243,12 @@ func TestOutOfDescriptors(t *testing.T) {
 	idle, failures := 2, 0
 	a := acceptor{log: slog.New(slog.DiscardHandler), shed: func() bool { idle--; return idle >= 0 }}
 	defer a.close()
-	a.Listener = &poorListener{l, func() bool { failures++; return failures <= 3 }}
+	a.Listener = &failingListener{l, func() error {
+		if failures++; failures <= 3 {
+			return os.NewSyscallError("accept4", syscall.EMFILE)
+		}
+		return nil
+	}}
 	nc, err := a.accept()
 	if err != nil {
 		t.Fatal(err)
@@ -269,4 +263,53 @@ func TestOutOfDescriptors(t *testing.T) {
 	if _, err := a.accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("accept on a closed listener: %v, want %v", err, net.ErrClosed)
 	}
+}
+
+// TestAcceptGoesOn: no failure of one accept ends the edge.
+func TestAcceptGoesOn(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	failures := []error{os.NewSyscallError("accept4", syscall.ENOBUFS), os.NewSyscallError("accept4", syscall.EPERM), errors.New("something else")}
+	want := len(failures)
+	var log bytes.Buffer
+	a := acceptor{
+		Listener: &failingListener{l, func() (err error) {
+			if len(failures) > 0 {
+				err, failures = failures[0], failures[1:]
+			}
+			return err
+		}},
+		log:  slog.New(slog.NewTextHandler(&log, nil)),
+		shed: func() bool { t.Error("an idle connection was closed"); return true },
+	}
+	defer a.close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	nc, err := a.accept()
+	if err != nil {
+		t.Fatalf("accept = %v after %d failures, want the connection", err, want)
+	}
+	_ = nc.Close()
+	if got := strings.Count(log.String(), "level=WARN"); got != 1 || !strings.Contains(log.String(), l.Addr().String()) {
+		t.Errorf("logged, want one warning that names %s:\n%s", l.Addr(), log.String())
+	}
+}
+
+// A failing listener fails with what fail says.
+type failingListener struct {
+	net.Listener
+	fail func() error
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	if err := l.fail(); err != nil {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: err}
+	}
+	return l.Listener.Accept()
 }
