@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -559,4 +560,76 @@ func BenchmarkRelay(b *testing.B) {
 	b.StopTimer()
 	_ = c.CloseWrite()
 	_, _ = io.ReadAll(c)
+}
+
+// TestRawBehindProxy: a trusted balancer in front of the ports says who the
+// client is; that one is let in or not, recorded, told to the service and
+// counted.
+func TestRawBehindProxy(t *testing.T) {
+	behind := func(prefix string) func(*Config) {
+		return func(c *Config) {
+			c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(prefix)}
+			c.TCPPerAddr = 2
+		}
+	}
+	hello := "PROXY TCP4 192.0.2.7 198.51.100.1 4321 5432\r\n"
+	local := tcpService(t, func(c *net.TCPConn) {
+		b := make([]byte, 1024)
+		n, _ := c.Read(b)
+		_, _ = c.Write(b[:n])
+		_, _ = io.Copy(c, c)
+	})
+	claim := tunnel.Claim{Allow: []string{"192.0.2.0/24"}, ProxyProtocol: "v1"}
+	read := func(t *testing.T, c net.Conn, want string) {
+		t.Helper()
+		b := make([]byte, len(want))
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != want {
+			t.Fatalf("read %q, %v, want %q", b, err, want)
+		}
+	}
+
+	t.Run("trusted", func(t *testing.T) {
+		r := startRaw(t, local, claim, behind("127.0.0.0/8"))
+		for range 2 {
+			c := r.dial(t)
+			_, _ = io.WriteString(c, hello)
+			read(t, c, hello)
+			_, _ = io.WriteString(c, "ping")
+			read(t, c, "ping")
+		}
+		if x := r.tunnel.Ring.List(0, 0)[0]; x.Remote != "192.0.2.7:4321" {
+			t.Errorf("Remote = %s, want 192.0.2.7:4321", x.Remote)
+		}
+		third := r.dial(t)
+		_, _ = io.WriteString(third, hello)
+		wantReset(t, third, "")
+		if x := r.last(t); x.Error != tunnel.CodeLimit || !strings.Contains(x.Detail, "192.0.2.7") {
+			t.Errorf("the third of one client ended with %q, %q, want %q and whose connections are too many", x.Error, x.Detail, tunnel.CodeLimit)
+		}
+		other := r.dial(t)
+		line := strings.Replace(hello, "192.0.2.7", "192.0.2.8", 1)
+		_, _ = io.WriteString(other, line)
+		read(t, other, line)
+		denied := r.dial(t)
+		_, _ = io.WriteString(denied, strings.Replace(hello, "192.0.2.7", "203.0.113.1", 1))
+		wantReset(t, denied, "")
+		if x := r.last(t); x.Error != tunnel.CodeAccessDenied {
+			t.Errorf("a client that is not allowed ended with %q, want %q", x.Error, tunnel.CodeAccessDenied)
+		}
+	})
+	t.Run("trusted, names nobody", func(t *testing.T) { // its own address is not one client's
+		r := startRaw(t, local, tunnel.Claim{}, behind("127.0.0.0/8"))
+		for range 4 {
+			c := r.dial(t)
+			_, _ = io.WriteString(c, "ping")
+			read(t, c, "ping")
+		}
+	})
+	t.Run("not trusted", func(t *testing.T) {
+		r := startRaw(t, local, claim, behind("10.0.0.0/8"))
+		r.wantRefused(t) // whatever it says
+		if x := r.last(t); x.Error != tunnel.CodeAccessDenied || !strings.HasPrefix(x.Remote, "127.0.0.1:") {
+			t.Errorf("a stranger ended with %q from %s, want %q from its own address", x.Error, x.Remote, tunnel.CodeAccessDenied)
+		}
+	})
 }

@@ -18,10 +18,16 @@ import (
 // open.
 const defaultTCPAddress = 64
 
+// tcpProxyTimeout is how long a trusted proxy may take to say for whom it speaks.
+// One that means to says so at once, and for another one a service that speaks
+// first has to wait as long.
+const tcpProxyTimeout = 2 * time.Second
+
 // ListenTCP listens on addr for the tunnel t of kind TCP, or for the one that
 // takes its place when its agent comes back. The Closer ends the listening and
 // does not wait; connections that are open go on as long as their tunnel. It
-// serves until it is closed, or f shuts down.
+// serves until it is closed, or f shuts down. Trusted proxies may name the client
+// in the PROXY protocol.
 func (f *Forwarder) ListenTCP(t *registry.Tunnel, addr string) (io.Closer, error) {
 	// Both sides of a connection that nobody uses are asked now and then whether
 	// they are there: it may be open for days, and nothing else ends it.
@@ -30,6 +36,7 @@ func (f *Forwarder) ListenTCP(t *registry.Tunnel, addr string) (io.Closer, error
 	if err != nil {
 		return nil, err
 	}
+	l = ProxyListener(l, f.cfg.TrustedProxies, tcpProxyTimeout)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.draining.Load() {
@@ -51,7 +58,7 @@ func (f *Forwarder) acceptTCP(t *registry.Tunnel, l net.Listener) {
 	for {
 		nc, err := l.Accept()
 		if err == nil {
-			f.wg.Go(func() { f.serveTCP(t.Current(), nc) })
+			f.wg.Go(func() { f.serveTCP(t, nc) })
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -66,14 +73,22 @@ func (f *Forwarder) acceptTCP(t *registry.Tunnel, l net.Listener) {
 	}
 }
 
+// serveTCP serves nc for whoever has t's place by now.
 func (f *Forwarder) serveTCP(t *registry.Tunnel, nc net.Conn) {
-	leave := f.admit(nc)
+	entered := f.enter(nc)
+	leave := f.admit(nc) // may wait for a PROXY header
+	entered()
+	_ = nc.SetReadDeadline(time.Time{})
+	t = t.Current()
 	if leave == nil {
 		reset(nc)
 		return
 	}
 	defer leave()
-	from := prefixOf(addrOf(nc.RemoteAddr()))
+	var from netip.Prefix // a trusted proxy that names nobody is only counted in the total
+	if ip := addrOf(nc.RemoteAddr()); !f.trusted(ip) {
+		from = prefixOf(ip)
+	}
 	var refusal *tunnel.Error
 	if f.tcp.enter(from) != hasRoom {
 		refusal = &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("%s has as many connections to TCP ports of this edge as one address may have", from.Addr())}
