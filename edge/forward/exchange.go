@@ -154,6 +154,7 @@ type flight struct {
 	private bool // up must not serve another client, ever
 
 	stopping atomic.Bool   // the pump is to end early
+	arrived  atomic.Bool   // the pump has the whole request
 	pumping  chan struct{} // closed when the pump has ended; nil without one
 	pumpErr  error         // why it ended early, to read after pumping
 	clientAt bool          // the pump's failure is the client's
@@ -306,6 +307,9 @@ func (x *flight) copyBody() error {
 			if x.tunnel != nil {
 				x.tunnel.Counters.BytesIn.Add(int64(k))
 			}
+			if c.body.Done() {
+				x.arrived.Store(true)
+			}
 			if _, werr := x.up.Write((*buf)[:k]); werr != nil {
 				return werr
 			}
@@ -358,7 +362,31 @@ func (x *flight) stopPump() (whole bool) {
 // mayUpgrade reports whether a 101 is an answer to the request: it asked, and
 // has been sent.
 func (x *flight) mayUpgrade() bool {
-	return x.req.Upgrade != nil && (x.pumping == nil || isClosed(x.pumping))
+	return x.req.Upgrade != nil && !x.arriving()
+}
+
+// lastWrite is how long the end of a request that has arrived may take to be
+// sent before its answer counts as early.
+const lastWrite = 50 * time.Millisecond
+
+// arriving reports whether the request is still being passed on. A service that
+// has all of it may answer before the pump gets to know that its last write is
+// done, so for that it waits a moment.
+func (x *flight) arriving() bool {
+	if x.pumping == nil || isClosed(x.pumping) {
+		return false
+	}
+	if !x.arrived.Load() {
+		return true
+	}
+	t := time.NewTimer(lastWrite)
+	defer t.Stop()
+	select {
+	case <-x.pumping:
+		return false
+	case <-t.C:
+		return true
+	}
 }
 
 // interim passes a 1xx response on to a client that can take it.
@@ -410,7 +438,7 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 
 	// A request that is still arriving may be answered for good: then the
 	// connection cannot be used again, and the client should know.
-	arriving := x.pumping != nil && !isClosed(x.pumping)
+	arriving := x.arriving()
 	closing := arriving || c.req.Close || c.req.Minor == 0 || resp.Framing == http1.UntilClose || c.f.draining.Load()
 	decode := resp.Framing == http1.Chunked && c.req.Minor == 0
 	c.out = c.appendAnswer(c.out[:0], closing)

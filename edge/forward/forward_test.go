@@ -282,6 +282,69 @@ func TestEarlyAnswer(t *testing.T) {
 	}
 }
 
+// A late session hands out streams whose writes return a moment after what they
+// wrote has been answered, as they do where the writer is not run at once.
+type lateSession struct{ *direct }
+
+type lateConn struct {
+	tunnel.Conn
+	answered chan struct{}
+	once     sync.Once
+}
+
+func (s lateSession) Open(p tunnel.Peer) (tunnel.Conn, error) {
+	c, err := s.direct.Open(p)
+	return &lateConn{Conn: c, answered: make(chan struct{})}, err
+}
+
+func (c *lateConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if bytes.HasSuffix(p, []byte("end")) {
+		<-c.answered
+		time.Sleep(2 * time.Millisecond)
+	}
+	return n, err
+}
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if bytes.HasPrefix(p[:n], []byte("HTTP/1.1 200")) {
+		c.once.Do(func() { close(c.answered) })
+	}
+	return n, err
+}
+
+// TestAnswerToAWholeUpload: the connection goes on after an answer that came
+// when all of the request was there, however late the edge notices that.
+func TestAnswerToAWholeUpload(t *testing.T) {
+	local := service(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%d", len(b))
+	})
+	r := start(t, local)
+	claim := tunnel.Claim{Kind: tunnel.HTTP, Name: "a", Local: "http://" + local, Takeover: true}
+	if _, err := r.f.cfg.Registry.Claim(t.Context(), lateSession{&direct{addr: local}}, "u", "i2", "m", []tunnel.Claim{claim}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		c, br := r.dial(t)
+		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a.tun.test\r\nExpect: 100-continue\r\nContent-Length: 8\r\n\r\n")
+		if line, err := br.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
+			t.Fatalf("read %q, %v, want to be asked for the body", line, err)
+		}
+		_, _ = br.ReadString('\n')
+		_, _ = io.WriteString(c, "body end")
+		res, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(res.Body)
+		if string(b) != "8" || res.Close {
+			t.Fatalf("answer %q, close %v, want 8 and a connection that goes on", b, res.Close)
+		}
+	}
+}
+
 func TestClientThatLeavesIsNoticed(t *testing.T) {
 	left := make(chan struct{})
 	arrived := make(chan struct{})
