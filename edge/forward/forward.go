@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -62,6 +63,9 @@ type Config struct {
 	// TCPPerAddr is how many connections to TCP tunnels one address may have
 	// open; 0 means 64.
 	TCPPerAddr int
+	// TCPPerTunnel is how many connections a TCP or TLS tunnel may have open; 0
+	// means 1,024.
+	TCPPerTunnel int
 	// MaxConcurrent is how many requests one HTTP/2 connection may carry at
 	// once; 0 means 256.
 	MaxConcurrent int
@@ -95,8 +99,9 @@ type Forwarder struct {
 	draining atomic.Bool
 	h2Finite atomic.Int64 // requests to tunnels over HTTP/2 that come to an end
 
-	gate  gate // all connections
-	tcp   gate // those to TCP tunnels
+	gate  gate         // all connections
+	tcp   gate         // those to TCP tunnels
+	raw   atomic.Int64 // how many of these one tunnel may have, or TLS tunnel
 	guard guard
 
 	opened, turnedAway, shedded, denied, misdirected, unrecognized, cookies atomic.Int64
@@ -145,6 +150,9 @@ func New(cfg Config) *Forwarder {
 	if cfg.TCPPerAddr <= 0 {
 		cfg.TCPPerAddr = defaultTCPAddress
 	}
+	if cfg.TCPPerTunnel <= 0 {
+		cfg.TCPPerTunnel = defaultTCPTunnel
+	}
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = defaultConcurrent
 	}
@@ -157,6 +165,7 @@ func New(cfg Config) *Forwarder {
 		gate:  gate{total: cfg.MaxConns, each: cfg.MaxConnsAddress, from: map[netip.Prefix]int{}},
 		tcp:   gate{total: math.MaxInt, each: cfg.TCPPerAddr, from: map[netip.Prefix]int{}},
 	}
+	f.raw.Store(int64(cfg.TCPPerTunnel))
 	f.servers = map[*Listener]*http.Server{
 		f.api:    f.server(cfg.API),
 		f.bridge: f.server(http.HandlerFunc(f.serveHTTP)),
@@ -182,15 +191,16 @@ func (f *Forwarder) server(h http.Handler) *http.Server {
 	}
 }
 
-// SetLimits changes how many public connections may be open, and how many of
-// them and of connections to TCP tunnels one address may have. What is open
-// stays.
-func (f *Forwarder) SetLimits(conns, perAddress, tcpPerAddress int) {
+// SetLimits changes how many public connections may be open, how many of them and
+// of connections to TCP tunnels one address may have, and how many one TCP or TLS
+// tunnel may have. What is open stays.
+func (f *Forwarder) SetLimits(conns, perAddress, tcpPerAddress, tcpPerTunnel int) {
 	if n := openFiles() / 4 * 3; n > 0 {
 		conns = min(conns, n)
 	}
 	f.gate.set(conns, perAddress)
 	f.tcp.set(math.MaxInt, tcpPerAddress)
+	f.raw.Store(int64(tcpPerTunnel))
 }
 
 // Counts returns what the public side has seen so far.
@@ -344,7 +354,7 @@ func (f *Forwarder) settle(ctx context.Context, done <-chan struct{}) error {
 		case <-done:
 			return nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("%s, at the end of the wait (%w)", f.inFlight(), ctx.Err())
 		case now := <-tick.C:
 			if f.finite() {
 				last = now
@@ -371,6 +381,23 @@ func (f *Forwarder) finite() bool {
 		}
 	}
 	return false
+}
+
+// inFlight says in words what is in flight.
+func (f *Forwarder) inFlight() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	requests, endless := int(f.h2Finite.Load()), 0
+	for c := range f.conns {
+		c.mu.Lock()
+		if c.up != nil && c.streaming {
+			endless++
+		} else if c.up != nil {
+			requests++
+		}
+		c.mu.Unlock()
+	}
+	return fmt.Sprintf("%d requests, %d streams, %d raw and %d new connections", requests, endless, len(f.raws), len(f.entering))
 }
 
 // entryGrace is how long a connection that has not said yet where it goes has for
