@@ -72,10 +72,11 @@ type Config struct {
 }
 
 // Limits bound what one agent, user or client can take. 0 means the default.
-// All but Streams and Header can be changed while the edge runs, by
+// All but Streams, Header and Concurrent can be changed while the edge runs, by
 // [Edge.SetLimits], and are kept to from then on: what is there already stays.
 type Limits struct {
 	Streams      int // open at once in one agent's session; 2,048
+	EdgeStreams  int // open at once in all of them; 100,000
 	Tunnels      int // in one agent's session; 16
 	UserTunnels  int // of one user; no limit
 	Reservations int // of one user; 25
@@ -84,10 +85,12 @@ type Limits struct {
 	Strangers    int // connections to the control port whose key is not yet accepted; 2,048
 	StrangersPer int // of these from one address; 256
 
-	Header   int // bytes of a request's head; 64 KiB
-	Conns    int // public connections open at once; 20,000
-	ConnsPer int // of these from one address; 1,024
-	TCPPer   int // connections to TCP tunnels from one address; 64
+	Header     int // bytes of a request's head; 64 KiB
+	Conns      int // public connections open at once; 20,000
+	ConnsPer   int // of these from one address; 1,024
+	TCPPer     int // connections to TCP tunnels from one address; 64
+	TCPTunnel  int // connections to one TCP or TLS tunnel; 1,024
+	Concurrent int // requests at once on one HTTP/2 connection; 256
 
 	CaptureTunnel int64 // bytes kept of a tunnel's exchanges; 32 MiB
 	CaptureEdge   int64 // bytes kept of all exchanges; 512 MiB
@@ -185,6 +188,7 @@ func (l *Limits) fill() {
 		otherwise int
 	}{
 		{&l.Streams, 2048},
+		{&l.EdgeStreams, 100_000},
 		{&l.Tunnels, 16},
 		{&l.Reservations, 25},
 		{&l.Domains, 20},
@@ -195,6 +199,8 @@ func (l *Limits) fill() {
 		{&l.Conns, 20_000},
 		{&l.ConnsPer, 1024},
 		{&l.TCPPer, 64},
+		{&l.TCPTunnel, 1024},
+		{&l.Concurrent, 256},
 	} {
 		if *d.to <= 0 {
 			*d.to = d.otherwise

@@ -195,13 +195,14 @@ func (e *Edge) build() error {
 		Registry: e.registry, Domain: e.cfg.Domain, API: e.api, Lone: e.cfg.Lone,
 		Scheme: e.publicScheme(scheme), TrustedProxies: e.cfg.TrustedProxies,
 		Limits: http1.Limits{Head: l.Header}, HeaderTimeout: e.cfg.HeaderTimeout, IdleTimeout: e.cfg.IdleTimeout, BodyTimeout: e.cfg.BodyTimeout,
-		MaxConns: l.Conns, MaxConnsAddress: l.ConnsPer, TCPPerAddr: l.TCPPer, Logger: e.log,
+		MaxConns: l.Conns, MaxConnsAddress: l.ConnsPer, TCPPerAddr: l.TCPPer,
+		TCPPerTunnel: l.TCPTunnel, MaxConcurrent: l.Concurrent, Logger: e.log,
 	})
 	late.Replayer = e.forward
 	e.control = control.New(control.Config{
 		TLS: certs.Config(e.certs), Store: e.store, Registry: e.registry,
 		Software: e.cfg.Software, API: scheme + "://api." + e.cfg.Domain + port, Limits: told,
-		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Hello: e.cfg.HelloTimeout, Logger: e.log,
+		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Streams: l.EdgeStreams, Hello: e.cfg.HelloTimeout, Logger: e.log,
 	})
 	return nil
 }
@@ -304,16 +305,25 @@ func (b book) TunnelLimit(user string) int {
 	return b.e.limits.Load().UserTunnels
 }
 
-// SetLimits changes the limits of a running edge. What is there already stays,
+// SetLimits changes the limits of an edge between its Listen and the end of its
+// Run, and leaves a line in the audit log. What is there already stays,
 // even where it is more than a new limit allows.
 func (e *Edge) SetLimits(l Limits) {
 	l.fill()
 	e.limits.Store(&l)
 	e.captures.SetLimit(l.CaptureEdge)
 	e.registry.SetLimits(l.Tunnels, inspector.Limits{Body: e.cfg.CaptureBody, Tunnel: l.CaptureTunnel})
-	e.forward.SetLimits(l.Conns, l.ConnsPer, l.TCPPer)
-	e.control.SetLimits(l.Agents, l.Strangers, l.StrangersPer)
+	e.forward.SetLimits(l.Conns, l.ConnsPer, l.TCPPer, l.TCPTunnel)
+	e.control.SetLimits(l.Agents, l.Strangers, l.StrangersPer, l.EdgeStreams)
 	e.store.SetReservations(l.Reservations)
+	e.note("limits.reload")
+}
+
+// note leaves in the audit log what the edge was told on its own machine.
+func (e *Edge) note(action string) {
+	if err := e.store.Audit(context.Background(), store.Entry{Actor: store.Local, Action: action}); err != nil {
+		e.log.Error("not in the audit log", "actor", store.Local, "action", action, "err", err)
+	}
 }
 
 // A lateReplayer lets the API be built before the forwarder that it replays
@@ -468,7 +478,8 @@ func (e *Edge) server(h http.Handler) *http.Server {
 	}
 }
 
-// Reload reads certificate files again, as happens by itself when they change.
+// Reload reads certificate files again, as happens by itself when they change,
+// and leaves a line in the audit log.
 func (e *Edge) Reload() {
 	changed, err := e.certs.Reload()
 	if err != nil {
@@ -476,6 +487,7 @@ func (e *Edge) Reload() {
 		return
 	}
 	e.log.Info("certificates read again", "changed", changed)
+	e.note("certs.reload")
 }
 
 // HTTPAddr is the address of public HTTP. Like those below it is known after

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -21,6 +22,7 @@ type EdgeConfig struct {
 	Hello   time.Duration // for the handshake and the first frame; 0 is HelloTimeout
 	Ping    time.Duration // between pings; 0 is PingEvery
 	Dead    time.Duration // without a byte; 0 is DeadAfter
+	Quota   *Quota        // on the streams of all sessions together; nil has no limit
 	Logger  *slog.Logger  // nil discards
 
 	// API gets each stream of kind api; its RemoteAddr is the agent's. It
@@ -34,6 +36,30 @@ type EdgeConfig struct {
 
 	prepare sync.Once
 	tls     *tls.Config
+}
+
+// A Quota bounds the streams that several sessions have open together. The zero
+// value allows none.
+type Quota struct{ limit, open atomic.Int64 }
+
+// Set changes the limit. What is open stays.
+func (q *Quota) Set(limit int) { q.limit.Store(int64(limit)) }
+
+func (q *Quota) take() bool {
+	if q == nil {
+		return true
+	}
+	if q.open.Add(1) <= q.limit.Load() {
+		return true
+	}
+	q.open.Add(-1)
+	return false
+}
+
+func (q *Quota) give() {
+	if q != nil {
+		q.open.Add(-1)
+	}
 }
 
 // edgeBacklog is how many streams the edge may have opened that the agent has

@@ -383,9 +383,18 @@ func (s *Session) openStream(h header) (*Stream, error) {
 			Hint:    "try again, or raise the edge's limit on streams",
 		}
 	}
+	if !s.quota().take() {
+		s.open.Add(-1)
+		return nil, &Error{
+			Code:    CodeTooManyStreams,
+			Message: "as many requests are open on this edge already as it takes at once",
+			Hint:    "try again, or raise the edge's limit on all streams",
+		}
+	}
 	m, err := s.mux.OpenStream()
 	if err != nil {
 		s.open.Add(-1)
+		s.quota().give()
 		if errors.Is(err, yamux.ErrConnectionWriteTimeout) {
 			// yamux keeps such a stream for ever.
 			s.stop(err, 0)
@@ -507,7 +516,16 @@ func (s *Session) forget(st *Stream) {
 	s.table.Unlock()
 	if st.ours {
 		s.open.Add(-1)
+		s.quota().give()
 	}
+}
+
+// quota is what the edge's sessions share, nil on an agent.
+func (s *Session) quota() *Quota {
+	if s.edge == nil {
+		return nil
+	}
+	return s.edge.Quota
 }
 
 // remove is called with the table locked.

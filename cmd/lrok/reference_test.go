@@ -31,8 +31,8 @@ Each is a flag of ` + "`lrok serve`" + `, a variable and a line of ` + "`/etc/lr
 setting is an error. ` + "`lrok config show serve --origin`" + ` shows what is in force and where it was said.
 
 This table is generated: ` + "`go test ./cmd/lrok -run TestSettingsAreDocumented -update`" + `. SIGHUP (` + "`systemctl reload lrok`" + `) reads
-those that begin with ` + "`max_`" + ` or ` + "`capture_`" + ` again, all but ` + "`max_streams`" + `, ` + "`max_header`" + ` and ` + "`capture_body`" + `, and the
-certificates; everything else takes a restart.
+those that begin with ` + "`max_`" + ` or ` + "`capture_`" + ` again, all but ` + "`max_streams`" + `, ` + "`max_header`" + `,
+` + "`max_concurrent`" + ` and ` + "`capture_body`" + `, and the certificates; everything else takes a restart.
 
 | setting | default | says |
 |---|---|---|

@@ -124,6 +124,7 @@ func (s *serveFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&s.captureTunnel, "capture-tunnel", "32MiB", "how much memory a tunnel's captures may take")
 	f.StringVar(&s.captureTotal, "capture-total", "512MiB", "how much memory all captures may take")
 	f.IntVar(&l.Streams, "max-streams", 2048, "streams open at once in one agent's session")
+	f.IntVar(&l.EdgeStreams, "max-edge-streams", 100_000, "streams open at once in all agents' sessions")
 	f.IntVar(&l.Tunnels, "max-tunnels", 16, "tunnels in one agent's session")
 	f.IntVar(&l.UserTunnels, "max-user-tunnels", 0, "tunnels of one user; 0 for no limit")
 	f.IntVar(&l.Reservations, "max-reservations", 25, "reserved names of one user")
@@ -135,6 +136,8 @@ func (s *serveFlags) register(f *pflag.FlagSet) {
 	f.IntVar(&l.Conns, "max-connections", 20_000, "public connections open at once")
 	f.IntVar(&l.ConnsPer, "max-connections-per-address", 1024, "of these from one address")
 	f.IntVar(&l.TCPPer, "max-tcp-per-address", 64, "connections to TCP tunnels from one address")
+	f.IntVar(&l.TCPTunnel, "max-tcp-per-tunnel", 1024, "connections to one TCP or TLS tunnel")
+	f.IntVar(&l.Concurrent, "max-concurrent", 256, "requests at once on one HTTP/2 connection")
 
 	f.StringVar(&s.analytics, "analytics", "off", "on sends anonymous events to the PostHog project of LROK_POSTHOG_KEY; without both nothing is ever sent")
 	f.StringVar(&c.Analytics.Host, "posthog-host", "", "where PostHog is, when it is your own")

@@ -25,6 +25,7 @@ const (
 	DefaultAgents    = 10_000
 	DefaultStrangers = 2048
 	DefaultPerAddr   = 256
+	DefaultStreams   = 100_000
 )
 
 const (
@@ -55,6 +56,7 @@ type Config struct {
 	Agents    int // connected at once; 0 means DefaultAgents
 	Strangers int // connections whose key is not yet accepted; 0 means DefaultStrangers
 	PerAddr   int // of these from one address; 0 means DefaultPerAddr
+	Streams   int // open at once to all agents together; 0 means DefaultStreams
 
 	Hello, Ping, Dead time.Duration // as in tunnel.EdgeConfig
 
@@ -66,6 +68,7 @@ type Server struct {
 	cfg  Config
 	log  *slog.Logger
 	edge tunnel.EdgeConfig
+	all  tunnel.Quota // of streams
 	gate *gate
 	api  *listener
 	// probe is how long a new session has to bring a stream through.
@@ -107,7 +110,9 @@ func New(cfg Config) *Server {
 		API:     func(_ *tunnel.Session, c net.Conn) { s.api.put(c) },
 		Claim:   s.claim,
 		Release: s.release,
+		Quota:   &s.all,
 	}
+	s.all.Set(orDefault(cfg.Streams, DefaultStreams))
 	return s
 }
 
@@ -124,9 +129,10 @@ func orDefault(n, otherwise int) int {
 func (s *Server) API() net.Listener { return s.api }
 
 // SetLimits changes how many agents may be connected, how many connections may
-// be without an accepted key, and how many of these may come from one address.
-// What is connected stays.
-func (s *Server) SetLimits(agents, strangers, perAddr int) {
+// be without an accepted key, how many of these may come from one address, and
+// how many streams may be open to all agents together. What is there stays.
+func (s *Server) SetLimits(agents, strangers, perAddr, streams int) {
+	s.all.Set(streams)
 	s.mu.Lock()
 	s.cfg.Agents = agents
 	s.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// maxRaw is how many connections a raw tunnel may have open at once.
-	maxRaw = 1024
+	// defaultTCPTunnel is how many connections a raw tunnel may have open at once.
+	defaultTCPTunnel = 1024
 	// connectTimeout is how long an agent may take to say that the local service
 	// is connected. It gives up dialling long before.
 	connectTimeout = 10 * time.Second
@@ -59,13 +59,14 @@ func (f *Forwarder) serveRaw(t *registry.Tunnel, nc net.Conn, host string, ahead
 			Remote: r.client.String(), Accepted: time.Now(),
 		})
 	}
+	limit := f.raw.Load()
 	switch open := t.Counters.Open.Add(1); {
 	case refusal != nil:
 	case !t.Access.Admits(r.client.Addr()):
 		f.denied.Add(1)
 		refusal = &tunnel.Error{Code: tunnel.CodeAccessDenied, Message: r.client.Addr().String() + " is not let in by the rules of this tunnel"}
-	case open > maxRaw:
-		refusal = &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("the tunnel has %d connections already", maxRaw)}
+	case open > limit:
+		refusal = &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("the tunnel has %d connections already", limit)}
 	}
 	defer t.Counters.Open.Add(-1)
 	if refusal != nil {

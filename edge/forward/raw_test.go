@@ -292,7 +292,7 @@ func TestRawRefused(t *testing.T) {
 		{"service down", nobody, tunnel.Claim{}, nil, tunnel.CodeUpstreamRefused, "upstream", "connection refused"},
 		{"denied", sink, tunnel.Claim{Deny: []string{"127.0.0.0/8"}}, nil, tunnel.CodeAccessDenied, "edge", "127.0.0.1"},
 		{"not allowed", sink, tunnel.Claim{Allow: []string{"203.0.113.0/24"}}, nil, tunnel.CodeAccessDenied, "edge", "127.0.0.1"},
-		{"tunnel full", sink, tunnel.Claim{}, func(r *rawRig) { r.tunnel.Counters.Open.Store(maxRaw) }, tunnel.CodeLimit, "edge", "1024"},
+		{"tunnel full", sink, tunnel.Claim{}, func(r *rawRig) { r.tunnel.Counters.Open.Store(defaultTCPTunnel) }, tunnel.CodeLimit, "edge", "1024"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := startRaw(t, test.local, test.claim)
