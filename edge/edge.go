@@ -488,6 +488,7 @@ func (e *Edge) Reload() {
 	}
 	e.log.Info("certificates read again", "changed", changed)
 	e.note("certs.reload")
+	e.note("certs.reload")
 }
 
 // HTTPAddr is the address of public HTTP. Like those below it is known after

@@ -103,6 +103,18 @@ func TestAdminTunnels(t *testing.T) {
 	if err != nil || len(page.Entries) != 1 || page.Entries[0].Action != "tunnel.close" || page.Entries[0].Object != "shop" || page.Entries[0].Actor != f.root.ID {
 		t.Errorf("AdminAudit = %+v, %v, want that root closed shop", page, err)
 	}
+	// An owner's own is noted as well, and one that is not there is not.
+	bob := f.client("bob")
+	if err := bob.CloseTunnel(t.Context(), "bobs"); err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.CloseTunnel(t.Context(), "bobs"); !errors.As(err, &e) || e.Code != tunnel.CodeTunnelNotFound {
+		t.Errorf("closed twice: %v, want code %s", err, tunnel.CodeTunnelNotFound)
+	}
+	page, err = c.AdminAudit(t.Context(), 0, 2)
+	if err != nil || len(page.Entries) != 2 || page.Entries[0].Action != "tunnel.close" || page.Entries[0].Object != "bobs" || page.Entries[0].Actor != f.bob.ID || page.Entries[1].Object != "shop" {
+		t.Errorf("AdminAudit = %+v, %v, want that bob closed bobs, once, after shop", page, err)
+	}
 }
 
 func TestStats(t *testing.T) {

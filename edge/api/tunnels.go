@@ -51,6 +51,7 @@ func (a *api) closeTunnel(w http.ResponseWriter, r *http.Request, c call) error 
 		return errNoTunnel
 	}
 	a.log.Info("tunnel closed through the API", "tunnel", name)
+	a.audit(r, c, "tunnel.close", name, "")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -43,6 +43,8 @@ func (anybody) Authenticate(_ context.Context, key string) (store.User, store.Ke
 	return store.User{ID: "ada", Name: "Ada"}, store.Key{}, nil
 }
 
+func (anybody) Audit(context.Context, store.Entry) error { return nil }
+
 type session struct{}
 
 func (session) Open(tunnel.Peer) (tunnel.Conn, error)       { return nil, errors.New("not in this test") }

@@ -161,9 +161,9 @@ type Share struct {
 type Entry struct {
 	ID     int64     `json:"id"`
 	Time   time.Time `json:"time"`
-	Actor  string    `json:"actor"`  // a user's id, or "local" for the edge's own machine
+	Actor  string    `json:"actor"`  // a user's id, "local" for the edge's own machine, or "edge" for what it does by itself
 	Action string    `json:"action"` // "key.revoke"
-	Object string    `json:"object"` // a key's id, a name, a domain
+	Object string    `json:"object"` // a key's id, a name, a domain, or empty
 	Detail string    `json:"detail,omitempty"`
 }
 

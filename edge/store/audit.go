@@ -13,9 +13,9 @@ const Local = "local"
 type Entry struct {
 	ID     int64
 	Time   time.Time
-	Actor  string // a user's id, or [Local]
+	Actor  string // a user's id, [Local], or "edge" for what the edge does by itself
 	Action string // "key.revoke"
-	Object string // a key's id, a name, a domain
+	Object string // a key's id, a name, a domain, or empty
 	Detail string
 }
 

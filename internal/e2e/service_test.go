@@ -163,4 +163,15 @@ func TestService(t *testing.T) {
 	if _, _, _, err := tryGet(e.http, "/"); err == nil {
 		t.Error("the edge still answers after its end")
 	}
+	// Who looks back finds the reloads, and not what the mistyped one did not do.
+	audit := lrok(t, nil, "admin", "audit", "--data-dir", e.dir, "--json")
+	if code := audit.wait(); code != 0 {
+		t.Fatalf("lrok admin audit: exit code %d", code)
+	}
+	lines := audit.stdout.String()
+	for action, want := range map[string]int{"certs.reload": 3, "limits.reload": 2} {
+		if got := strings.Count(lines, `"action": "`+action+`"`); got != want {
+			t.Errorf("the audit log has %d lines of %s, want %d:\n%s", got, action, want, lines)
+		}
+	}
 }
