@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -117,6 +118,34 @@ func TestLimits(t *testing.T) {
 		{"max-connections-per-address", func(c *edge.Config) { c.Limits.ConnsPer = 2 }, func(t *testing.T, r *rig) {
 			connections(t, r)
 		}},
+		{"max-streams", func(c *edge.Config) { c.Limits.Streams = 2 }, streams},
+		{"max-edge-streams", func(c *edge.Config) { c.Limits.EdgeStreams = 2 }, func(t *testing.T, r *rig) {
+			streams(t, r)
+			r.edge.SetLimits(edge.Limits{EdgeStreams: 1})
+			hold(t, r, 1)
+			wantTooManyStreams(t, r)
+			r.edge.SetLimits(edge.Limits{})
+			if got := r.exchange(t, "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"); bodyOf(got) != "hello" {
+				t.Errorf("after the limit was raised: %q", got)
+			}
+		}},
+		{"max-concurrent", func(c *edge.Config) { c.Limits.Concurrent = 7 }, func(t *testing.T, r *rig) {
+			// That a connection is kept to what it was told is tested in forward.
+			c := r.tls(t, "h2")
+			_, _ = io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+			head := make([]byte, 9)
+			if _, err := io.ReadFull(c, head); err != nil || head[3] != 4 {
+				t.Fatalf("read % x, %v, want the edge's SETTINGS", head, err)
+			}
+			settings := make([]byte, binary.BigEndian.Uint32(head[:4])>>8)
+			if _, err := io.ReadFull(c, settings); err != nil {
+				t.Fatal(err)
+			}
+			const concurrent = "\x00\x03\x00\x00\x00\x07"
+			if !strings.Contains(string(settings), concurrent) {
+				t.Errorf("SETTINGS = % x, want % x among them", settings, concurrent)
+			}
+		}},
 	} {
 		t.Run(test.flag, func(t *testing.T) {
 			t.Parallel()
@@ -146,6 +175,78 @@ func TestLimitsChange(t *testing.T) {
 	}
 	if _, err := r.api.Reserve(t.Context(), "second"); err != nil {
 		t.Errorf("after the limit was raised: %v", err)
+	}
+}
+
+// TestTCPTunnelLimit opens one more connection to a TCP tunnel than it may have.
+func TestTCPTunnelLimit(t *testing.T) {
+	r, host, port := startTCP(t, tcpService(t, func(c *net.TCPConn) { _, _ = io.Copy(c, c) }), func(c *rigConfig) { c.edge.Limits.TCPTunnel = 2 })
+	echo := func() error {
+		c := dialTCP(t, net.JoinHostPort(host, port))
+		_, _ = io.WriteString(c, "x")
+		_, err := io.ReadFull(c, make([]byte, 1))
+		return err
+	}
+	for i := range 2 {
+		if err := echo(); err != nil {
+			t.Fatalf("connection %d: %v", i+1, err)
+		}
+	}
+	c, err := net.Dial("tcp", net.JoinHostPort(host, port))
+	if err == nil { // the reset may come first
+		wantClosed(t, c, patience)
+		_ = c.Close()
+	}
+	eventually(t, "the third is refused and says why", func() bool {
+		xs := r.connections(t)
+		return len(xs) == 1 && xs[0].Error == tunnel.CodeLimit
+	})
+	r.edge.SetLimits(edge.Limits{TCPTunnel: 3})
+	if err := echo(); err != nil {
+		t.Errorf("after the limit was raised: %v", err)
+	}
+}
+
+// hold begins n requests that go on until the test ends or release is called.
+func hold(t *testing.T, r *rig, n int) (release func()) {
+	t.Helper()
+	var held []net.Conn
+	for range n {
+		c, _ := r.dial(t)
+		r.send(t, c, "POST / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 1\r\n\r\n")
+		held = append(held, c)
+	}
+	eventually(t, "all requests are in flight", func() bool {
+		xs, err := r.api.Requests(t.Context(), r.grant.Name, client.Query{Filter: "is:inflight"})
+		return err == nil && len(xs) == n
+	})
+	return func() {
+		for _, c := range held {
+			_ = c.Close()
+		}
+	}
+}
+
+// streams takes the two that an edge allows, and asks for one more.
+func streams(t *testing.T, r *rig) {
+	t.Helper()
+	release := hold(t, r, 2)
+	wantTooManyStreams(t, r)
+	release()
+	eventually(t, "there is room again", func() bool {
+		status, _, _, err := tryGetHost(r.edge.HTTPAddr(), r.host, "/")
+		return err == nil && status == http.StatusOK
+	})
+}
+
+func wantTooManyStreams(t *testing.T, r *rig) {
+	t.Helper()
+	got := r.exchange(t, "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n")
+	if want := "HTTP/1.1 503 Service Unavailable"; statusLine(got) != want || !strings.Contains(got, "Lrok-Error-Code: "+tunnel.CodeTooManyStreams) {
+		t.Errorf("one request more is answered %q, want %s and %s", got, want, tunnel.CodeTooManyStreams)
+	}
+	if !strings.Contains(got, "Retry-After: ") {
+		t.Errorf("the answer says not when to try again: %q", got)
 	}
 }
 
