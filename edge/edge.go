@@ -306,8 +306,8 @@ func (b book) TunnelLimit(user string) int {
 }
 
 // SetLimits changes the limits of an edge between its Listen and the end of its
-// Run, and leaves a line in the audit log. What is there already stays,
-// even where it is more than a new limit allows.
+// Run, and leaves a line in the audit log. What is there already stays, even
+// where it is more than a new limit allows.
 func (e *Edge) SetLimits(l Limits) {
 	l.fill()
 	e.limits.Store(&l)
@@ -487,7 +487,6 @@ func (e *Edge) Reload() {
 		return
 	}
 	e.log.Info("certificates read again", "changed", changed)
-	e.note("certs.reload")
 	e.note("certs.reload")
 }
 
