@@ -56,6 +56,15 @@ reads.`,
 	return group("config", "Show the settings", "", show)
 }
 
+// showsServe reports whether cmd is lrok config show serve.
+func showsServe(cmd *cobra.Command, args []string) bool {
+	if cmd.Name() != "show" || cmd.Parent().Name() != "config" || len(args) == 0 {
+		return false
+	}
+	of, rest, err := cmd.Root().Find(args)
+	return err == nil && len(rest) == 0 && isServe(of)
+}
+
 // settings are those that every command has, and those of one command.
 func (o *options) settings(cmd *cobra.Command, path []string) ([]setting, error) {
 	of := cmd
@@ -77,9 +86,11 @@ func (o *options) settings(cmd *cobra.Command, path []string) ([]setting, error)
 			return nil, err
 		}
 		origins = own
-		if !isServe(of) { // which reads a file of its own
-			cmd.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) { origins[f.Name] = o.origins[f.Name] })
-		}
+		cmd.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if given := o.origins[f.Name]; !isServe(of) || given.from != "default" { // serve reads a file of its own
+				origins[f.Name] = given
+			}
+		})
 	}
 	var out []setting
 	add := func(f *pflag.Flag) {

@@ -109,7 +109,7 @@ is started on this machine: the inspector works, the URL is local only.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			o.stdin, o.stdout, o.stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if !isServe(cmd) { // to an edge it says: read certificates again
 				ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
@@ -121,7 +121,11 @@ is started on this machine: the inspector works, the URL is local only.`,
 				return nil
 			}
 			var err error
-			o.origins, err = applySettings(cmd)
+			if showsServe(cmd, args) { // which reads the file as serve does
+				o.origins, err = applyEnvironment(cmd)
+			} else {
+				o.origins, err = applySettings(cmd)
+			}
 			if err == nil && o.color != "auto" && o.color != "always" && o.color != "never" {
 				err = usage("--color is auto, always or never, not %q", o.color)
 			}

@@ -97,6 +97,14 @@ func dataDir() (string, error) {
 // applySettings fills the flags of cmd that were not given from the environment
 // and the configuration file. It returns where each value came from.
 func applySettings(cmd *cobra.Command) (map[string]origin, error) {
+	origins, err := applyEnvironment(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return origins, applyFile(cmd, origins)
+}
+
+func applyEnvironment(cmd *cobra.Command) (map[string]origin, error) {
 	origins := map[string]origin{}
 	flags := cmd.Flags()
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -124,40 +132,54 @@ func applySettings(cmd *cobra.Command) (map[string]origin, error) {
 	if failed != nil {
 		return nil, failed
 	}
+	return origins, nil
+}
+
+func applyFile(cmd *cobra.Command, origins map[string]origin) error {
+	flags := cmd.Flags()
 	path, optional := configPath(cmd)
 	if path == "" {
-		return origins, nil
+		return nil
 	}
 	file, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) && optional {
-		return origins, nil
+		return nil
 	}
 	if err != nil {
-		return nil, usage("%w", err)
+		return usage("%w", err)
 	}
 	known := fileKeys(cmd)
 	for _, s := range file {
 		if !slices.Contains(known, s.key) {
-			return nil, usage("%s:%d: unknown setting %q%s", path, s.line, s.key, didYouMean(s.key, known))
+			return usage("%s:%d: %s", path, s.line, unknownSetting(cmd, s.key, known))
 		}
 		if s.key == tunnelsKey {
 			continue // for lrok start
 		}
 		f := flags.Lookup(strings.ReplaceAll(s.key, "_", "-"))
 		if s.values == nil {
-			return nil, usage("%s:%d: %s is one value or a list", path, s.line, s.key)
+			return usage("%s:%d: %s is one value or a list", path, s.line, s.key)
 		}
 		if f == nil || !isSetting(f) || origins[f.Name].from != "default" {
 			continue // another command's, or said more strongly
 		}
 		for _, v := range s.values {
 			if err := flags.Set(f.Name, v); err != nil {
-				return nil, usage("%s:%d: %s: %s", path, s.line, s.key, wrongValue(f, v))
+				return usage("%s:%d: %s: %s", path, s.line, s.key, wrongValue(f, v))
 			}
 		}
 		origins[f.Name] = origin{f.Value.String(), fmt.Sprintf("%s:%d", path, s.line)}
 	}
-	return origins, nil
+	return nil
+}
+
+// unknownSetting says of a line in cmd's file that it means nothing there: an
+// edge has a file of its own, and taking one for the other is easy.
+func unknownSetting(cmd *cobra.Command, key string, known []string) string {
+	if serve, _, err := cmd.Root().Find([]string{"serve"}); err == nil && !isServe(cmd) && slices.Contains(fileKeys(serve), key) {
+		return fmt.Sprintf("%s is a setting of lrok serve, which has a file of its own", key)
+	}
+	return fmt.Sprintf("unknown setting %q%s", key, didYouMean(key, known))
 }
 
 // wrongValue says why v is nothing for f.
