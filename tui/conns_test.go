@@ -471,6 +471,59 @@ func TestDroppedTunnelIsTold(t *testing.T) {
 	s.waitText(t, "db: an administrator closed the tunnel")
 }
 
+// endless has streams that last until nobody wants them any more.
+type endless struct {
+	*demoEdge
+	begun, ended chan string
+}
+
+func (e endless) Stream(ctx context.Context, name string, _ client.StreamOptions, _ func(inspector.Event) error) error {
+	e.begun <- name
+	<-ctx.Done()
+	e.ended <- name
+	return ctx.Err()
+}
+
+// What passes through a tunnel that another agent took over is not this one's.
+func TestDroppedTunnelIsNotFollowed(t *testing.T) {
+	st := agent.Status{
+		State:     agent.Online,
+		Welcome:   tunnel.Welcome{Grants: []tunnel.Grant{{Name: "one"}, {Name: "two"}}},
+		Upstreams: []agent.Upstream{{Tunnel: "one"}, {Tunnel: "two"}},
+	}
+	a := newDemoAgent(st)
+	e := endless{newDemoEdge(time.Now), make(chan string, 4), make(chan string, 4)}
+	f := newFeed(e, a)
+	ctx, cancel := context.WithCancel(t.Context())
+	go f.run(ctx, cancel, []Tunnel{{}, {}})
+	defer func() {
+		cancel()
+		<-f.done
+		if name := <-e.ended; name != "two" {
+			t.Errorf("at the end the stream of %q ends, want that of two", name)
+		}
+		if n := len(e.begun); n != 0 {
+			t.Errorf("%d streams were begun again", n)
+		}
+	}()
+	next := func(c chan string) string {
+		select {
+		case name := <-c:
+			return name
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing in 10 s")
+			return ""
+		}
+	}
+	next(e.begun)
+	next(e.begun)
+	st.Upstreams = []agent.Upstream{{Tunnel: "one", Dropped: &tunnel.Error{Code: tunnel.CodeSuperseded, Message: "taken"}}, {Tunnel: "two"}}
+	a.set(st)
+	if name := next(e.ended); name != "one" {
+		t.Errorf("the stream of %q ended, want that of one", name)
+	}
+}
+
 // refusing says that the key works no more, once it is told to.
 type refusing struct {
 	*demoEdge

@@ -215,13 +215,20 @@ func (f *feed) run(ctx context.Context, abort func(), tunnels []Tunnel) {
 	defer close(f.done)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	followed := map[string]bool{}
+	followed := map[string]context.CancelFunc{}
 	follow := func(name string) {
-		if name == "" || followed[name] {
+		if name == "" || followed[name] != nil {
 			return
 		}
-		followed[name] = true
-		wg.Go(func() { f.guard(abort, func() { f.follow(ctx, name) }) })
+		one, end := context.WithCancel(ctx)
+		followed[name] = end
+		wg.Go(func() {
+			defer end()
+			f.guard(abort, func() { f.follow(one, name) })
+			if ctx.Err() == nil {
+				f.lose(name) // what is open here is not seen to end
+			}
+		})
 	}
 	if f.agent == nil {
 		f.mu.Lock()
@@ -249,6 +256,11 @@ func (f *feed) run(ctx context.Context, abort func(), tunnels []Tunnel) {
 		for _, t := range live {
 			if len(s.Welcome.Grants) > 0 {
 				follow(t.Name)
+			}
+		}
+		for _, u := range s.Upstreams {
+			if end := followed[u.Tunnel]; u.Dropped != nil && end != nil {
+				end() // what comes through it from now on is another agent's
 			}
 		}
 		select {

@@ -34,6 +34,7 @@ func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *r
 		cancel()
 	}
 	following := false
+	unfollow := map[string]context.CancelFunc{}
 	out.many = len(u.wishes) > 1
 	last := &notices{o: o, out: out, down: map[string]bool{}, dropped: map[string]bool{}}
 	for {
@@ -50,16 +51,24 @@ func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *r
 				if u.wishes[i].quiet {
 					continue
 				}
+				followed, end := context.WithCancel(ctx)
+				unfollow[g.Name] = end
 				wg.Go(func() {
-					err := api.Stream(ctx, g.Name, client.StreamOptions{}, out.event)
+					defer end()
+					err := api.Stream(followed, g.Name, client.StreamOptions{}, out.event)
 					var e *tunnel.Error
 					if out.many && errors.As(err, &e) && e.Code == tunnel.CodeNotFound {
 						return // one of several was closed, which is told below
 					}
-					if err != nil && ctx.Err() == nil {
+					if err != nil && followed.Err() == nil {
 						fail(err)
 					}
 				})
+			}
+		}
+		for _, up := range s.Upstreams {
+			if end := unfollow[up.Tunnel]; up.Dropped != nil && end != nil {
+				end() // what comes through it from now on is another agent's
 			}
 		}
 		if err := last.tell(s); err != nil {
