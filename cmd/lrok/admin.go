@@ -366,6 +366,7 @@ func (a *admin) keyRevoke() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:               "revoke <id>",
+		Aliases:           []string{"rm", "remove", "delete"},
 		Short:             "End anybody's key; what is connected with it is cut within seconds",
 		Example:           "  lrok admin key revoke key_8f3a1c",
 		Args:              cobra.ExactArgs(1),
@@ -382,7 +383,8 @@ func (a *admin) keyRevoke() *cobra.Command {
 				}
 				if api, ok := of.(*client.Client); ok {
 					if me, err := api.Me(ctx); err == nil && me.Key.ID == k.ID {
-						if err := a.sure(ctx, yes, fmt.Sprintf("%s%s is the key that this command uses. Revoke it all the same?", k.ID, named(k.Name))); err != nil {
+						what := fmt.Sprintf("%s%s is the key that this command uses", k.ID, named(k.Name))
+						if err := a.sureOfOwn(ctx, yes, what, "Revoke it all the same?"); err != nil {
 							return err
 						}
 					}
@@ -395,7 +397,7 @@ func (a *admin) keyRevoke() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask when it is the key in use")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask when it is the key in use: without a terminal this is needed")
 	onlyFlags(cmd, "yes")
 	return cmd
 }

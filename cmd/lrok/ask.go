@@ -86,6 +86,15 @@ func unfinished(ctx context.Context, err error) error {
 	return err
 }
 
+// sureOfOwn asks before somebody shuts themselves out. Here a script has to say
+// that it means it.
+func (o *options) sureOfOwn(ctx context.Context, yes bool, what, question string) error {
+	if !yes && !o.canAsk() {
+		return usage("%s; to do so all the same, add --yes", what)
+	}
+	return o.sure(ctx, yes, what+". "+question)
+}
+
 // sure asks before something is destroyed. Without a terminal nobody could
 // answer: a script knows what it does.
 func (o *options) sure(ctx context.Context, yes bool, question string) error {

@@ -167,8 +167,9 @@ func dash(s string) string {
 func newKeysRevoke(o *options) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
-		Use:   "revoke <id>",
-		Short: "End a key; what is connected with it is cut within seconds",
+		Use:     "revoke <id>",
+		Aliases: []string{"rm", "remove", "delete"},
+		Short:   "End a key; what is connected with it is cut within seconds",
 		Example: `  lrok keys revoke key_8f3a1c
   lrok keys revoke laptop --yes`,
 		Args:              cobra.ExactArgs(1),
@@ -188,7 +189,8 @@ func newKeysRevoke(o *options) *cobra.Command {
 					return err
 				}
 				if k.ID == me.Key.ID {
-					if err := o.sure(ctx, yes, fmt.Sprintf("%s%s is the key that this command uses. Revoke it all the same?", k.ID, named(k.Name))); err != nil {
+					what := fmt.Sprintf("%s%s is the key that this command uses", k.ID, named(k.Name))
+					if err := o.sureOfOwn(ctx, yes, what, "Revoke it all the same?"); err != nil {
 						return err
 					}
 				}
@@ -200,7 +202,7 @@ func newKeysRevoke(o *options) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask when it is the key in use")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask when it is the key in use: without a terminal this is needed")
 	onlyFlags(cmd, "yes")
 	return cmd
 }
