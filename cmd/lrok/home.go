@@ -15,7 +15,8 @@ import (
 )
 
 func newInspect(o *options) *cobra.Command {
-	return &cobra.Command{
+	var tunnelName string
+	cmd := &cobra.Command{
 		Use:   "inspect [name]",
 		Short: "Open the inspector on a tunnel that runs elsewhere",
 		Example: `  lrok inspect
@@ -23,7 +24,11 @@ func newInspect(o *options) *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: o.completeTunnels,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := o.reachOf(cmd.Context(), arg(args, 0))
+			tunnelName, err := oneName(tunnelName, args)
+			if err != nil {
+				return err
+			}
+			r, err := o.reachOf(cmd.Context(), tunnelName)
 			if err != nil {
 				return err
 			}
@@ -32,9 +37,9 @@ func newInspect(o *options) *cobra.Command {
 				return err
 			}
 			defer done()
-			t, err := pickTunnel(cmd.Context(), api, arg(args, 0))
+			t, err := pickTunnel(cmd.Context(), api, tunnelName)
 			if err != nil {
-				return err
+				return whichTunnel(cmd, args, err)
 			}
 			if !o.interactive() {
 				return api.Stream(cmd.Context(), t.Subdomain, client.StreamOptions{}, o.lines(o.stdout).event)
@@ -42,6 +47,8 @@ func newInspect(o *options) *cobra.Command {
 			return o.inspect(cmd.Context(), api, r, t)
 		},
 	}
+	tunnelFlag(cmd, &tunnelName)
+	return cmd
 }
 
 // inspect shows the screen for t, or for the list of tunnels when it has no

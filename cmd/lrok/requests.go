@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,36 @@ import (
 // errDiffers makes `lrok diff` end with 1 and says nothing.
 var errDiffers = errors.New("")
 
+// tunnelFlag is how the commands that work on captures are told the tunnel.
+func tunnelFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "tunnel", "", "the tunnel, when several are live: last and numbers mean its captures")
+}
+
+// whichTunnel completes what a command that ran without --tunnel says when
+// there are several: the call that works.
+func whichTunnel(cmd *cobra.Command, args []string, err error) error {
+	var several *severalError
+	if !errors.As(err, &several) {
+		return err
+	}
+	call := cmd.CommandPath()
+	for _, a := range args {
+		if strings.ContainsAny(a, "# '\"") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		call += " " + a
+	}
+	return usageError{&tunnel.Error{
+		Code: tunnel.CodeInvalid, Message: several.Error(),
+		Hint: "say which: " + call + " --tunnel " + several.live[0].Subdomain,
+	}}
+}
+
+// A severalError means that a tunnel has to be named.
+type severalError struct{ live []client.Tunnel }
+
+func (e *severalError) Error() string { return "several tunnels are live: " + names(e.live) }
+
 // pickTunnel returns the tunnel called name, or the only one.
 func pickTunnel(ctx context.Context, api *client.Client, name string) (client.Tunnel, error) {
 	ts, err := api.Tunnels(ctx)
@@ -44,7 +75,7 @@ func pickTunnel(ctx context.Context, api *client.Client, name string) (client.Tu
 		case 1:
 			return live[0], nil
 		}
-		return client.Tunnel{}, usage("several tunnels are live, name one: %s", names(live))
+		return client.Tunnel{}, usageError{&severalError{live}}
 	}
 	for _, t := range ts {
 		if t.Subdomain == name {
@@ -96,7 +127,7 @@ func findExchange(ctx context.Context, api *client.Client, tunnelName, ref strin
 
 func newLogs(o *options) *cobra.Command {
 	var follow bool
-	var query string
+	var tunnelName, query string
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "logs [name]",
@@ -114,14 +145,17 @@ func newLogs(o *options) *cobra.Command {
 			if limit < 0 {
 				return usage("--lines %d: a number of lines is not negative", limit)
 			}
-			api, done, err := o.api(cmd.Context(), arg(args, 0))
+			if tunnelName, err = oneName(tunnelName, args); err != nil {
+				return err
+			}
+			api, done, err := o.api(cmd.Context(), tunnelName)
 			if err != nil {
 				return err
 			}
 			defer done()
-			t, err := pickTunnel(cmd.Context(), api, arg(args, 0))
+			t, err := pickTunnel(cmd.Context(), api, tunnelName)
 			if err != nil {
-				return err
+				return whichTunnel(cmd, args, err)
 			}
 			page, err := api.Page(cmd.Context(), t.Subdomain, client.Query{Limit: limit, Filter: f.String()})
 			if err != nil {
@@ -142,7 +176,17 @@ func newLogs(o *options) *cobra.Command {
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with requests as they end")
 	cmd.Flags().StringVar(&query, "filter", "", "show only what matches, as status>=500 or path:/webhooks")
 	cmd.Flags().IntVarP(&limit, "lines", "n", 0, "at most so many of those that are kept")
+	tunnelFlag(cmd, &tunnelName)
 	return cmd
+}
+
+// oneName is the tunnel's name, said as an argument or as --tunnel.
+func oneName(flag string, args []string) (string, error) {
+	name := arg(args, 0)
+	if flag != "" && name != "" && flag != name {
+		return "", usage("%s and --tunnel %s are two tunnels: say one", name, flag)
+	}
+	return cmp.Or(name, flag), nil
 }
 
 func newReplay(o *options) *cobra.Command {
@@ -181,7 +225,7 @@ when an answer is an error.`,
 			for _, ref := range args {
 				x, err := findExchange(cmd.Context(), api, tunnelName, ref)
 				if err != nil {
-					return err
+					return whichTunnel(cmd, args, err)
 				}
 				ch := changes
 				if edit {
@@ -218,7 +262,7 @@ when an answer is an error.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&tunnelName, "tunnel", "", "the tunnel that last and numbers mean")
+	tunnelFlag(cmd, &tunnelName)
 	f.StringArrayVar(&set, "set-header", nil, "replace or add a header, as 'Name: value'; 'Name:' removes it")
 	f.StringVar(&body, "body", "", "another body: text, @file, or @- for standard input")
 	f.BoolVar(&edit, "edit", false, "change the request in $EDITOR first")
@@ -347,7 +391,7 @@ shown as ignored. A side may be a file: capture.har or capture.har#3.`,
 					defer done()
 				}
 				if xs[i], err = findExchange(cmd.Context(), api, tunnelName, ref); err != nil {
-					return err
+					return whichTunnel(cmd, args, err)
 				}
 			}
 			r := diff.Exchanges(&xs[0], &xs[1], diff.Side(side), opts)
@@ -365,7 +409,7 @@ shown as ignored. A side may be a file: capture.har or capture.har#3.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&tunnelName, "tunnel", "", "the tunnel that last and numbers mean")
+	tunnelFlag(cmd, &tunnelName)
 	f.StringVar(&side, "side", "both", "request, response or both")
 	f.StringArrayVar(&ignore, "ignore", nil, "ignore a path, as .data.id or .items[*].updated_at")
 	f.BoolVar(&strict, "strict", false, "ignore nothing: timestamps and ids count too")
@@ -432,7 +476,7 @@ func newExport(o *options) *cobra.Command {
 			for _, ref := range args {
 				x, err := findExchange(cmd.Context(), api, tunnelName, ref)
 				if err != nil {
-					return err
+					return whichTunnel(cmd, args, err)
 				}
 				xs = append(xs, x)
 			}
@@ -462,7 +506,7 @@ func newExport(o *options) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&tunnelName, "tunnel", "", "the tunnel that last and numbers mean")
+	tunnelFlag(cmd, &tunnelName)
 	f.StringVar(&as, "as", "curl", "curl, har, http or go")
 	f.StringVar(&url, "url", "", "send to this address instead, as http://localhost:3000")
 	f.BoolVar(&redact, "redact", false, "leave credentials, cookies and signatures out")
