@@ -124,7 +124,10 @@ func (s *Stats) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	if s.posthog != nil {
-		wg.Go(func() { s.posthog.run(ctx) })
+		// It ends later than the rest, which has something to say to the last.
+		sending, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		wg.Go(func() { s.posthog.run(sending) })
 		s.posthog.started()
 	}
 	tick := time.NewTicker(s.cfg.Every)
@@ -141,7 +144,9 @@ func (s *Stats) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
-			if err := s.save(last); err != nil {
+			err := s.save(last)
+			s.closeAll()
+			if err != nil {
 				return fmt.Errorf("write the last usage: %w", err)
 			}
 			return nil
@@ -158,6 +163,19 @@ func (s *Stats) Dropped(t *registry.Tunnel) {
 	if !k.dropped {
 		k.dropped = true
 		s.posthog.closed(k, s.cfg.Now())
+	}
+}
+
+// closeAll counts the tunnels that are left as closed: with the edge they end,
+// and the next one opens them anew.
+func (s *Stats) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.known {
+		if !k.dropped {
+			k.dropped = true
+			s.posthog.closed(k, s.cfg.Now())
+		}
 	}
 }
 

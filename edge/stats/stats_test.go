@@ -692,10 +692,11 @@ func TestPostHog(t *testing.T) {
 	shop := r.open(t, new(link), "usr_alice", "wonderland", tunnel.HTTP)
 	pass(shop, 3, 30, 300)
 	r.registry.CloseTunnel("", "wonderland")
-	r.open(t, new(link), "usr_alice", "zweiter", tunnel.TLS)
-	r.open(t, new(link), "usr_bob", "third", tunnel.HTTP)
+	second := r.open(t, new(link), "usr_alice", "zweiter", tunnel.TLS)
+	r.open(t, new(link), "usr_bob", "third", tunnel.TCP)
 	r.stats.collect()
-	stop() // sends what is left
+	pass(second, 0, 7, 70)
+	stop() // closes what is open, and sends what is left
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -704,6 +705,11 @@ func TestPostHog(t *testing.T) {
 	}
 	count := make(map[string]int)
 	ids := make(map[string]string) // a kind of event and tunnel, to who
+	counted := map[string]map[string]any{
+		"http": {"requests": 3.0, "bytes_in": 30.0, "bytes_out": 300.0, "connections": 0.0},
+		"tls":  {"requests": 0.0, "bytes_in": 7.0, "bytes_out": 70.0, "connections": 0.0},
+		"tcp":  {"requests": 0.0, "bytes_in": 0.0, "bytes_out": 0.0, "connections": 0.0},
+	}
 	for _, e := range p.events {
 		name := e["event"].(string)
 		count[name]++
@@ -717,17 +723,22 @@ func TestPostHog(t *testing.T) {
 		}
 		ids[fmt.Sprint(name, props["kind"])] = id
 		if name == "tunnel_closed" {
-			for k, v := range map[string]any{"kind": "http", "requests": 3.0, "bytes_in": 30.0, "bytes_out": 300.0, "connections": 0.0} {
+			kind, _ := props["kind"].(string)
+			if counted[kind] == nil {
+				t.Errorf("tunnel_closed of kind %q, want each of %v once", kind, slices.Collect(maps.Keys(counted)))
+			}
+			for k, v := range counted[kind] {
 				if props[k] != v {
-					t.Errorf("tunnel_closed has %s = %v, want %v", k, props[k], v)
+					t.Errorf("tunnel_closed of kind %s has %s = %v, want %v", kind, k, props[k], v)
 				}
 			}
+			delete(counted, kind)
 			if d, ok := props["duration_seconds"].(float64); !ok || d < 0 {
 				t.Errorf("duration = %v", props["duration_seconds"])
 			}
 		}
 	}
-	if want := map[string]int{"edge_started": 1, "tunnel_opened": 3, "tunnel_closed": 1}; !maps.Equal(count, want) {
+	if want := map[string]int{"edge_started": 1, "tunnel_opened": 3, "tunnel_closed": 3}; !maps.Equal(count, want) {
 		t.Errorf("events = %v, want %v", count, want)
 	}
 	if ids["tunnel_closedhttp"] != ids["tunnel_openedtls"] {
