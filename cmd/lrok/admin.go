@@ -157,8 +157,9 @@ func userNames(ctx context.Context, of office) (map[string]string, error) {
 func (a *admin) userAdd() *cobra.Command {
 	var tunnels, reservations string
 	cmd := &cobra.Command{
-		Use:   "add <name>",
-		Short: "Make a user, who has no key yet; the id is printed",
+		Use:     "add <name>",
+		Aliases: []string{"create"},
+		Short:   "Make a user, who has no key yet; the id is printed",
 		Example: `  lrok admin user add ann --tunnels 5
   lrok admin user add ann --data-dir /var/lib/lrok
   lrok admin key add ann > ann.key`,
@@ -297,8 +298,9 @@ func (a *admin) userRemove() *cobra.Command {
 func (a *admin) keyAdd() *cobra.Command {
 	var name, expires string
 	cmd := &cobra.Command{
-		Use:   "add <user>",
-		Short: "Make a key for a user: it is printed this once, alone on standard output",
+		Use:     "add <user>",
+		Aliases: []string{"create"},
+		Short:   "Make a key for a user: it is printed this once, alone on standard output",
 		Example: `  lrok admin key add ann --name laptop > ann.key
   lrok admin key add ann --expires 90d --json`,
 		Args:              cobra.ExactArgs(1),
@@ -475,6 +477,7 @@ func (a *admin) tunnelClose() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:               "close <name>",
+		Aliases:           []string{"rm", "remove", "delete"},
 		Short:             "Close anybody's tunnel and forget its captures",
 		Example:           "  lrok admin tunnel close shop-dev",
 		Args:              cobra.ExactArgs(1),

@@ -34,7 +34,7 @@ func TestRefusalsEndWithTheirCode(t *testing.T) {
 	for code, want := range map[string]int{
 		tunnel.CodeKey:         3,
 		tunnel.CodeName:        4,
-		tunnel.CodeNameInvalid: 4,
+		tunnel.CodeNameInvalid: 2,
 		tunnel.CodePort:        4,
 		tunnel.CodeDomain:      4,
 		tunnel.CodeForbidden:   3,

@@ -21,8 +21,9 @@ func newKeys(o *options) *cobra.Command {
 func newKeysCreate(o *options) *cobra.Command {
 	var expires string
 	cmd := &cobra.Command{
-		Use:   "create [name]",
-		Short: "Make a key: it is printed this once, alone on standard output",
+		Use:     "create [name]",
+		Aliases: []string{"add"},
+		Short:   "Make a key: it is printed this once, alone on standard output",
 		Example: `  lrok keys create laptop
   lrok keys create ci --expires 90d > key && chmod 600 key
   lrok keys create --expires 2027-01-31 --json`,

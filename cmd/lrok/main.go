@@ -203,7 +203,11 @@ func wrapArgs(c *cobra.Command) {
 	c.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
 			if cmd.HasSubCommands() && len(args) > 0 {
-				return usage("%s has no command %q%s", cmd.CommandPath(), args[0], didYouMean(args[0], commandNames(cmd)))
+				meant := didYouMean(args[0], commandNames(cmd))
+				if meant == "" && cmd.HasParent() {
+					meant = ": it is " + oneOf(commandNames(cmd))
+				}
+				return usage("%s has no command %q%s", cmd.CommandPath(), args[0], meant)
 			}
 			return usage("%s is called as: %s\nsee %s --help", cmd.CommandPath(), cmd.UseLine(), cmd.CommandPath())
 		}

@@ -62,7 +62,7 @@ func newReservations(o *options) *cobra.Command {
 	}
 	del := &cobra.Command{
 		Use:               "delete <name>",
-		Aliases:           []string{"rm"},
+		Aliases:           []string{"rm", "remove"},
 		Short:             "Let go of a reserved name; a tunnel that has it goes on",
 		Example:           "  lrok reservations delete shop-dev",
 		Args:              cobra.ExactArgs(1),

@@ -96,7 +96,14 @@ func (o *options) findReach() (*reach, error) {
 // key is the API key of the environment or --api-key-file, or empty.
 func (o *options) key() (string, error) {
 	if o.apiKeyFile != "" {
-		return store.ReadKeyFile(o.apiKeyFile)
+		key, err := store.ReadKeyFile(o.apiKeyFile)
+		if errors.As(err, new(*fs.PathError)) {
+			err = usageError{&tunnel.Error{
+				Code: tunnel.CodeKey, Message: fmt.Sprintf("%s: %v", o.origins["api-key-file"].from, err),
+				Hint: "name a file that holds the key; without one the key of lrok login is used",
+			}}
+		}
+		return key, err
 	}
 	if k := os.Getenv("LROK_API_KEY"); k != "" {
 		return strings.TrimSpace(k), nil

@@ -276,7 +276,9 @@ func checkEnvironment(root *cobra.Command) error {
 func didYouMean(word string, known []string) string {
 	best, distance := "", 4
 	for _, k := range known {
-		if d := editDistance(word, k); d < distance || d == distance && best != "" && k < best {
+		if d := editDistance(word, k); 2*d > max(len(word), len(k)) {
+			continue // what has less than half in common is another word
+		} else if d < distance || d == distance && best != "" && k < best {
 			best, distance = k, d
 		}
 	}
@@ -377,11 +379,11 @@ func exitCode(err error) int {
 		return 1
 	}
 	switch e.Code {
-	case tunnel.CodeInvalid:
+	case tunnel.CodeInvalid, tunnel.CodeNameInvalid:
 		return 2
 	case tunnel.CodeKey, tunnel.CodeForbidden:
 		return 3
-	case tunnel.CodeName, tunnel.CodeNameInvalid, tunnel.CodePort, tunnel.CodeDomain:
+	case tunnel.CodeName, tunnel.CodePort, tunnel.CodeDomain:
 		return 4
 	case tunnel.CodeLimit:
 		return 5

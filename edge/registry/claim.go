@@ -209,7 +209,7 @@ func (r *Registry) checkLimits(me agent, more int, replaced map[*Tunnel]bool, al
 	return nil, &tunnel.Error{
 		Code:    tunnel.CodeLimit,
 		Message: fmt.Sprintf("your limit is %d tunnels at once, and %d are online already", limit, online),
-		Hint:    "stop one, which lrok lists, or ask whoever runs the edge to raise your limit",
+		Hint:    "stop one, lrok status lists them, or ask whoever runs the edge to raise your limit",
 	}
 }
 
@@ -270,7 +270,7 @@ func (r *Registry) dealDomains(me agent, wishes []*wish, alive map[Session]bool,
 			return &tunnel.Error{
 				Code:    tunnel.CodeDomain,
 				Message: fmt.Sprintf("the domain %s is not a verified domain of yours", w.Domain),
-				Hint:    "lrok domain add " + w.Domain,
+				Hint:    "lrok domain add " + w.Domain + "; or when you added it already: lrok domain verify " + w.Domain,
 			}
 		}
 		if d.taken[w.Domain] {
