@@ -105,14 +105,14 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 	if x.Timing.Accepted.After(c.newest) {
 		c.newest = x.Timing.Accepted
 	}
-	if isRaw(&x) {
-		c.flow.see(nil, &x, now)
-	}
 	if len(c.all) >= c.limit {
 		if order < c.all[0].order {
 			return
 		}
 		c.forget(c.all[0])
+	}
+	if isRaw(&x) { // not before: what the list does not keep would be new each time
+		c.flow.see(nil, &x, now)
 	}
 	c.byID[x.ID] = n
 	c.all = insert(c.all, n)

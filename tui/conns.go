@@ -68,7 +68,7 @@ func (m *model) askTraffic() tea.Cmd {
 	if f.asking || now.Before(f.next) {
 		return nil
 	}
-	f.asking, f.moved, f.next = true, false, now.Add(2*time.Second)
+	f.asking, f.next = true, now.Add(2*time.Second)
 	name := t.Name
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(m.ctx, 10*time.Second)
@@ -99,7 +99,7 @@ func (m *model) traffic(msg trafficMsg) {
 // throughput is how much passes, at the right of the headline.
 func (m *model) throughput(l *line, t *tab, wide bool) {
 	f, now := &t.flow, m.c.Now()
-	if f.in+f.out == 0 {
+	if in, out := f.passed(); in+out == 0 {
 		return
 	}
 	if m.lay.shape != compact {
@@ -112,7 +112,7 @@ func (m *model) throughput(l *line, t *tab, wide bool) {
 
 // totals are the counters of a tunnel's connections.
 func (m *model) totals(l *line, t *tab, sep string) {
-	f := &t.flow
+	in, out := t.flow.passed()
 	if t.seen == 0 && t.total() == 0 {
 		return
 	}
@@ -123,9 +123,9 @@ func (m *model) totals(l *line, t *tab, sep string) {
 	}
 	l.put(r, format.Count(int64(open))+" open")
 	l.put(dim, sep+format.Count(t.total())+" total"+sep+"in ")
-	l.put(text, amount(f.in))
+	l.put(text, amount(in))
 	l.put(dim, sep+"out ")
-	l.put(text, amount(f.out))
+	l.put(text, amount(out))
 }
 
 // connColumns is what there is room for. The peer, what became of it and the

@@ -66,9 +66,13 @@ func (m *meter) spark(now time.Time, blocks []string, n int) string {
 // traffic is what passes through a tunnel without HTTP. Its connections tell as
 // they go; the edge's own counters, asked for now and then, know what passed
 // before this screen came and what is not listed.
+//
+// Both count the same bytes, and neither says up to which moment. So they are
+// never added: each is at most what has passed, and the larger one is shown.
 type traffic struct {
-	in, out int64
-	open    int64 // as the edge said last
+	told    [2]int64 // in and out, what connections told on this screen
+	counted [2]int64 // in and out, as the edge said last
+	open    int64    // as the edge said last
 	total   int64
 	meter   meter
 
@@ -77,10 +81,14 @@ type traffic struct {
 	hidden bool // it lists no connections of this tunnel
 	born   time.Time
 	began  time.Time // when the first connection came to this screen
-	told   time.Time // when the edge told last
+	at     time.Time // when the edge told last
 	next   time.Time // when to ask again
 	asking bool
-	moved  bool // connections have told something since the edge was asked
+}
+
+// passed is how many bytes went in and out in the tunnel's life.
+func (f *traffic) passed() (in, out int64) {
+	return max(f.told[0], f.counted[0]), max(f.told[1], f.counted[1])
 }
 
 // see takes what x has moved since it was old, which is nil for a connection
@@ -89,40 +97,36 @@ func (f *traffic) see(old *capture, x *inspector.Exchange, now time.Time) (in, o
 	if f.began.IsZero() {
 		f.began = now
 	}
-	in, out = x.Request.Body.Size, x.Response.Body.Size
+	in, out = max(x.Request.Body.Size, 0), max(x.Response.Body.Size, 0)
 	if old != nil {
 		in, out = max(in-old.Request.Body.Size, 0), max(out-old.Response.Body.Size, 0)
-	} else if now.Sub(f.began) < time.Second && !f.unused {
-		// The list as it was when the screen came: nobody knows when that was.
-		if !f.known {
-			f.in, f.out = f.in+in, f.out+out
-		}
-		return 0, 0
+	}
+	f.told[0], f.told[1] = f.told[0]+in, f.told[1]+out
+	if old == nil && now.Sub(f.began) < time.Second && !f.unused {
+		return 0, 0 // the list as it was when the screen came: nobody knows when that was
 	}
 	if in+out > 0 {
-		f.in, f.out, f.moved = f.in+in, f.out+out, true
 		f.meter.add(now, in+out)
 	}
 	return in, out
 }
 
-// settle takes the edge's counters. While connections tell of themselves these
-// lag behind, or run ahead of what was told: they count when all is quiet.
+// settle takes the edge's counters.
 func (f *traffic) settle(t *client.Tunnel, now time.Time) {
-	f.open, f.total = t.Open, t.Connections
-	if f.known && !f.moved && !t.Inspect && t.CreatedAt.Equal(f.born) {
-		n := max(t.BytesIn-f.in, 0) + max(t.BytesOut-f.out, 0)
-		for seconds := min(max(now.Unix()-f.told.Unix(), 1), meterSeconds/2); seconds > 0; seconds-- {
+	if f.known && !t.CreatedAt.Equal(f.born) {
+		f.told = [2]int64{} // of another tunnel of that name
+	} else if f.known && !t.Inspect {
+		// Nothing else tells how much passes.
+		n := max(t.BytesIn-f.counted[0], 0) + max(t.BytesOut-f.counted[1], 0)
+		for seconds := min(max(now.Unix()-f.at.Unix(), 1), meterSeconds/2); seconds > 0; seconds-- {
 			part := n / seconds
 			f.meter.add(now.Add(-time.Duration(seconds-1)*time.Second), part)
 			n -= part
 		}
 	}
-	if !f.known || !f.moved || !t.CreatedAt.Equal(f.born) {
-		f.in, f.out = t.BytesIn, t.BytesOut
-	}
 	f.unused = f.unused || !f.known && t.Connections == 0
-	f.known, f.hidden, f.born, f.told = true, !t.Inspect, t.CreatedAt, now
+	f.counted, f.open, f.total = [2]int64{t.BytesIn, t.BytesOut}, t.Open, t.Connections
+	f.known, f.hidden, f.born, f.at = true, !t.Inspect, t.CreatedAt, now
 }
 
 // amount writes a number of bytes for a column of seven.
