@@ -715,6 +715,12 @@ func TestRawPorts(t *testing.T) {
 	}
 	admin.Close()
 	stop()
+	// Until then its user's next agent is refused, as the second of two.
+	later := apiOf(t, e, key)
+	eventually(t, "the edge misses the agent", func() bool {
+		ts, err := later.Tunnels(t.Context())
+		return err == nil && (len(ts) == 0 || !ts[0].Online)
+	})
 	other := rigConfig{claim: tunnel.Claim{Kind: tunnel.TCP, Name: "other"}}
 	other.agent.Key = k.Secret
 	_, ended, _ := newAgent(t, e, "tcp://"+local, other)
