@@ -43,6 +43,7 @@ type Edge struct {
 	created  bool
 	certs    certs.Source
 	dev      *certs.Dev // nil with certificates of one's own
+	local    *local
 	domains  *domains.Domains
 	stats    *stats.Stats
 	captures *inspector.Budget
@@ -63,6 +64,9 @@ func New(cfg Config) (*Edge, error) {
 	e := &Edge{cfg: cfg, log: cfg.Logger}
 	e.limits.Store(&cfg.Limits)
 	var err error
+	if e.local, err = newLocal(); err != nil {
+		return nil, err
+	}
 	e.store, e.created, err = store.Open(cfg.DataDir, store.Options{
 		Admins: cfg.Admins, Reservations: cfg.Limits.Reservations, Logger: cfg.Logger,
 	})
@@ -200,7 +204,7 @@ func (e *Edge) build() error {
 	})
 	late.Replayer = e.forward
 	e.control = control.New(control.Config{
-		TLS: certs.Config(e.certs), Store: e.store, Registry: e.registry,
+		TLS: e.local.beside(certs.Config(e.certs)), Store: e.store, Registry: e.registry,
 		Software: e.cfg.Software, API: scheme + "://api." + e.cfg.Domain + port, Limits: told,
 		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Streams: l.EdgeStreams, Hello: e.cfg.HelloTimeout, Logger: e.log,
 	})
@@ -525,6 +529,11 @@ func (e *Edge) TCPHost() string {
 // LocalKey is a key that works while this process runs and is in no file: for
 // those who may read the data directory anyway.
 func (e *Edge) LocalKey() string { return e.store.LocalKey() }
+
+// LocalName is the name under which processes of this machine know the edge at
+// its control port while it runs, and the certificate in PEM that is for it:
+// independent of those that the edge serves to others.
+func (e *Edge) LocalName() (name string, pem []byte) { return e.local.name, e.local.pem }
 
 // Uncovered returns the hosts of the edge that no certificate is for now.
 func (e *Edge) Uncovered() []string {

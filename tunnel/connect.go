@@ -61,7 +61,7 @@ func connect(ctx context.Context, conn net.Conn, config *AgentConfig, h Hello) (
 	c := tls.Client(w, agentTLS(config.TLS))
 	if err := c.HandshakeContext(ctx); err != nil {
 		w.Close()
-		return nil, fmt.Errorf("tls: %w", err)
+		return nil, fmt.Errorf("handshake: %w", err)
 	}
 	if config.Secure != nil {
 		config.Secure()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -100,13 +99,6 @@ func (a *admin) running(ctx context.Context) (*client.Client, func(), error) {
 			Code: tunnel.CodeUnavailable, Message: "no edge runs on " + a.dataDir,
 			Hint: "only a running edge knows of this; is it the directory that lrok serve names as data?",
 		}
-	}
-	if a.edgeCA != "" {
-		pem, err := os.ReadFile(a.edgeCA)
-		if err != nil {
-			return nil, nil, usage("--edge-ca: %w", err)
-		}
-		r.CA = string(pem)
 	}
 	return a.apiOf(ctx, r)
 }

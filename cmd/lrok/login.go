@@ -128,7 +128,7 @@ func (o *options) trust(ctx context.Context, r *reach) error {
 			if err == nil {
 				return nil // a fingerprint was given for an edge that needs none
 			}
-			return unreachable(r, err)
+			return unvouched(r, chain, err, byPrint)
 		}
 		sum := sha256.Sum256(ca.Raw)
 		seen := hex.EncodeToString(sum[:])
@@ -148,6 +148,24 @@ func (o *options) trust(ctx context.Context, r *reach) error {
 		return e
 	}
 	return unreachable(r, err)
+}
+
+// unvouched explains an edge that does not show the authority behind its
+// certificate: a fingerprint cannot be looked for in what is not sent.
+func unvouched(r *reach, chain []*x509.Certificate, err error, byPrint bool) error {
+	if len(chain) == 0 {
+		return unreachable(r, err)
+	}
+	issuer := format.Sanitize(chain[len(chain)-1].Issuer.CommonName)
+	e := &tunnel.Error{
+		Code:    codeUnreachable,
+		Message: fmt.Sprintf("this machine does not know the authority %q, which vouches for %s", issuer, r.Edge),
+		Hint:    "copy the certificate of that authority to here, and name the file: lrok login " + r.Edge + " --edge-ca ca.pem",
+	}
+	if byPrint {
+		e.Message += ", and the edge does not send its certificate, whose fingerprint you gave"
+	}
+	return e
 }
 
 // plainHex is a fingerprint without what people put between its digits.

@@ -358,9 +358,10 @@ const runningFile = "running.json"
 // else: lrok admin needs it for what only the edge knows. The returned function
 // takes the file away.
 func writeRunning(dir string, e *edge.Edge) (remove func(), err error) {
+	name, ca := e.LocalName()
 	r := &reach{
-		Edge: loopback(e.ControlAddr()), CA: string(e.CA()), Key: e.LocalKey(),
-		Name: e.ClientTLS().ServerName, Process: os.Getpid(),
+		Edge: loopback(e.ControlAddr()), CA: string(ca), Key: e.LocalKey(),
+		Name: name, Process: os.Getpid(),
 	}
 	path := filepath.Join(dir, runningFile)
 	if err := r.write(path); err != nil {
