@@ -31,8 +31,8 @@ func filled(t *testing.T, dir string) *Store {
 		}
 	}
 	err := s.write(t.Context(), Local, 0, func(c *change) error {
-		for i := range 2000 {
-			if err := c.note("test.fill", fmt.Sprint(i), strings.Repeat("x", 300)); err != nil {
+		for i := range 200 {
+			if err := c.note("test.fill", fmt.Sprint(i), strings.Repeat("x", 3000)); err != nil {
 				return err
 			}
 		}
@@ -216,6 +216,11 @@ func TestTruncatedWhileOpen(t *testing.T) {
 }
 
 func TestOpenDamaged(t *testing.T) {
+	t.Parallel() // it waits for the disk
+	whole := t.TempDir()
+	if err := filled(t, whole).Close(); err != nil {
+		t.Fatal(err)
+	}
 	for name, damage := range map[string]func(data []byte) []byte{
 		"junk in the middle": func(b []byte) []byte {
 			copy(b[len(b)/2/4096*4096:], bytes.Repeat([]byte("junk"), 8192))
@@ -232,8 +237,10 @@ func TestOpenDamaged(t *testing.T) {
 		"index changed": func(b []byte) []byte { return bytes.Replace(b, []byte("usr_admin"), []byte("usr_aDmin"), 1) },
 	} {
 		dir := t.TempDir()
-		s := filled(t, dir)
-		if err := s.Close(); err != nil {
+		if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, KeyFile), 0o600); err != nil { // whatever the umask
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, FileName)
@@ -276,6 +283,7 @@ func TestOpenDamaged(t *testing.T) {
 // TestOpenRandomDamage flips bytes anywhere: whatever comes of it, it is no
 // panic, and a store that opens can be written.
 func TestOpenRandomDamage(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
 	u := addUser(t, s, "ada")
@@ -288,7 +296,7 @@ func TestOpenRandomDamage(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	refused := 0
-	const rounds = 100
+	const rounds = 60
 	for range rounds {
 		data := bytes.Clone(whole)
 		for range 1 + r.IntN(8) {

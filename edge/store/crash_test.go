@@ -85,7 +85,7 @@ func crashChild(dir string) error {
 // then looks for everything that it acknowledged.
 func TestCrash(t *testing.T) {
 	t.Parallel() // most of its time goes by in other processes
-	rounds := 20
+	rounds := 12
 	if os.Getenv("LROK_NIGHTLY") == "1" {
 		rounds = 200
 	}
@@ -261,7 +261,7 @@ func (s *Store) keyState(id string) string {
 // TestCrashAtFirstStart kills processes that make a store.
 func TestCrashAtFirstStart(t *testing.T) {
 	t.Parallel() // most of its time goes by in other processes
-	for range 15 {
+	for range 8 {
 		dir := t.TempDir()
 		c := startChild(t, "admin", dir)
 		time.Sleep(time.Duration(rand.Int64N(int64(60 * time.Millisecond))))

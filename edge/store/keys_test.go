@@ -113,9 +113,8 @@ func TestKeyLife(t *testing.T) {
 func TestKeyLimit(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	u := addUser(t, s, "ada")
-	for range maxKeys {
-		addKey(t, s, u.ID)
-	}
+	addKeys(t, s, u.ID, maxKeys-1, false)
+	addKey(t, s, u.ID)
 	_, _, err := s.CreateKey(t.Context(), u.ID, u.ID, "", time.Time{})
 	wantCode(t, "one too many", err, tunnel.CodeLimit)
 	if err := s.RevokeKey(t.Context(), u.ID, u.ID, s.Keys(u.ID)[0].ID); err != nil {
