@@ -85,7 +85,7 @@ func crashChild(dir string) error {
 // then looks for everything that it acknowledged.
 func TestCrash(t *testing.T) {
 	t.Parallel() // most of its time goes by in other processes
-	rounds := 12
+	rounds := 20
 	if os.Getenv("LROK_NIGHTLY") == "1" {
 		rounds = 200
 	}
