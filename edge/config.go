@@ -120,7 +120,7 @@ func (c *Config) Check() error {
 	}
 	c.Domain = domain
 	if c.CaptureBody > maxCaptureBody {
-		return fmt.Errorf("more than %d MiB of each body cannot be captured", maxCaptureBody>>20)
+		return fmt.Errorf("--capture-body: more than %d MiB of each body cannot be captured", maxCaptureBody>>20)
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return errors.New("a certificate needs its key: give both --tls-cert and --tls-key")
@@ -128,9 +128,9 @@ func (c *Config) Check() error {
 	switch first, last := c.TCPPorts[0], c.TCPPorts[1]; {
 	case first == 0 && last == 0:
 	case first < 1 || last > 65535 || first > last:
-		return fmt.Errorf("%d-%d is no range of ports", first, last)
+		return fmt.Errorf("--tcp-ports %d-%d is no range of ports", first, last)
 	case last-first >= maxTCPPorts:
-		return fmt.Errorf("%d-%d are more than %d ports", first, last, maxTCPPorts)
+		return fmt.Errorf("--tcp-ports %d-%d are more than %d ports", first, last, maxTCPPorts)
 	}
 	if _, _, err := c.publicURL(); err != nil {
 		return err

@@ -40,7 +40,6 @@ type Edge struct {
 	limits   atomic.Pointer[Limits]
 	log      *slog.Logger
 	store    *store.Store
-	created  bool
 	certs    certs.Source
 	dev      *certs.Dev // nil with certificates of one's own
 	local    *local
@@ -67,7 +66,7 @@ func New(cfg Config) (*Edge, error) {
 	if e.local, err = newLocal(); err != nil {
 		return nil, err
 	}
-	e.store, e.created, err = store.Open(cfg.DataDir, store.Options{
+	e.store, _, err = store.Open(cfg.DataDir, store.Options{
 		Admins: cfg.Admins, Reservations: cfg.Limits.Reservations, Logger: cfg.Logger,
 	})
 	if err != nil {
@@ -514,9 +513,17 @@ func address(l net.Listener) string {
 	return l.Addr().String()
 }
 
-// AdminKey is the first user's key. The second value is true when this start
-// made it.
-func (e *Edge) AdminKey() (key string, created bool) { return e.store.AdminKey(), e.created }
+// AdminKey is the first user's key, empty when it does not work any more. The
+// second value is true while nobody has used it.
+func (e *Edge) AdminKey() (key string, unused bool) {
+	key = e.store.AdminKey()
+	for _, k := range e.store.Keys("") {
+		if key != "" && strings.HasPrefix(key, k.Prefix) && strings.HasSuffix(key, k.Last4) {
+			return key, k.LastUsed.IsZero()
+		}
+	}
+	return key, false
+}
 
 // TCPHost is the host of TCP tunnels, as the public knows it.
 func (e *Edge) TCPHost() string {

@@ -40,6 +40,7 @@ import (
 //	await NAME TEXT         wait until a line that it wrote holds TEXT
 //	term NAME CODE          end it with SIGTERM, want that exit code, and take its output
 //	ended NAME CODE         the same for one that ends by itself
+//	hangup NAME             send it SIGHUP
 //	exits CODE PROGRAM...   run a program that ends with that exit code
 //	request HOST METHOD TARGET [NAME:VALUE...] [BODY]
 //	                        call a tunnel from the public side: status, head and body on stdout
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": cmdServe, "reach": cmdReach, "start": cmdStart, "await": cmdAwait,
-			"term": cmdTerm, "ended": cmdEnded, "exits": cmdExits, "request": cmdRequest, "shape": cmdShape,
+			"term": cmdTerm, "hangup": cmdHangup, "ended": cmdEnded, "exits": cmdExits, "request": cmdRequest, "shape": cmdShape,
 			"nameserver": cmdNameserver, "dial": cmdDial,
 		},
 	})
@@ -295,6 +296,10 @@ func cmdTerm(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%v", err)
 	}
 	take(ts, args[0], args[1])
+}
+
+func cmdHangup(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(find(ts, args[0]).cmd.Process.Signal(syscall.SIGHUP))
 }
 
 func cmdEnded(ts *testscript.TestScript, _ bool, args []string) { take(ts, args[0], args[1]) }

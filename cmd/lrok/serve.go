@@ -46,14 +46,18 @@ func newServe(o *options) *cobra.Command {
 
 Requests for <name>.<domain> go to the tunnel of that name; agents connect to the
 control port; the API is on api.<domain>. The first start makes the first user and
-prints the key that agents need. Certificates come from Traefik's acme.json, from
-PEM files or from a directory of them, and are read again when they change; without
-any, a development CA of the edge's own is used, which agents are given with
---edge-ca.
+the key that agents need, in admin.key in the data directory: until it is used the
+start shows it on a terminal, and says only where it is when that goes into a log.
+
+Certificates come from Traefik's acme.json, from PEM files or from a directory of
+them, and are read again when they change; without any, a development CA of the
+edge's own is used, which agents are given with --edge-ca.
 
 SIGTERM ends it in order: requests in flight finish. SIGHUP reads certificates and
-limits again. Settings may also be in /etc/lrok/edge.yaml (tcp_ports: 30000-30099)
-or in the environment (LROK_TCP_PORTS).`,
+limits again, and logs what was changed and what takes a restart.
+
+Settings may also be in /etc/lrok/edge.yaml (tcp_ports: 30000-30099) or in the
+environment (LROK_TCP_PORTS).`,
 		Example: `  lrok serve --dev
   lrok serve --domain lrok.example.com --https :443 --tls-dir /etc/lrok/tls
   lrok serve --domain lrok.example.com --public-url https --trusted-proxies 127.0.0.1 --acme-json /var/lib/traefik/acme.json`,
@@ -61,6 +65,9 @@ or in the environment (LROK_TCP_PORTS).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if s.dev {
 				developer(cmd, &s.c)
+			}
+			if err := checkNumbers(cmd, o.origins); err != nil {
+				return err
 			}
 			c, err := s.config()
 			if err != nil {
@@ -76,12 +83,29 @@ or in the environment (LROK_TCP_PORTS).`,
 			}
 			c.Software = software()
 			c.Logger = o.serverLogger()
-			again := func() (edge.Limits, error) {
-				if err := reapply(cmd, o.origins); err != nil {
-					return edge.Limits{}, err
+			analytics, running := c.Analytics.Key, settingsOf(cmd)
+			again := func(apply func(edge.Limits)) error {
+				origins, err := reapply(cmd, o.origins)
+				if err != nil {
+					return err
 				}
-				c, err := s.config()
-				return c.Limits, err
+				if err := checkNumbers(cmd, origins); err != nil {
+					return err
+				}
+				if s.dev {
+					developer(cmd, &s.c)
+				}
+				now, err := s.config()
+				if err != nil {
+					return err
+				}
+				now.Analytics.Key = analytics
+				if err := now.Check(); err != nil {
+					return err
+				}
+				apply(now.Limits)
+				running.take(settingsOf(cmd), c.Logger)
+				return nil
 			}
 			return o.serve(cmd.Context(), c, s.dev, again)
 		},
@@ -150,7 +174,7 @@ func (s *serveFlags) config() (edge.Config, error) {
 	c := s.c
 	var err error
 	if c.TrustedProxies, err = parsePrefixes(s.proxies); err != nil {
-		return c, err
+		return c, usage("--trusted-proxies: %w", err)
 	}
 	if c.TCPPorts, err = parsePorts(s.tcpPorts); err != nil {
 		return c, err
@@ -201,7 +225,7 @@ func secret(variable string) (string, error) {
 
 // reapply reads environment and configuration file once more, for a process
 // that was told to. What the command line says stays.
-func reapply(cmd *cobra.Command, origins map[string]origin) error {
+func reapply(cmd *cobra.Command, origins map[string]origin) (map[string]origin, error) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if strings.HasPrefix(origins[f.Name].from, "--") {
 			return
@@ -213,8 +237,7 @@ func reapply(cmd *cobra.Command, origins map[string]origin) error {
 		}
 		f.Changed = false
 	})
-	_, err := applySettings(cmd)
-	return err
+	return applySettings(cmd)
 }
 
 // parsePorts reads "30000-30099", one port, or nothing.
@@ -248,8 +271,8 @@ func developer(cmd *cobra.Command, c *edge.Config) {
 }
 
 // serve runs an edge until ctx ends. On SIGHUP it reads certificates again, and
-// limits, which again returns.
-func (o *options) serve(ctx context.Context, c edge.Config, dev bool, again func() (edge.Limits, error)) error {
+// settings, of which again applies the limits.
+func (o *options) serve(ctx context.Context, c edge.Config, dev bool, again func(apply func(edge.Limits)) error) error {
 	// The process manager is told not to try again what is a mistake in a setting,
 	// and that only: a disk has room again, and a lock goes.
 	if err := c.Check(); err != nil {
@@ -299,10 +322,9 @@ func (o *options) serve(ctx context.Context, c edge.Config, dev bool, again func
 			}
 			_ = systemd.reloading() // nobody may listen
 			e.Reload()
-			if l, err := again(); err != nil {
+			if err := again(e.SetLimits); err != nil {
 				c.Logger.Error("read the settings again; the old limits stay", "err", err)
 			} else {
-				e.SetLimits(l)
 				c.Logger.Info("limits read again")
 			}
 			_ = systemd.ready()
@@ -340,11 +362,11 @@ func (o *options) announceEdge(c edge.Config, e *edge.Edge, dev bool) {
 	if names := e.Uncovered(); len(names) > 0 {
 		say("\nNo certificate covers %s yet: TLS to it fails until one does.", strings.Join(names, ", "))
 	}
-	key, created := e.AdminKey()
-	if created && o.logsToTerminal() {
-		say("\nThe first key, shown this once and kept in %s:\n\n  %s", filepath.Join(c.DataDir, "admin.key"), key)
-	} else if created { // a log is no place for a key
-		say("\nThe first key was made: %s", filepath.Join(c.DataDir, "admin.key"))
+	key, unused := e.AdminKey()
+	if unused && o.logsToTerminal() {
+		say("\nThe first key, shown until it is used and kept in %s:\n\n  %s", filepath.Join(c.DataDir, "admin.key"), key)
+	} else if unused { // a log is no place for a key
+		say("\nThe first key, which nobody has used yet: %s", filepath.Join(c.DataDir, "admin.key"))
 	}
 	if dev {
 		say("\nThis machine is logged in while the edge runs. Open a tunnel:\n\n  lrok http 3000\n")
