@@ -23,7 +23,7 @@ var demoTunnels = []client.Tunnel{
 	{Subdomain: "acme", Kind: tunnel.HTTP, PublicURL: "https://acme.lrok.example", Local: "http://localhost:3000", CreatedAt: frozen.Add(-time.Hour), Online: true, Requests: 1284},
 	{Subdomain: "db", Kind: tunnel.TCP, PublicURL: "tcp://tcp.lrok.example:30007", Port: 30007, Local: "localhost:5432", CreatedAt: frozen.Add(-20 * time.Minute), Online: true, Open: 3, Connections: 41},
 	{Subdomain: "vault", Kind: tunnel.TLS, PublicURL: "tls://vault.lrok.example:443", Local: "localhost:8443", CreatedAt: frozen.Add(-3 * time.Minute), Online: true, Connections: 1},
-	{Subdomain: "docs", Kind: tunnel.HTTP, PublicURL: "https://docs.lrok.example", Local: "http://localhost:8080", CreatedAt: frozen.Add(-26 * time.Hour), Requests: 3},
+	{Subdomain: "docs", Kind: tunnel.HTTP, PublicURL: "https://docs.lrok.example", Local: "http://localhost:8080", CreatedAt: frozen.Add(-26 * time.Hour), Since: frozen.Add(-5 * time.Minute), Requests: 3},
 }
 
 // testModel is a model without a program around it.

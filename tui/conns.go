@@ -131,12 +131,12 @@ func (m *model) totals(l *line, t *tab, sep string) {
 // connColumns is what there is room for. The peer, what became of it and the
 // bytes stay; the note goes first, then when it was opened, then the age.
 type connColumns struct {
-	opened, age, brief     bool
-	peer, state, size, end int
+	opened, age, brief        bool
+	peer, state, in, out, end int
 }
 
 func connColumnsFor(width int) connColumns {
-	c := connColumns{state: 8, size: 8}
+	c := connColumns{state: 8, in: 8, out: 9} // two blanks between amounts, at the least
 	room := width - 3
 	switch {
 	case width >= 79:
@@ -146,10 +146,10 @@ func connColumnsFor(width int) connColumns {
 	case width >= 52:
 		c.age = true
 	default:
-		c.brief, c.state, c.size = true, 7, 6
+		c.brief, c.state, c.in, c.out = true, 7, 6, 6
 		c.age = width >= 46
 	}
-	room -= 9*b2i(c.opened) + c.state + 2*c.size + 7*b2i(c.age)
+	room -= 9*b2i(c.opened) + c.state + c.in + c.out + 7*b2i(c.age)
 	c.peer = room - b2i(!c.brief)
 	if width >= 79 {
 		c.peer = min(22+(width-79)/2, 48)
@@ -166,8 +166,8 @@ func (m *model) connHead(c connColumns, width int) string {
 	}
 	l.cell(dim, "peer", c.peer)
 	l.cell(dim, "state", c.state)
-	l.right(dim, "in", c.size)
-	l.right(dim, "out", c.size)
+	l.right(dim, "in", c.in)
+	l.right(dim, "out", c.out)
 	if c.age {
 		l.right(dim, "age", 7)
 	}
@@ -201,8 +201,8 @@ func (m *model) drawConn(l *line, x *capture, c connColumns, now time.Time) {
 	if x.State != inspector.Open {
 		passed = dim
 	}
-	l.right(passed, write(x.Request.Body.Size), c.size)
-	l.right(passed, write(x.Response.Body.Size), c.size)
+	l.right(passed, write(x.Request.Body.Size), c.in)
+	l.right(passed, write(x.Response.Body.Size), c.out)
 	if c.age {
 		age := text
 		if x.State == inspector.Open {

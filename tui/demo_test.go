@@ -79,6 +79,10 @@ func (e *demoEdge) Tunnels(context.Context) ([]client.Tunnel, error) {
 	return slices.Clone(e.tunnels), nil
 }
 
+func (e *demoEdge) Me(context.Context) (client.Me, error) {
+	return client.Me{ID: "usr_1", Name: "ada", Edge: client.Edge{Domain: "lrok.example"}}, nil
+}
+
 func (e *demoEdge) Exchange(ctx context.Context, id string) (inspector.Exchange, error) {
 	e.mu.Lock()
 	stalled := e.stalled

@@ -169,3 +169,66 @@ func TestDetailTabsFit(t *testing.T) {
 		}
 	}
 }
+
+// Whoever has several tunnels is told how to go from one to the other.
+func TestHintsNameTheDigitsOfTunnels(t *testing.T) {
+	for _, w := range []int{80, 120} {
+		m := modelWith(t, w, 24, 5)
+		if got := m.hints(); strings.Contains(got, "1-") {
+			t.Errorf("hints of one tunnel at %d columns: %q, want no digits", w, got)
+		}
+		m.tabs = append(m.tabs, newTab(Tunnel{Kind: "tcp", Name: "db"}), newTab(Tunnel{Kind: "http", Name: "docs"}))
+		got := m.hints()
+		if !strings.Contains(got, "1-3 tunnel") || !strings.Contains(got, "q quit") {
+			t.Errorf("hints of three tunnels at %d columns: %q, want 1-3 tunnel", w, got)
+		}
+		m.msg(tea.MouseClickMsg{X: strings.Index(got, "1-3") + 1, Y: 23, Button: tea.MouseLeft})
+		if m.cur != 1 {
+			t.Errorf("a click on the hint goes to tab %d, want 1", m.cur)
+		}
+		if got := m.hints(); !strings.Contains(got, "1-3 tunnel") {
+			t.Errorf("hints of an empty tunnel at %d columns: %q, want 1-3 tunnel", w, got)
+		}
+	}
+}
+
+// The help begins with what can be done here, and names no other keys until they
+// are searched for.
+func TestHelpIsOfThisScreen(t *testing.T) {
+	home := func() testModel {
+		m := modelWith(t, 80, 60, 5)
+		m.home, m.focus = &home{list: demoTunnels, loaded: true}, inHome
+		return m
+	}
+	for name, tt := range map[string]struct {
+		m           testModel
+		first, open string
+		not         []string
+	}{
+		"requests":    {modelWith(t, 80, 60, 5), "Requests", "open the request", []string{"open the connection", "inspector", "fold", "next change", "1-9"}},
+		"connections": {rawModel(t, 80, 60, 5), "Connections", "open the connection", []string{"request", "replay", "hex", "QR"}},
+		"quiet":       {rawModel(t, 80, 60, 0), "Connections", "command to connect", []string{"enter", "one row down", "filter the list"}},
+		"home":        {home(), "Tunnels", "open the tunnel's inspector", []string{"request", "copy", "level back", "QR"}},
+	} {
+		m := tt.m
+		m.key("?")
+		rows := plain(m.over.draw(m.model, 80, 60))
+		text := strings.Join(rows, "\n")
+		if !strings.Contains(rows[1], tt.first) || !strings.Contains(text, tt.open) {
+			t.Errorf("%s: the help begins with %q, want %q, and %q in it:\n%s", name, rows[1], tt.first, tt.open, text)
+		}
+		for _, s := range tt.not {
+			if strings.Contains(text, s) {
+				t.Errorf("%s: the help names %q:\n%s", name, s, text)
+			}
+		}
+		if n := strings.Count(text, " enter "); n > 1 {
+			t.Errorf("%s: the help has %d lines of enter, want one at most:\n%s", name, n, text)
+		}
+		m.key("/", "h", "e", "x")
+		text = strings.Join(plain(m.over.draw(m.model, 80, 60)), "\n")
+		if !strings.Contains(text, "On other screens") || !strings.Contains(text, "bytes or text") {
+			t.Errorf("%s: a search does not find the keys of other screens:\n%s", name, text)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 // home lists the live tunnels of the key.
 type home struct {
 	list   []client.Tunnel
+	me     client.Me // whose they are, once the edge has told
 	cur    int
 	loaded bool
 	err    string
@@ -22,13 +23,18 @@ type home struct {
 
 type tunnelsMsg struct {
 	list []client.Tunnel
+	me   client.Me
 	err  error
 }
 
 func (m *model) loadTunnels() tea.Cmd {
+	me := m.home.me
 	return func() tea.Msg {
 		list, err := m.c.API.Tunnels(m.ctx)
-		return tunnelsMsg{list, err}
+		if err == nil && me.ID == "" {
+			me, _ = m.c.API.Me(m.ctx) // asked again with the next list
+		}
+		return tunnelsMsg{list, me, err}
 	}
 }
 
@@ -53,7 +59,7 @@ func (h *home) update(m *model, msg tunnelsMsg) {
 	if h.cur < len(h.list) {
 		name = h.list[h.cur].Subdomain
 	}
-	h.err, h.list = "", msg.list
+	h.err, h.list, h.me = "", msg.list, msg.me
 	sort.Slice(h.list, func(i, j int) bool { return h.list[i].Subdomain < h.list[j].Subdomain })
 	h.cur = max(min(h.cur, len(h.list)-1), 0)
 	for i := range h.list {
@@ -65,11 +71,44 @@ func (h *home) update(m *model, msg tunnelsMsg) {
 
 func (h *home) move(n int) { h.cur = max(min(h.cur+n, len(h.list)-1), 0) }
 
-func (h *home) counters() string {
+// counters says how many tunnels have their agent.
+func (h *home) counters(sep string) string {
 	if !h.loaded {
 		return "asking the edge"
 	}
-	return plural(len(h.list), "tunnel") + " live"
+	live := 0
+	for i := range h.list {
+		live += b2i(h.list[i].Online)
+	}
+	s := plural(live, "tunnel") + " live"
+	if away := len(h.list) - live; away > 0 {
+		s += sep + sprintf("%d away", away)
+	}
+	return s
+}
+
+// whose says which edge the tunnels are on, and whose they are.
+func (h *home) whose() string {
+	who, edge := h.me.Name, h.me.Edge.Domain
+	if who == "" {
+		who = h.me.ID
+	}
+	switch {
+	case who == "" || edge == "":
+		return who + edge
+	}
+	return who + " on " + edge
+}
+
+// upOf is how long t has been there, or for how long its agent has been away.
+func upOf(t *client.Tunnel, now time.Time) string {
+	switch {
+	case t.Online:
+		return format.Duration(now.Sub(t.CreatedAt))
+	case t.Since.IsZero():
+		return "away"
+	}
+	return "away " + format.Duration(max(now.Sub(t.Since), 0))
 }
 
 func (m *model) openTunnel() tea.Cmd {
@@ -107,6 +146,53 @@ func passedOf(t *client.Tunnel, n int) string {
 	return format.Count(t.Requests) + " req"
 }
 
+// homeColumns is what there is room for. The name and the traffic stay; the local
+// service goes first, then the scheme of the address, then the address.
+type homeColumns struct {
+	name, address, local, passed int
+	bare                         bool
+}
+
+// homeUp is the room for how long a tunnel has been there.
+const homeUp = 11
+
+func (h *home) columnsFor(th *theme, width int) homeColumns {
+	c := homeColumns{passed: 12}
+	if width >= 100 {
+		c.passed = 20
+	}
+	whole, cut := 0, 0
+	for i := range h.list {
+		t := &h.list[i]
+		c.name = max(c.name, th.width(t.Subdomain))
+		c.local = max(c.local, th.width(short(t.Local)))
+		whole = max(whole, th.width(t.PublicURL))
+		cut = max(cut, th.width(bare(t.PublicURL)))
+	}
+	room := width - 4 - 6 - c.passed - homeUp
+	c.name = max(min(c.name+2, 26, room), 8)
+	c.local = max(min(c.local+2, 24), 7)
+	whole, cut = max(whole+2, 9), max(cut+2, 9)
+	room -= c.name
+	c.bare = room < whole+c.local
+	if c.bare && room < cut+c.local {
+		if c.local = 0; room >= 24+15 {
+			c.local = 15
+		}
+	}
+	if c.address = room - c.local; c.address < 16 {
+		c.address = 0
+		c.name = max(min(c.name+room, width-4-6-c.passed-homeUp), 1)
+	}
+	switch {
+	case c.local == 0:
+		c.bare = c.bare && room < whole
+	case !c.bare: // the room that is left is before the traffic
+		c.address, c.local = whole, room-whole
+	}
+	return c
+}
+
 func (h *home) draw(m *model, out []string, r rect) []string {
 	row := func(f func(*line)) {
 		l := m.th.line(r.w)
@@ -124,34 +210,20 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 		row(func(*line) {})
 		row(func(l *line) { l.put(text, "  Start one in another terminal:  "); l.put(accent, "lrok http 3000") })
 	}
-	// The local service goes first where there is little room.
-	wide := r.w >= 90
-	name, local, passed := 18, 22, 20
-	if r.w < 120 {
-		local = 14
-	}
-	address := r.w - 4 - 6 - name - local - passed - 8 - 1
-	if !wide {
-		passed = 13
-		local = max(min(22, r.w-4-6-name-passed-8), 0)
-		name = max(min(name, r.w-4-6-passed-8), 8)
-	}
-	if local < 8 {
-		local = 0
-	}
+	c := h.columnsFor(m.th, r.w)
 	if len(h.list) > 0 {
 		row(func(l *line) {
 			l.gap(4)
 			l.cell(dim, "kind", 6)
-			l.cell(dim, "tunnel", name)
-			if wide {
-				l.cell(dim, "address", address)
+			l.cell(dim, "tunnel", c.name)
+			if c.address > 0 {
+				l.cell(dim, "address", c.address)
 			}
-			if local > 0 {
-				l.cell(dim, "local service", local)
+			if c.local > 0 {
+				l.cell(dim, "local service"[:5+8*b2i(c.local >= 15)], c.local)
 			}
-			l.right(dim, "traffic", passed)
-			l.right(dim, "up", 8)
+			l.right(dim, "traffic", c.passed)
+			l.right(dim, "up", homeUp)
 		})
 	}
 	for i := range h.list {
@@ -175,18 +247,26 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 			}
 			l.cell(dim, string(kind), 5)
 			l.gap(1)
-			l.cell(strong, t.Subdomain, name-1)
+			l.cell(strong, t.Subdomain, c.name-1)
 			l.gap(1)
-			if wide {
-				l.cell(accent, t.PublicURL, address-1)
+			if c.address > 0 {
+				url := t.PublicURL
+				if c.bare {
+					url = bare(url)
+				}
+				l.cell(accent, m.th.shortPath(url, c.address-1), c.address-1)
 				l.gap(1)
 			}
-			if local > 0 {
-				l.cell(text, short(t.Local), local-1)
+			if c.local > 0 {
+				l.cell(text, short(t.Local), c.local-1)
 				l.gap(1)
 			}
-			l.right(text, passedOf(t, passed), passed)
-			l.right(dim, format.Duration(m.c.Now().Sub(t.CreatedAt)), 8)
+			l.right(text, passedOf(t, c.passed), c.passed)
+			up := dim
+			if !t.Online {
+				up = warn
+			}
+			l.right(up, upOf(t, m.c.Now()), homeUp)
 			l.rest()
 		})
 	}

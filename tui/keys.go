@@ -39,8 +39,36 @@ type action struct {
 	run  func(*model) tea.Cmd
 }
 
-// Groups of the help, in its order.
-var groups = []string{"Move", "Requests", "Connections", "Body", "Compare", "Screen"}
+// groups are those of the help, in its order: what one can do on the screen
+// in front comes first.
+func groups(at place) []string {
+	if at == inDiff {
+		return []string{"Compare", "Body", "Requests", "Move", "Screen"}
+	}
+	return []string{"Tunnels", "Requests", "Connections", "Body", "Compare", "Move", "Screen"}
+}
+
+// groupAt is the group of a on the screen in front: a list of connections has
+// some keys in common with one of requests.
+func (a *action) groupAt(at place) string {
+	if a.group == "Requests" && at&connecting != 0 {
+		return "Connections"
+	}
+	return a.group
+}
+
+// applies reports whether a does something here.
+func (m *model) applies(a *action, at place) bool {
+	switch {
+	case a.in&at == 0:
+		return false
+	case a.name == "tunnels":
+		return len(m.tabs) > 1
+	case a.name == "back":
+		return m.home != nil || at&(inEmpty|inQuiet) == 0
+	}
+	return a.group != "Move" || at&(inEmpty|inQuiet) == 0
+}
 
 func bind(help, what string, keys ...string) key.Binding {
 	return key.NewBinding(key.WithKeys(keys...), key.WithHelp(help, what))
@@ -58,10 +86,10 @@ func actions() []action {
 		{name: "page-up", in: everywhere, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-m.page()) }},
 		{name: "first", in: everywhere, bind: bind("g Home", "to the first (the oldest)", "g", "home"), group: "Move", run: (*model).first},
 		{name: "latest", in: everywhere, bind: bind("G End", "to the latest, and follow", "G", "end"), group: "Move", run: (*model).latest},
-		{name: "open", in: inList, bind: bind("enter l →", "open the request", "enter", "l", "right"), group: "Move", hint: "open", rank: 1, run: (*model).open},
-		{name: "open-connection", in: inConns, bind: bind("enter l →", "open the connection", "enter", "l", "right"), group: "Move", hint: "open", rank: 1, run: (*model).open},
-		{name: "open-tunnel", in: inHome, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Move", hint: "open", rank: 1, run: (*model).openTunnel},
-		{name: "back", in: everywhere, bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back},
+		{name: "open", in: inList, bind: bind("enter l →", "open the request", "enter", "l", "right"), group: "Requests", hint: "open", rank: 1, run: (*model).open},
+		{name: "open-connection", in: inConns, bind: bind("enter l →", "open the connection", "enter", "l", "right"), group: "Connections", hint: "open", rank: 1, run: (*model).open},
+		{name: "open-tunnel", in: inHome, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Tunnels", hint: "open", rank: 1, run: (*model).openTunnel},
+		{name: "back", in: everywhere &^ inHome, bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back},
 		{name: "back-hint", in: inDiff | inDetail | inConn, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back},
 		{name: "next-tab", in: capturing, bind: bind("] tab", "next tab", "]", "tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(1) }},
 		{name: "previous-tab", in: capturing, bind: bind("[ shift-tab", "previous tab", "[", "shift+tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(-1) }},
@@ -74,7 +102,7 @@ func actions() []action {
 		{name: "test-hint", in: inEmpty, bind: bind("t", "test", "t"), hint: "test request", rank: 1, run: (*model).test},
 		{name: "url-hint", in: inEmpty, bind: bind("y", "copy the URL", "y"), hint: "copy url", rank: 2, run: (*model).copy},
 		{name: "qr-hint", in: inEmpty, bind: bind("Q", "QR code", "Q"), hint: "QR code", rank: 3, run: (*model).startQR},
-		{name: "copy", in: everywhere &^ connecting, bind: bind("y", "copy: then u url, c curl, r raw, h headers, b body", "y"), group: "Requests", hint: "copy", rank: 7, run: (*model).copy},
+		{name: "copy", in: everywhere &^ (connecting | inHome), bind: bind("y", "copy: then u url, c curl, r raw, h headers, b body", "y"), group: "Requests", hint: "copy", rank: 7, run: (*model).copy},
 		{name: "pause", in: inList | inDetail | inEmpty | connecting, bind: bind("p", "pause the view; capture goes on", "p"), group: "Requests", hint: "pause", rank: 8, run: (*model).pause},
 		{name: "clear", in: inList | inConns, bind: bind("c", "clear the list", "c"), group: "Requests", run: (*model).clear},
 		{name: "filter", in: inList | inDetail | inEmpty | inConns | inConn, bind: bind("/ f", "filter the list", "/", "f"), group: "Requests", hint: "filter", rank: 5, run: (*model).startFilter},
@@ -101,12 +129,12 @@ func actions() []action {
 
 		{name: "help", in: everywhere, bind: bind("?", "help", "?"), group: "Screen", hint: "help", rank: 90, run: (*model).startHelp},
 		{name: "log", in: everywhere, bind: bind("L", "what happened to the connection", "L"), group: "Screen", run: (*model).startLog},
-		{name: "qr", in: everywhere &^ connecting, bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", run: (*model).startQR},
+		{name: "qr", in: everywhere &^ (connecting | inHome), bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", run: (*model).startQR},
 		{name: "layout", in: capturing | inConns | inConn, bind: bind("+ _", "more or less room for the detail", "+", "_"), group: "Screen", run: (*model).zoom},
 		{name: "wider", in: capturing | inConns | inConn, bind: bind(">", "more room for the list", ">"), group: "Screen", run: func(m *model) tea.Cmd { m.share = min(m.share+4, 75); return nil }},
 		{name: "narrower", in: capturing | inConns | inConn, bind: bind("<", "less room for the list", "<"), group: "Screen", run: func(m *model) tea.Cmd { m.share = max(m.share-4, 30); return nil }},
 		{name: "mouse", in: everywhere, bind: bind("M", "release the mouse, to select text", "M"), group: "Screen", run: (*model).toggleMouse},
-		{name: "tunnels", in: everywhere, bind: bind("1-9", "tunnel tab"), group: "Screen"},
+		{name: "tunnels", in: everywhere &^ inHome, bind: bind("1-9", "that tunnel, in the order of the tabs"), group: "Screen", hint: "tunnel", rank: 4, run: func(m *model) tea.Cmd { m.toTab((m.cur + 1) % len(m.tabs)); return nil }},
 		{name: "suspend", in: everywhere, bind: bind("ctrl-z", "suspend; the tunnel stays up", "ctrl+z"), group: "Screen", run: func(*model) tea.Cmd { return tea.Suspend }},
 		{name: "redraw", in: everywhere, bind: bind("ctrl-l", "draw the screen anew", "ctrl+l"), group: "Screen", run: func(*model) tea.Cmd { return tea.ClearScreen }},
 		{name: "quit", in: everywhere, bind: bind("q", "quit", "q"), group: "Screen", hint: "quit", rank: 91, run: (*model).quit},

@@ -61,7 +61,8 @@ func (m *model) box(title string, rows []string, width int) []string {
 	return append(out, end.String())
 }
 
-// help lists what the keys do, where the person is and everywhere.
+// help lists what the keys do where the person is. A search finds those of other
+// screens, too.
 type help struct {
 	at    place
 	query string
@@ -128,36 +129,35 @@ func (h *help) draw(m *model, w, height int) []string {
 	width := min(74, w-6)
 	var rows []string
 	q := strings.ToLower(h.query)
-	for _, g := range groups {
+	section := func(title string, wanted func(*action) bool, r, desc role) {
 		var list []string
 		for i := range m.keys {
 			a := &m.keys[i]
-			if a.group != g {
-				continue
-			}
 			help := a.bind.Help()
-			if q != "" && !strings.Contains(strings.ToLower(help.Desc+" "+help.Key+" "+a.name), q) {
+			if a.group == "" || !wanted(a) || q != "" && !strings.Contains(strings.ToLower(help.Desc+" "+help.Key+" "+a.name), q) {
 				continue
 			}
 			l := m.th.line(width)
 			l.gap(1)
-			r, s := hotkey, text
-			if a.in&h.at == 0 {
-				r, s = dim, dim // not here
-			}
 			l.cell(r, help.Key, 12)
-			l.put(s, help.Desc)
+			l.put(desc, help.Desc)
 			list = append(list, l.String())
 		}
 		if len(list) == 0 {
-			continue
+			return
 		}
 		if len(rows) > 0 {
 			rows = append(rows, "")
 		}
 		l := m.th.line(width)
-		l.put(strong, g)
+		l.put(strong, title)
 		rows = append(append(rows, l.String()), list...)
+	}
+	for _, g := range groups(h.at) {
+		section(g, func(a *action) bool { return a.groupAt(h.at) == g && m.applies(a, h.at) }, hotkey, text)
+	}
+	if q != "" {
+		section("On other screens", func(a *action) bool { return !m.applies(a, h.at) }, dim, dim)
 	}
 	if len(rows) == 0 {
 		l := m.th.line(width)

@@ -20,6 +20,7 @@ import (
 
 // An API is what the screen asks the edge for. [client.Client] is one.
 type API interface {
+	Me(ctx context.Context) (client.Me, error)
 	Tunnels(ctx context.Context) ([]client.Tunnel, error)
 	Exchange(ctx context.Context, id string) (inspector.Exchange, error)
 	Body(ctx context.Context, id, side string) (io.ReadCloser, error)

@@ -252,6 +252,11 @@ func (m *model) headline() string {
 	if t == nil {
 		l.gap(2)
 		l.put(strong, "your tunnels")
+		whose := m.home.whose()
+		if n := m.th.width(whose); n > 0 && l.room() >= n+3 {
+			l.to(m.w - n - 1)
+			l.put(text, whose)
+		}
 		return l.String()
 	}
 	s := t.summary()
@@ -360,7 +365,7 @@ func (m *model) subline() string {
 	t := m.tab()
 	l.gap(1)
 	if t == nil {
-		l.put(dim, m.home.counters())
+		l.put(dim, m.home.counters(m.separator()))
 		return l.String()
 	}
 	wide := m.w >= 100
@@ -405,10 +410,7 @@ func (m *model) subline() string {
 		l.put(dim, "also "+t.Direct)
 	}
 	r := m.th.line(m.w)
-	sep := " " + m.th.g.dot + " "
-	if m.th.ascii {
-		sep = "  "
-	}
+	sep := m.separator()
 	if !isHTTP(t) {
 		m.totals(&r, t, sep)
 	} else if t.seen > 0 {
@@ -419,6 +421,14 @@ func (m *model) subline() string {
 	}
 	l.to(m.w - r.w - 1)
 	return l.String() + r.String()
+}
+
+// separator stands between counters.
+func (m *model) separator() string {
+	if m.th.ascii {
+		return "  "
+	}
+	return " " + m.th.g.dot + " "
 }
 
 // figures are the counters of a tunnel's requests.
@@ -635,7 +645,7 @@ func (m *model) drawHints(y int) string {
 	at := m.place()
 	var list []*action
 	for i := range m.keys {
-		if a := &m.keys[i]; a.in&at != 0 && a.hint != "" && (at&(inEmpty|inQuiet) == 0 || m.granted() || a.rank >= 90) && !((a.name == "copy" || a.name == "pause" || a.name == "filter") && (at == inHome || at == inEmpty)) {
+		if a := &m.keys[i]; m.applies(a, at) && a.hint != "" && (at&(inEmpty|inQuiet) == 0 || m.granted() || a.rank >= 90 || a.name == "tunnels") && !((a.name == "copy" || a.name == "pause" || a.name == "filter") && (at == inHome || at == inEmpty)) {
 			list = append(list, a)
 		}
 	}
@@ -652,6 +662,12 @@ func (m *model) drawHints(y int) string {
 		return a.hint
 	}
 	sort.SliceStable(list, func(i, j int) bool { return rank(list[i]) < rank(list[j]) })
+	first := func(a *action) string {
+		if a.name == "tunnels" {
+			return sprintf("1-%d", min(len(m.tabs), 9))
+		}
+		return first(a)
+	}
 	width := func(a *action) int { return m.th.width(first(a)) + 1 + len(word(a)) + 2 }
 	l := m.th.line(m.w)
 	l.gap(1)
