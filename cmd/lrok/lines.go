@@ -51,6 +51,17 @@ func (l *lines) encode(v any) error {
 	return enc.Encode(v)
 }
 
+// since is [lines.event] without the exchanges that began before then: a tunnel
+// that was taken over has those of the agent that had it before.
+func (l *lines) since(then time.Time) func(inspector.Event) error {
+	return func(ev inspector.Event) error {
+		if x := ev.Exchange; x != nil && x.Timing.Accepted.Before(then) {
+			return nil
+		}
+		return l.event(ev)
+	}
+}
+
 // event prints what an event stream tells: each request once, when it ends, and
 // each connection of a raw tunnel twice, when it is opened and when it is closed.
 func (l *lines) event(ev inspector.Event) error {

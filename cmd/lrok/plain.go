@@ -55,7 +55,7 @@ func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *r
 				unfollow[g.Name] = end
 				wg.Go(func() {
 					defer end()
-					err := api.Stream(followed, g.Name, client.StreamOptions{}, out.event)
+					err := api.Stream(followed, g.Name, client.StreamOptions{}, out.since(came(followed, api, g.Name)))
 					var e *tunnel.Error
 					if out.many && errors.As(err, &e) && e.Code == tunnel.CodeNotFound {
 						return // one of several was closed, which is told below
@@ -85,6 +85,18 @@ func (u *up) plain(ctx context.Context, a *agent.Agent, api *client.Client, r *r
 			}
 		}
 	}
+}
+
+// came is when this process got the tunnel called name, by the edge's clock, or
+// zero when that cannot be found out.
+func came(ctx context.Context, api *client.Client, name string) time.Time {
+	ts, _ := api.Tunnels(ctx) // the stream that follows tells what is wrong
+	for _, t := range ts {
+		if t.Subdomain == name && t.Online {
+			return t.Since
+		}
+	}
+	return time.Time{}
 }
 
 func also(direct string) string {
