@@ -29,7 +29,9 @@ basic_auth_file, allow, deny, remote_port, proxy_protocol and inspect:
 
   tunnels:
     shop: {http: 3000, hint: shop-dev}
-    db:   {tcp: 5432, remote_port: 30007, allow: [203.0.113.0/24]}`,
+    db:   {tcp: 5432, remote_port: 30007, allow: [203.0.113.0/24]}
+
+The name asked for is the hint, or without one what the line is called: db.`,
 		Example: "  lrok start\n  lrok start shop db --plain",
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			s, _, err := tunnelSection(cmd)
@@ -79,6 +81,11 @@ func (o *options) configured(ctx context.Context, cmd *cobra.Command, names []st
 		}
 		if err != nil {
 			return nil, usage("%s:%d: tunnel %s: %w", path, k.Line, k.Value, err)
+		}
+		// What the tunnel is called here is what it is to be called there; a key that
+		// cannot be a name is one for this file alone.
+		if w.claim.Name == "" && w.claim.Domain == "" && tunnel.ValidName(k.Value) {
+			w.claim.Name = k.Value
 		}
 		// The place in the file, and not the directory that lrok was started in,
 		// makes the name that the edge chooses.
