@@ -139,7 +139,28 @@ func (b *books) AdminCreateKey(ctx context.Context, r client.KeyRequest) (client
 	if err != nil {
 		return client.NewKey{}, err
 	}
+	b.known(ctx, k)
 	return client.NewKey{Key: keyOf(k), Secret: secret}, nil
+}
+
+// known waits until the running edge has seen a key that was made beside it: it
+// looks once a second, and a script uses the key at once. An edge that takes
+// much longer has other troubles, and the key is good.
+func (b *books) known(ctx context.Context, k store.Key) {
+	if b.edge == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for {
+		ks, err := b.edge.AdminKeys(ctx, k.User)
+		if err == nil && slices.ContainsFunc(ks, func(o client.Key) bool { return o.ID == k.ID }) {
+			return
+		}
+		if !sleep(ctx, 50*time.Millisecond) {
+			return
+		}
+	}
 }
 
 func (b *books) AdminRevokeKey(ctx context.Context, id string) (client.Revoked, error) {
