@@ -141,8 +141,13 @@ func ownFields(status int, no *refusal, kind string) [][2]string {
 
 func ownBody(status int, e *tunnel.Error, html bool) (kind string, body []byte) {
 	var b bytes.Buffer
+	message := e.Message
+	// How the agent's machine put it is for the inspector, not for callers.
+	if said, _, ok := strings.Cut(message, noAnswer+": "); ok {
+		message = said + noAnswer
+	}
 	if html {
-		_ = page.Execute(&b, map[string]any{"Status": status, "Text": http.StatusText(status), "Code": e.Code, "Message": e.Message, "Hint": e.Hint})
+		_ = page.Execute(&b, map[string]any{"Status": status, "Text": http.StatusText(status), "Code": e.Code, "Message": message, "Hint": e.Hint})
 		return "text/html; charset=utf-8", b.Bytes()
 	}
 	enc := json.NewEncoder(&b)
@@ -155,7 +160,7 @@ func ownBody(status int, e *tunnel.Error, html bool) (kind string, body []byte) 
 		Detail string `json:"detail"`
 		Code   string `json:"code"`
 		Hint   string `json:"hint,omitempty"`
-	}{"about:blank", http.StatusText(status), status, e.Message, e.Code, e.Hint})
+	}{"about:blank", http.StatusText(status), status, message, e.Code, e.Hint})
 	return "application/problem+json", b.Bytes()
 }
 

@@ -485,6 +485,9 @@ func (f *Forwarder) open(t *registry.Tunnel, peer string, fresh, twice bool, now
 	return up, false, err
 }
 
+// noAnswer stands between a local address and why nobody is there.
+const noAnswer = " does not answer"
+
 // asError returns what to tell the client about a failure towards the local
 // service.
 func asError(err error, local string) *tunnel.Error {
@@ -493,7 +496,7 @@ func asError(err error, local string) *tunnel.Error {
 		if e.Code == tunnel.CodeUpstreamRefused || e.Code == tunnel.CodeUpstreamTimeout {
 			return &tunnel.Error{
 				Code:    e.Code,
-				Message: local + " does not answer: " + e.Message,
+				Message: local + noAnswer + ": " + e.Message,
 				Hint:    "start the service there, or open the tunnel to the port it listens on",
 			}
 		}
