@@ -66,6 +66,7 @@ func New(cfg Config) (*Edge, error) {
 	if e.local, err = newLocal(); err != nil {
 		return nil, err
 	}
+	cfg.warnOfReaders(e.log)
 	e.store, _, err = store.Open(cfg.DataDir, store.Options{
 		Admins: cfg.Admins, Reservations: cfg.Limits.Reservations, Logger: cfg.Logger,
 	})
