@@ -456,10 +456,13 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 			}
 		})
 	}
+	began := time.Now()
+	e.log.Info("shutting down: requests in flight may finish", "within", e.cfg.DrainTimeout, "agents", e.control.Agents())
 	e.control.Drain(drain, "the edge is shutting down")
 	if serr := e.forward.Shutdown(drain); serr != nil {
 		e.log.Warn("requests in flight were cut", "err", serr)
 	}
+	e.log.Info("the edge has stopped", "after", time.Since(began).Round(time.Millisecond))
 	cancel()
 	for _, s := range servers {
 		_ = s.Close()
