@@ -147,6 +147,9 @@ func canonical(name, operator string, v value) string {
 	var b strings.Builder
 	b.WriteString(name)
 	b.WriteString(operator)
+	if operator == "=" && len(v.pieces) > 0 && !v.pieces[0].quoted && strings.HasPrefix(v.pieces[0].text, "=") {
+		b.WriteByte('=') // or the value's own would be taken for the operator's
+	}
 	if v.regexp != "" {
 		b.WriteByte('~')
 		// Only the escapes that hide a ~ were resolved when it was read.

@@ -532,7 +532,7 @@ func FuzzParse(f *testing.F) {
 	for _, q := range []string{
 		"", "status:5xx", "status>=400 or -is:replay", `body:"a\x00b" (a or b)`, `json:.items[id="x y"].a>=3`,
 		`header:x-id~^a.*b$ path:"a*"*b`, "~a\\~b|c{2}~ not not (x)", "dur:1s..2m size>1.5k ip:2001:db8::/32",
-		`json:["a=b"].c[*].d!=null`, "type:image/*,json host=*.example", `json:a.#(b=="c").d~x`, "é or Ü*ß",
+		`json:["a=b"].c[*].d!=null`, "type:image/*,json host=*.example", "host=== path==\"=\"", `json:a.#(b=="c").d~x`, "é or Ü*ß",
 	} {
 		f.Add(q)
 	}
