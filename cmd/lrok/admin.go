@@ -377,8 +377,7 @@ func (a *admin) keyRevoke() *cobra.Command {
 				}
 				if api, ok := of.(*client.Client); ok {
 					if me, err := api.Me(ctx); err == nil && me.Key.ID == k.ID {
-						what := fmt.Sprintf("%s%s is the key that this command uses", k.ID, named(k.Name))
-						if err := a.sureOfOwn(ctx, yes, what, "Revoke it all the same?"); err != nil {
+						if err := a.sureOfOwn(ctx, yes, k); err != nil {
 							return err
 						}
 					}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/charmbracelet/x/term"
 
+	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector/format"
 )
 
@@ -86,13 +87,14 @@ func unfinished(ctx context.Context, err error) error {
 	return err
 }
 
-// sureOfOwn asks before somebody shuts themselves out. Here a script has to say
-// that it means it.
-func (o *options) sureOfOwn(ctx context.Context, yes bool, what, question string) error {
+// sureOfOwn asks before somebody revokes k, the key that the command itself
+// uses. Here a script has to say that it means it.
+func (o *options) sureOfOwn(ctx context.Context, yes bool, k client.Key) error {
+	what := fmt.Sprintf("%s%s is the key that this command uses", k.ID, named(k.Name))
 	if !yes && !o.canAsk() {
 		return usage("%s; to do so all the same, add --yes", what)
 	}
-	return o.sure(ctx, yes, what+". "+question)
+	return o.sure(ctx, yes, what+". Revoke it all the same?")
 }
 
 // sure asks before something is destroyed. Without a terminal nobody could

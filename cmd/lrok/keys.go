@@ -190,8 +190,7 @@ func newKeysRevoke(o *options) *cobra.Command {
 					return err
 				}
 				if k.ID == me.Key.ID {
-					what := fmt.Sprintf("%s%s is the key that this command uses", k.ID, named(k.Name))
-					if err := o.sureOfOwn(ctx, yes, what, "Revoke it all the same?"); err != nil {
+					if err := o.sureOfOwn(ctx, yes, k); err != nil {
 						return err
 					}
 				}
