@@ -109,7 +109,7 @@ func (rec *Record) charge(head []byte, fields []Field) {
 }
 
 // release gives back what the record takes, heads and bodies. Only the snapshots
-// that were made of it stay.
+// that were made of it stay, so nobody will ask for a digest any more.
 func (rec *Record) release() {
 	rec.mu.Lock()
 	n := rec.heads
@@ -117,10 +117,10 @@ func (rec *Record) release() {
 	rec.mu.Unlock()
 	rec.ring.own.give(n)
 	rec.ring.edge.give(n)
-	for _, b := range []*BodyRecord{&rec.Request, &rec.Response} {
-		b.drop("evicted")
+	for _, b := range [...]*BodyRecord{&rec.Request, &rec.Response} {
 		b.mu.Lock()
-		b.closed = true
+		b.free("evicted")
+		b.hash, b.closed = nil, true
 		b.mu.Unlock()
 	}
 }
@@ -451,17 +451,26 @@ func (b *BodyRecord) grow(need int) bool {
 	return true
 }
 
+// drop gives up the data and keeps its digest.
 func (b *BodyRecord) drop(why string) {
 	b.mu.Lock()
 	if b.data != nil {
 		b.finish()
-		b.missing = why
-		b.data = nil
-		b.rec.ring.own.give(b.taken)
-		b.rec.ring.edge.give(b.taken)
-		b.taken = 0
+		b.free(why)
 	}
 	b.mu.Unlock()
+}
+
+// free gives up the data.
+func (b *BodyRecord) free(why string) {
+	if b.data == nil {
+		return
+	}
+	b.missing = why
+	b.data = nil
+	b.rec.ring.own.give(b.taken)
+	b.rec.ring.edge.give(b.taken)
+	b.taken = 0
 }
 
 // describe says how much there is; fill adds data and digest.
