@@ -70,6 +70,7 @@ type conn struct {
 	resp     http1.Response
 	body     http1.Body // of the request
 	respBody http1.Body
+	flight   flight // the exchange; zero between two
 	host     []byte // canonical
 	fenced   bool   // the answer may set no cookie for the edge's domain
 	withheld int    // cookies that it tried to set
@@ -149,6 +150,7 @@ func (c *conn) serve() {
 		out := outBufs.Get().(*[]byte)
 		c.out = (*out)[:0]
 		again := c.exchange(n)
+		c.flight = flight{}
 		*out, c.out = c.out[:0], nil
 		outBufs.Put(out)
 		if !again {

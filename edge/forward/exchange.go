@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,8 @@ func (c *conn) exchange(n int) (again bool) {
 	if c.replay != nil {
 		to = route{tunnel: c.replay.tunnel}
 	}
-	x := &flight{conn: c, tunnel: to.tunnel, started: now, local: "the service"}
+	x := &c.flight
+	*x = flight{conn: c, tunnel: to.tunnel, started: now, local: "the service"}
 	c.fenced, c.withheld = to.tunnel != nil && c.f.fences(c.host), 0
 	if no := c.f.astray(c.sni, c.host, to); no != nil {
 		return c.decline(x, no)
@@ -81,19 +83,19 @@ func (c *conn) exchange(n int) (again bool) {
 
 // record begins the capture of the request that c.req holds.
 func (c *conn) record(t *registry.Tunnel, raw []byte, client string, now time.Time) *inspector.Record {
+	if t.Claim.NoInspect {
+		return nil
+	}
 	if asksLogin(t) && c.replay == nil {
 		raw = c.appendMasked(c.out[:0])
 	}
 	s := inspector.Start{
 		Head: raw, Method: method(c.req.Method), Path: string(c.req.Target),
-		Scheme: c.clientScheme(), Host: string(c.req.Host), Proto: proto(c.req.Minor),
+		Scheme: c.clientScheme(), Host: known(c.req.Host, t.Host), Proto: proto(c.req.Minor),
 		Remote: client, TLS: c.tls, Accepted: now,
 	}
 	if c.replay != nil {
 		s.ReplayOf = c.replay.of
-	}
-	if t.Claim.NoInspect {
-		return nil
 	}
 	rec := t.Ring.Begin(s)
 	if c.replay != nil {
@@ -130,6 +132,14 @@ func method(b []byte) string {
 	return string(b)
 }
 
+// known returns b as a string, which costs no memory when it is s.
+func known(b []byte, s string) string {
+	if string(b) == s {
+		return s
+	}
+	return string(b)
+}
+
 // idempotent reports whether a request may be sent again (RFC 9110, 9.2.2).
 func idempotent(method []byte) bool {
 	switch string(method) {
@@ -139,7 +149,8 @@ func idempotent(method []byte) bool {
 	return false
 }
 
-// A flight is one exchange on its way.
+// A flight is one exchange on its way. Its memory is the conn's: when the conn
+// goes on to the next exchange, the pump of the last one has ended.
 type flight struct {
 	*conn
 	tunnel  *registry.Tunnel // nil for the API
@@ -419,7 +430,7 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 		kind = inspector.SSE
 	}
 	if x.rec != nil {
-		a := inspector.Answer{Head: buf[:m], Status: resp.Status, Reason: string(resp.Reason), Kind: kind}
+		a := inspector.Answer{Head: buf[:m], Status: resp.Status, Reason: known(resp.Reason, http.StatusText(resp.Status)), Kind: kind}
 		if d, ok := x.up.(interface{ Dial() time.Duration }); ok && !x.reused {
 			a.Dial = d.Dial()
 		}
