@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,7 +17,10 @@ import (
 )
 
 // target is one public address of a system under test.
-type target struct{ addr, host string }
+type target struct {
+	addr, host string
+	tls        *tls.Config // nil: without TLS
+}
 
 func (t target) req(method, path string, body int, closing bool) []byte {
 	var b bytes.Buffer
@@ -157,7 +161,7 @@ func closedLoop(t target, req []byte, c int, warm, dur time.Duration, fresh bool
 				}
 				var err error
 				if nc == nil {
-					if nc, err = net.DialTimeout("tcp", t.addr, 5*time.Second); err != nil {
+					if nc, err = t.dial(); err != nil {
 						errs++
 						time.Sleep(10 * time.Millisecond)
 						continue

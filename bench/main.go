@@ -223,6 +223,8 @@ func main() {
 	each("narrow", "l. 20 Mbit/s, 40 ms link, one bulk download", 1, func(s system) bool { return !s.NoRTT }, func(s system, slot int) (map[string]float64, error) { return e.narrow(s, slot, o) })
 	each("memory", fmt.Sprintf("h. %d idle agents", *agents), 1, func(s system) bool { return !s.NoMany }, func(s system, slot int) (map[string]float64, error) { return e.memory(s, slot, *agents) })
 
+	each("memory", "h. 1000 idle public connections", 1, func(s system) bool { return s.HTTPS != "" }, func(s system, slot int) (map[string]float64, error) { return e.idleTLS(s, slot, 1000) })
+
 	f.Load = append(f.Load, loadavg())
 	f.Took = time.Since(t0).Round(time.Second).String()
 	f.save(*out)

@@ -34,6 +34,7 @@ type vars struct {
 	e                         *env
 	Dir                       string
 	Pub, PubI, Ctl, Link, TCP int
+	TLS                       int
 	Aux, AuxI, Up, UpTCP, I   int
 	Cert, Key, Self           string
 }
@@ -94,7 +95,7 @@ func (e *env) boot(s system, slot int, rtt time.Duration, rate float64, noAgent 
 	if err != nil {
 		return nil, err
 	}
-	v := vars{e: e, Dir: dir, Ctl: base, Aux: base + 1, Pub: base + 3, PubI: base + 3, Link: base, TCP: base + 2, Up: e.up, UpTCP: e.upTCP, Cert: e.cert, Key: e.key, Self: e.self, AuxI: base + 1100}
+	v := vars{e: e, Dir: dir, Ctl: base, Aux: base + 1, Pub: base + 3, PubI: base + 3, Link: base, TCP: base + 2, Up: e.up, UpTCP: e.upTCP, Cert: e.cert, Key: e.key, Self: e.self, AuxI: base + 1100, TLS: base + 1298}
 	if s.NoTCP {
 		v.TCP = 0
 	}
@@ -176,7 +177,7 @@ func (r *running) forAgent(i int) vars {
 
 func (r *running) at(i int) (target, string) {
 	v := r.forAgent(i)
-	t := target{fmt.Sprintf("127.0.0.1:%d", v.Pub), fmt.Sprintf("t%d.tun.test", i)}
+	t := target{addr: fmt.Sprintf("127.0.0.1:%d", v.Pub), host: fmt.Sprintf("t%d.tun.test", i)}
 	if r.sys.HTTP != "" {
 		t.addr = v.expand(r.sys.HTTP)
 	}

@@ -10,6 +10,7 @@ package main
 //	.Ctl          port the edge listens on for agents
 //	.Link         port the agent must dial (= .Ctl, or the delay proxy before it)
 //	.Aux          one more port, for an API or the like
+//	.TLS          port of the public HTTPS side, where there is one
 //	.TCP          public port of the raw TCP tunnel, 0 when not wanted
 //	.Up .UpTCP    ports of the local service behind the agent
 //	.I            agent number, 0 for the only one
@@ -32,6 +33,7 @@ type system struct {
 	AgentEnv   []string
 	EdgeEnv    []string
 	HTTP       string // public address, default 127.0.0.1:{{.Pub}}
+	HTTPS      string // public address with TLS and HTTP/2; empty when there is none
 	Host       string // default t{{.I}}.tun.test
 	NoTCP      bool   // has no raw TCP tunnel
 	NoRTT      bool   // the agent link cannot be put behind the delay proxy
@@ -93,12 +95,13 @@ http {
   keepalive_requests 100000000;
   upstream up { server 127.0.0.1:{{.Up}}; keepalive 256; keepalive_requests 100000000; }
   map $http_upgrade $conn { default upgrade; '' ''; }
-  server { listen 127.0.0.1:{{.Pub}} backlog=4096; server_name *.tun.test;
+  server { listen 127.0.0.1:{{.Pub}} backlog=4096; listen 127.0.0.1:{{.TLS}} ssl http2 backlog=4096; server_name *.tun.test;
+    ssl_certificate {{.Cert}}; ssl_certificate_key {{.Key}};
     location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $conn; proxy_buffering off; proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; proxy_request_buffering off; } }
 }
 `},
-			Edge: []string{`{{.Bin "nginx"}}`, "-p", "{{.Dir}}", "-c", "{{.Dir}}/nginx.conf", "-e", "stderr"}, NoTCP: true,
+			Edge: []string{`{{.Bin "nginx"}}`, "-p", "{{.Dir}}", "-c", "{{.Dir}}/nginx.conf", "-e", "stderr"}, HTTPS: "127.0.0.1:{{.TLS}}", NoTCP: true,
 		},
 		{
 			Name: "caddy", Kind: "proxy", Note: "one hop, defaults", Bins: []string{"caddy"},
@@ -115,13 +118,13 @@ http {
 			Name: "lrok", Kind: "tunnel", Note: "defaults: TLS link, capture on", Bins: []string{"lrok"},
 			EdgeEnv: lrokEnv,
 			Edge: []string{
-				`{{.Bin "lrok"}}`, "serve", "--domain", "tun.test", "--http", "127.0.0.1:{{.Pub}}", "--control", "127.0.0.1:{{.Ctl}}", "--internal", "127.0.0.1:{{.Aux}}",
+				`{{.Bin "lrok"}}`, "serve", "--domain", "tun.test", "--http", "127.0.0.1:{{.Pub}}", "--https", "127.0.0.1:{{.TLS}}", "--control", "127.0.0.1:{{.Ctl}}", "--internal", "127.0.0.1:{{.Aux}}",
 				"--tls-cert", "{{.Cert}}", "--tls-key", "{{.Key}}", "--data-dir", "{{.Dir}}/data",
 			},
 			// The edge's first start writes the key that all agents share.
 			AgentEnv: append([]string{"LROK_API_KEY_FILE={{.Dir}}/data/admin.key"}, lrokEnv...),
 			Agent:    []string{`{{.Bin "lrok"}}`, "http", "{{.Up}}", "--hint", "t{{.I}}", "--edge", "127.0.0.1:{{.Link}}", "--edge-ca", "{{.Cert}}", "--quiet"},
-			NoTCP:    true,
+			HTTPS:    "127.0.0.1:{{.TLS}}", NoTCP: true,
 		},
 
 		frpSystem("frp", "defaults: TLS link, yamux", "", ""),
