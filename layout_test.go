@@ -79,6 +79,11 @@ var doors = map[string]string{
 	"github.com/pires/go-proxyproto":     "edge/forward",
 	"github.com/posthog/posthog-go":      "edge/stats",
 	"github.com/VictoriaMetrics/metrics": "edge/stats",
+
+	// A template may call any exported method, so the linker would have to keep
+	// all of them: a tenth of the program.
+	"html/template": "nobody",
+	"text/template": "nobody",
 }
 
 // alone are packages that import the standard library only, and what is named here.

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/json"
-	"html/template"
+	"html"
 	"net/http"
 	"strconv"
 	"strings"
@@ -139,17 +139,16 @@ func ownFields(status int, no *refusal, kind string) [][2]string {
 	return fields
 }
 
-func ownBody(status int, e *tunnel.Error, html bool) (kind string, body []byte) {
-	var b bytes.Buffer
+func ownBody(status int, e *tunnel.Error, browser bool) (kind string, body []byte) {
 	message := e.Message
 	// How the agent's machine put it is for the inspector, not for callers.
 	if said, _, ok := strings.Cut(message, noAnswer+": "); ok {
 		message = said + noAnswer
 	}
-	if html {
-		_ = page.Execute(&b, map[string]any{"Status": status, "Text": http.StatusText(status), "Code": e.Code, "Message": message, "Hint": e.Hint})
-		return "text/html; charset=utf-8", b.Bytes()
+	if browser {
+		return "text/html; charset=utf-8", fillPage(status, e.Code, message, e.Hint)
 	}
+	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
@@ -164,7 +163,22 @@ func ownBody(status int, e *tunnel.Error, html bool) (kind string, body []byte) 
 	return "application/problem+json", b.Bytes()
 }
 
+// page is for browsers. Its places are all between tags, where escaped text is
+// only text. A template package would keep every exported method of the program
+// in it, since a template may call any.
+//
 //go:embed page.html
-var pageText string
+var page string
 
-var page = template.Must(template.New("page").Parse(pageText))
+func fillPage(status int, code, message, hint string) []byte {
+	if hint != "" {
+		hint = `<p class="hint">` + html.EscapeString(hint) + "</p>\n"
+	}
+	return []byte(strings.NewReplacer(
+		"{{status}}", strconv.Itoa(status),
+		"{{text}}", html.EscapeString(http.StatusText(status)),
+		"{{code}}", html.EscapeString(code),
+		"{{message}}", html.EscapeString(message),
+		"{{hint}}", hint,
+	).Replace(page))
+}
