@@ -18,6 +18,11 @@ type AgentConfig struct {
 	Dead   time.Duration // without a byte; 0 is DeadAfter
 	Logger *slog.Logger  // nil discards
 
+	// Dial reaches the edge of the session once more, for a connection that one
+	// stream moves much over. Without it, or where it fails, all streams share
+	// the session's.
+	Dial func(context.Context) (net.Conn, error)
+
 	// Serve gets each stream to a local service in a goroutine of its own,
 	// answers it with Connected or Refuse and closes it. Run waits for it.
 	Serve func(*Stream)

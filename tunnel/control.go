@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ const (
 	msgClaim      = "claim"      // agent: one more tunnel
 	msgClaimed    = "claimed"    // edge: its grant or why not
 	msgRelease    = "release"    // agent: one tunnel less
+	msgBulk       = "bulk"       // edge: make one more connection, with this token
+	msgNoBulk     = "nobulk"     // agent: it could not be made
 )
 
 // maxControl is the largest control message.
@@ -45,6 +48,7 @@ type message struct {
 	ID     uint64 `json:"id,omitempty"`
 	Reason string `json:"reason,omitempty"` // drain, superseded
 	Name   string `json:"name,omitempty"`   // release, dropped
+	Token  string `json:"token,omitempty"`  // bulk, nobulk: 16 bytes in hex
 	Claim  *Claim `json:"claim,omitempty"`
 	Grant  *Grant `json:"grant,omitempty"`
 	Error  *Error `json:"error,omitempty"`
@@ -153,6 +157,11 @@ func (s *Session) heedAgent(m message) error {
 		})
 	case m.Type == msgRelease && s.edge.Release != nil:
 		s.edge.Release(s, m.Name)
+	case m.Type == msgNoBulk:
+		var token bulkToken
+		if n, err := hex.Decode(token[:], []byte(m.Token[:min(len(m.Token), 2*len(token))])); err == nil && n == len(token) {
+			s.bulks.refused(s, token)
+		}
 	}
 	return nil
 }
@@ -176,6 +185,8 @@ func (s *Session) heedEdge(m message) error {
 		if s.agent.Live != nil {
 			s.agent.Live()
 		}
+	case msgBulk:
+		s.group.Go(func() { s.join(m.Token) })
 	case msgDrain:
 		if s.agent.Drain != nil {
 			s.agent.Drain(m.Reason)

@@ -23,6 +23,7 @@ type EdgeConfig struct {
 	Ping    time.Duration // between pings; 0 is PingEvery
 	Dead    time.Duration // without a byte; 0 is DeadAfter
 	Quota   *Quota        // on the streams of all sessions together; nil has no limit
+	Bulk    int           // further connections that a session may have; 0 is DefaultBulk, less none
 	Logger  *slog.Logger  // nil discards
 
 	// API gets each stream of kind api; its RemoteAddr is the agent's. It
@@ -36,6 +37,7 @@ type EdgeConfig struct {
 
 	prepare sync.Once
 	tls     *tls.Config
+	joins   sync.Map // bulkToken to *Session, for connections that agents are to make
 }
 
 // A Quota bounds the streams that several sessions have open together. The zero
@@ -67,12 +69,14 @@ func (q *Quota) give() {
 const edgeBacklog = 256
 
 // A Pending is an agent that has said hello and waits for its welcome. One of
-// Accept, Refuse and Close is called.
+// Accept, Refuse and Close is called, or ServeBulk if Bulk says so.
 type Pending struct {
 	Hello  Hello
 	config *EdgeConfig
 	tls    *tls.Conn
 	wire   *wire
+	bulk   *bulk // when it said no hello
+	token  bulkToken
 }
 
 // Accept makes the TLS handshake as the edge and reads the first frame, in
@@ -85,7 +89,14 @@ func Accept(conn net.Conn, config *EdgeConfig) (*Pending, error) {
 		w.Close()
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	h, err := readHello(p.tls)
+	kind, err := readKind(p.tls)
+	switch {
+	case err != nil:
+	case kind == firstBulk:
+		err = p.readToken()
+	default:
+		p.Hello, err = readHello(p.tls)
+	}
 	if err != nil {
 		if e := (*Error)(nil); errors.As(err, &e) {
 			p.Refuse(e)
@@ -94,7 +105,6 @@ func Accept(conn net.Conn, config *EdgeConfig) (*Pending, error) {
 		return nil, fmt.Errorf("read hello: %w", err)
 	}
 	conn.SetDeadline(time.Time{})
-	p.Hello = h
 	return p, nil
 }
 

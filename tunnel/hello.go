@@ -7,9 +7,11 @@ import (
 	"io"
 )
 
-// The first byte of a connection says what it is for. Another kind leaves
-// room for connections that carry one stream and no session.
-const firstSession byte = 1
+// The first byte of a connection says what it is for.
+const (
+	firstSession byte = 1
+	firstBulk    byte = 2 // a further connection of a session; a token follows
+)
 
 // maxWelcome is the largest answer an agent reads.
 const maxWelcome = 64 << 10
@@ -30,20 +32,25 @@ func writeHello(w io.Writer, h Hello) error {
 	return err
 }
 
-// readHello checks the length before it takes memory.
-func readHello(r io.Reader) (Hello, error) {
-	var h Hello
+// readKind reads the first byte.
+func readKind(r io.Reader) (byte, error) {
 	var kind [1]byte
 	if _, err := io.ReadFull(r, kind[:]); err != nil {
-		return h, err
+		return 0, err
 	}
-	if kind[0] != firstSession {
-		return h, &Error{
+	if kind[0] != firstSession && kind[0] != firstBulk {
+		return 0, &Error{
 			Code:    CodeUnsupported,
 			Message: fmt.Sprintf("this edge does not know connections of kind %d", kind[0]),
 			Hint:    "update the edge",
 		}
 	}
+	return kind[0], nil
+}
+
+// readHello checks the length before it takes memory.
+func readHello(r io.Reader) (Hello, error) {
+	var h Hello
 	body, err := readLength(r, MaxHello)
 	if err != nil {
 		return h, err

@@ -77,6 +77,8 @@ type Session struct {
 		open map[uint64]chan message
 	}
 
+	bulks bulks // further connections
+
 	group group // what Run waits for
 
 	leaving atomic.Bool // we said so; that the peer then leaves is no error
@@ -481,6 +483,7 @@ func (s *Session) arrives(f *frame) error {
 		if st.mux != nil {
 			st.mux.SetWriteDeadline(past)
 		}
+		st.cutOut()
 		st.gone()
 	}
 	return nil
@@ -528,6 +531,13 @@ func (s *Session) quota() *Quota {
 	return s.edge.Quota
 }
 
+// stream returns an open stream, or nil.
+func (s *Session) stream(id uint32) *Stream {
+	s.table.Lock()
+	defer s.table.Unlock()
+	return s.table.m[id]
+}
+
 // remove is called with the table locked.
 func (s *Session) remove(id uint32) {
 	st := s.table.m[id]
@@ -556,6 +566,7 @@ func (s *Session) stop(err error, linger time.Duration) {
 			t.Stop()
 		}
 		s.mux.Close()
+		s.bulks.close(s)
 		s.table.Lock()
 		defer s.table.Unlock()
 		for _, st := range s.table.m {

@@ -40,6 +40,22 @@ type Stream struct {
 	ended  atomic.Bool   // we ended our direction
 	closed atomic.Bool
 
+	// What goes over bulk connections; see detour.go.
+	in       atomic.Pointer[arrival]
+	last     atomic.Bool // the peer's direction ended there
+	out      atomic.Pointer[bulk]
+	wanted   atomic.Pointer[bulk]   // an agent's: where the next write goes
+	asked    atomic.Pointer[asking] // an edge's
+	settling atomic.Bool
+	down, up volume // an edge's
+
+	sending sync.Mutex // held by whoever writes
+	sent    uint64     // bytes written to yamux
+
+	deadlines       sync.Mutex
+	readBy, writeBy time.Time
+	summoned        bool // the deadline of yamux was set to the past for the reader to look around
+
 	// started is false while our header has not gone out.
 	started atomic.Bool
 	starts  sync.Mutex
@@ -68,15 +84,6 @@ func (s *Stream) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	return s.read(p)
-}
-
-func (s *Stream) read(p []byte) (int, error) {
-	n, err := s.mux.Read(p)
-	s.taken.Add(uint64(n))
-	if err == nil || n > 0 {
-		return n, nil
-	}
-	return 0, s.readError(err)
 }
 
 func (s *Stream) readError(err error) error {
@@ -151,27 +158,17 @@ func (s *Stream) Write(p []byte) (int, error) {
 		}
 	}
 	for total < len(p) {
-		n, err := s.write(p[total:min(len(p), total+s.session.link.piece())])
+		size := maxFrame
+		if s.out.Load() == nil {
+			size = s.session.link.piece()
+		}
+		n, err := s.write(p[total:min(len(p), total+size)])
 		total += n
 		if err != nil {
 			return total, err
 		}
 	}
 	return total, nil
-}
-
-func (s *Stream) write(p []byte) (int, error) {
-	switch {
-	case s.closed.Load():
-		return 0, net.ErrClosed
-	case s.rst.Load():
-		return 0, ErrReset
-	}
-	n, err := s.mux.Write(p)
-	if err != nil {
-		err = s.writeError(err)
-	}
-	return n, err
 }
 
 func (s *Stream) writeError(err error) error {
@@ -218,7 +215,8 @@ func (s *Stream) startWith(p []byte) (sent bool, err error) {
 }
 
 // CloseWrite ends our direction and leaves the other one open, for as long
-// as the other side wants.
+// as the other side wants. Of a stream that has gone over to a connection of its
+// own it returns when the other side has read everything.
 func (s *Stream) CloseWrite() error {
 	if s.closed.Load() {
 		return net.ErrClosed
@@ -228,6 +226,9 @@ func (s *Stream) CloseWrite() error {
 	}
 	if s.ended.Swap(true) {
 		return nil
+	}
+	if err := s.endOver(); err != nil {
+		return err
 	}
 	// yamux calls the half-close Close, and does not say when it gave up.
 	began := time.Now()
@@ -247,9 +248,20 @@ func (s *Stream) Close() error {
 		return nil
 	}
 	s.session.forget(s)
-	if s.ended.Load() && s.fin.Load() && !s.rst.Load() {
-		return nil
+	s.wishLess(&s.down)
+	s.wishLess(&s.up)
+	if s.ended.Load() && s.Settled() && !s.rst.Load() {
+		if s.fin.Load() {
+			return nil
+		}
+		if s.last.Load() {
+			// The end of the peer's direction in yamux is on its way, but with
+			// the stream forgotten nobody would heed it.
+			s.session.link.reset(s.id, true, false)
+			return nil
+		}
 	}
+	s.cutOver()
 	s.session.link.reset(s.id, !s.ours || s.acked.Load(), !s.rst.Load())
 	s.mux.SetDeadline(past)
 	return nil
@@ -261,8 +273,8 @@ var past = time.Unix(1, 0)
 // Quiet reports whether neither a byte nor the end nor a reset is waiting. It
 // does not block.
 func (s *Stream) Quiet() bool {
-	return s.answered.Load() && s.got.Load() == s.taken.Load() &&
-		!s.fin.Load() && !s.rst.Load() && !s.closed.Load() && !s.session.over()
+	return s.answered.Load() && s.got.Load() == s.taken.Load() && s.Settled() &&
+		!s.last.Load() && !s.fin.Load() && !s.rst.Load() && !s.closed.Load() && !s.session.over()
 }
 
 // Shrink gives back the receive buffer of a stream that is about to be idle.
@@ -316,7 +328,13 @@ func (s *Stream) SetDeadline(t time.Time) error {
 }
 
 func (s *Stream) SetReadDeadline(t time.Time) error {
+	s.deadlines.Lock()
+	s.readBy, s.summoned = t, false
 	s.mux.SetReadDeadline(t)
+	if a := s.in.Load(); a != nil {
+		a.bulk.tls.SetReadDeadline(t)
+	}
+	s.deadlines.Unlock()
 	if s.closed.Load() {
 		s.mux.SetReadDeadline(past)
 	}
@@ -324,7 +342,13 @@ func (s *Stream) SetReadDeadline(t time.Time) error {
 }
 
 func (s *Stream) SetWriteDeadline(t time.Time) error {
+	s.deadlines.Lock()
+	s.writeBy = t
 	s.mux.SetWriteDeadline(t)
+	if b := s.out.Load(); b != nil {
+		b.tls.SetWriteDeadline(t)
+	}
+	s.deadlines.Unlock()
 	if s.closed.Load() || s.rst.Load() {
 		s.mux.SetWriteDeadline(past)
 	}

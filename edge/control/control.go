@@ -282,8 +282,26 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	}
 	leave := sync.OnceFunc(func() { s.gate.leave(from) })
 	defer leave()
-	p, se, refusal := s.meet(ctx, conn, log)
-	if p == nil {
+	p, err := tunnel.Accept(conn, &s.edge)
+	if err != nil {
+		log.Debug("stranger", "err", err)
+		code := "stranger"
+		if e := (*tunnel.Error)(nil); errors.As(err, &e) {
+			code = e.Code // it was told
+		}
+		s.refuse(code)
+		return
+	}
+	if p.Bulk() {
+		leave()
+		if err := p.ServeBulk(); err != nil {
+			log.Debug("bulk connection", "err", err)
+		}
+		return
+	}
+	se, refusal := s.meet(ctx, conn, p, log)
+	if se == nil && refusal == nil {
+		_ = p.Close()
 		return
 	}
 	if refusal != nil {
@@ -333,20 +351,10 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	log.Info("agent gone", "err", err)
 }
 
-// meet reads an agent's hello and finds out who it is. Without an answer to
-// give, the pending connection is nil and closed already.
-func (s *Server) meet(ctx context.Context, conn net.Conn, log *slog.Logger) (*tunnel.Pending, *session, *tunnel.Error) {
+// meet finds out who said hello. It returns neither a session nor a refusal when
+// there is no answer to give.
+func (s *Server) meet(ctx context.Context, conn net.Conn, p *tunnel.Pending, log *slog.Logger) (*session, *tunnel.Error) {
 	from := prefixOf(conn.RemoteAddr())
-	p, err := tunnel.Accept(conn, &s.edge)
-	if err != nil {
-		log.Debug("stranger", "err", err)
-		code := "stranger"
-		if e := (*tunnel.Error)(nil); errors.As(err, &e) {
-			code = e.Code // it was told
-		}
-		s.refuse(code)
-		return nil, nil, nil
-	}
 	key := p.Hello.Key
 	p.Hello.Key = ""
 	user, k, err := s.cfg.Store.Authenticate(ctx, key)
@@ -354,17 +362,16 @@ func (s *Server) meet(ctx context.Context, conn net.Conn, log *slog.Logger) (*tu
 		var e *tunnel.Error
 		if !errors.As(err, &e) {
 			log.Error("key not looked up", "err", err)
-			return p, nil, &tunnel.Error{Code: tunnel.CodeInternal, Message: "the edge could not look the key up", Hint: "try again; the edge's log says more"}
+			return nil, &tunnel.Error{Code: tunnel.CodeInternal, Message: "the edge could not look the key up", Hint: "try again; the edge's log says more"}
 		}
 		if !sleep(ctx, s.gate.refused(from)) {
-			_ = p.Close()
-			return nil, nil, nil
+			return nil, nil
 		}
-		return p, nil, e
+		return nil, e
 	}
 	s.gate.accepted(from)
 	if !validInstance(p.Hello.Instance) {
-		return p, nil, &tunnel.Error{Code: tunnel.CodeBadHello, Message: "the hello names no agent: instance must be 16 bytes in hex", Hint: "update lrok on this machine"}
+		return nil, &tunnel.Error{Code: tunnel.CodeBadHello, Message: "the hello names no agent: instance must be 16 bytes in hex", Hint: "update lrok on this machine"}
 	}
 	se := &session{
 		id:       "ses_" + randomHex(8),
@@ -379,12 +386,12 @@ func (s *Server) meet(ctx context.Context, conn net.Conn, log *slog.Logger) (*tu
 	defer s.mu.Unlock()
 	switch {
 	case s.draining != "":
-		return p, nil, &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge takes no more agents: " + s.draining, Hint: "it is back soon; lrok tries again by itself"}
+		return nil, &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge takes no more agents: " + s.draining, Hint: "it is back soon; lrok tries again by itself"}
 	case len(s.sessions) >= s.cfg.Agents:
-		return p, nil, &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("the edge has its %d agents already", s.cfg.Agents), Hint: "ask whoever runs the edge to raise the limit"}
+		return nil, &tunnel.Error{Code: tunnel.CodeLimit, Message: fmt.Sprintf("the edge has its %d agents already", s.cfg.Agents), Hint: "ask whoever runs the edge to raise the limit"}
 	}
 	s.sessions[se] = struct{}{}
-	return p, se, nil
+	return se, nil
 }
 
 func (s *Server) forget(se *session) {

@@ -375,6 +375,10 @@ func (a *Agent) open(ctx context.Context) (s *tunnel.Session, asked []int, err e
 		Ping:   a.config.ping,
 		Dead:   a.config.dead,
 		Logger: a.config.Logger,
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			// Another address of the same name may be another edge.
+			return new(net.Dialer).DialContext(ctx, "tcp", conn.RemoteAddr().String())
+		},
 		Serve:  a.serve,
 		Secure: func() { a.update(func(*Status) { a.begin("auth") }) },
 		Live:   a.live,

@@ -1,0 +1,496 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// An asking is a connection that the agent was told to send a stream's bytes
+// over.
+type asking struct {
+	bulk     *bulk
+	answered chan struct{}
+}
+
+// An arrival is what a stream reads from a bulk connection.
+type arrival struct {
+	bulk   *bulk
+	offset uint64 // bytes of the session that come first
+	head   [4]byte
+	have   int // bytes of head
+	left   int // bytes of the frame to come
+}
+
+// errFrames ends the frames of an arrival: the stream goes on in the session.
+var errFrames = errors.New("the frames have ended")
+
+// read returns errFrames or io.EOF after the last frame.
+func (a *arrival) read(p []byte) (int, error) {
+	b := a.bulk
+	for a.left == 0 {
+		n, err := b.tls.Read(a.head[a.have:])
+		a.have += n
+		if a.have < len(a.head) {
+			if err != nil {
+				return 0, noEOF(err)
+			}
+			continue
+		}
+		a.have = 0
+		switch v := binary.BigEndian.Uint32(a.head[:]); {
+		case v == 0:
+			return 0, errFrames
+		case v == lastFrame:
+			return 0, io.EOF
+		case v > 2*maxFrame:
+			return 0, errors.New("a frame too long")
+		default:
+			a.left = int(v)
+		}
+		b.moved.Store(time.Now().UnixNano())
+	}
+	n, err := b.tls.Read(p[:min(len(p), a.left)])
+	a.left -= n
+	if n > 0 {
+		return n, nil
+	}
+	return 0, noEOF(err)
+}
+
+// A volume is what the edge knows of a body that passes a stream in one
+// direction. Whoever moves the body is the only one to touch it.
+type volume struct {
+	left  int64 // to come, -1 when that is not known
+	moved int64
+	since time.Time   // of the window, zero while no body is expected
+	early atomic.Bool // a connection has been wished for
+}
+
+// add counts n bytes and reports whether the rest should go over now.
+func (v *volume) add(n int) (early, now bool) {
+	if v.since.IsZero() {
+		return false, false
+	}
+	v.moved += int64(n)
+	if v.left >= 0 {
+		v.left -= int64(n)
+		if v.left < bulkLeft {
+			v.since = time.Time{}
+			return false, false
+		}
+	}
+	if v.moved < bulkEarly {
+		return false, false
+	}
+	took := time.Since(v.since)
+	if took > bulkWindow && v.moved < bulkMin {
+		v.moved, v.since = 0, time.Now()
+		return false, false
+	}
+	return true, v.moved >= bulkMin && (v.left >= bulkLarge || v.moved >= bulkSure || took >= bulkAfter)
+}
+
+// ExpectRead says that a body of n more bytes is to be read, or with -1 one of
+// unknown length. If that turns out to be much, it may come over a connection
+// of its own; nothing else changes. It is called by whoever reads. Edge only.
+func (s *Stream) ExpectRead(n int64) { s.expect(&s.down, n) }
+
+// ExpectWrite is like ExpectRead, for what is to be written.
+func (s *Stream) ExpectWrite(n int64) { s.expect(&s.up, n) }
+
+func (s *Stream) expect(v *volume, n int64) {
+	s.wishLess(v)
+	v.left, v.moved, v.since = n, 0, time.Time{}
+	if n < 0 || n >= bulkMin+bulkLeft {
+		v.since = time.Now()
+	}
+}
+
+func (s *Stream) wishLess(v *volume) {
+	if v.early.Load() && v.early.Swap(false) {
+		s.session.bulks.wish(s.session, -1)
+	}
+}
+
+// passed counts n bytes of a body that passed the session, and takes a bulk
+// connection once that is worth it.
+func (s *Stream) passed(v *volume, n int) *bulk {
+	if v.since.IsZero() {
+		return nil
+	}
+	early, now := v.add(n)
+	switch {
+	case !early:
+		s.wishLess(v)
+		return nil
+	case !v.early.Load():
+		v.early.Store(true)
+		s.session.bulks.wish(s.session, 1)
+		if s.closed.Load() {
+			s.wishLess(v)
+		}
+	}
+	if !now || s.settling.Load() {
+		return nil
+	}
+	b := s.session.bulks.take(s, v == &s.down)
+	if b != nil {
+		s.wishLess(v)
+		v.since = time.Time{}
+	}
+	return b
+}
+
+// read reads from wherever the next bytes come.
+func (s *Stream) read(p []byte) (int, error) {
+	for {
+		a := s.in.Load()
+		if s.last.Load() {
+			return 0, io.EOF
+		}
+		if a != nil && s.taken.Load() == a.offset {
+			n, err := a.read(p)
+			switch {
+			case n > 0:
+				return n, nil
+			case err == errFrames || err == io.EOF:
+				s.arrived(a, err == io.EOF)
+				continue
+			}
+			return 0, s.bulkError(a.bulk, err)
+		}
+		q := p
+		if a != nil {
+			q = p[:min(uint64(len(p)), a.offset-s.taken.Load())]
+		}
+		n, err := s.mux.Read(q)
+		s.taken.Add(uint64(n))
+		switch {
+		case n > 0:
+			if b := s.passed(&s.down, n); b != nil {
+				s.askFor(b)
+			}
+			return n, nil
+		case err == nil:
+			return 0, nil
+		case s.called():
+			continue
+		case a != nil && err == io.EOF:
+			return 0, ErrReset // an end before bytes that were promised
+		}
+		return 0, s.readError(err)
+	}
+}
+
+// askFor tells the agent to go on over b. The answer, whenever it comes, is run's.
+func (s *Stream) askFor(b *bulk) {
+	s.asked.Store(&asking{b, make(chan struct{})})
+	if s.closed.Load() || b.send(bulkWant, s.id, 0) != nil {
+		b.close()
+	}
+}
+
+// attach makes what comes over b the stream's, once offset bytes have come over
+// the session. It reports whether the stream is there to read it, and calls
+// whoever reads from the session.
+func (s *Stream) attach(b *bulk, offset uint64) bool {
+	s.deadlines.Lock()
+	defer s.deadlines.Unlock()
+	if offset < s.taken.Load() || !s.in.CompareAndSwap(nil, &arrival{bulk: b, offset: offset}) {
+		return false
+	}
+	b.tls.SetReadDeadline(s.readBy)
+	s.summoned = true
+	s.mux.SetReadDeadline(past)
+	s.unasked(b)
+	return !s.closed.Load()
+}
+
+// called reports whether a read from the session ended only for the reader to
+// look around.
+func (s *Stream) called() bool {
+	s.deadlines.Lock()
+	defer s.deadlines.Unlock()
+	if !s.summoned {
+		return false
+	}
+	s.summoned = false
+	s.mux.SetReadDeadline(s.readBy)
+	return !s.closed.Load()
+}
+
+// arrived ends an arrival whose last frame has been read.
+func (s *Stream) arrived(a *arrival, last bool) {
+	b := a.bulk
+	s.deadlines.Lock()
+	s.summoned = false
+	if !s.closed.Load() {
+		s.mux.SetReadDeadline(s.readBy)
+	}
+	b.tls.SetReadDeadline(time.Time{})
+	if last {
+		s.last.Store(true)
+	}
+	s.in.Store(nil)
+	s.deadlines.Unlock()
+	if b.send(bulkDone, s.id, 0) != nil {
+		b.close()
+	}
+	b.session.bulks.park(b)
+	b.lent <- struct{}{}
+}
+
+// unasked ends the wait for an answer on b.
+func (s *Stream) unasked(b *bulk) {
+	if a := s.asked.Load(); a != nil && a.bulk == b && s.asked.CompareAndSwap(a, nil) {
+		close(a.answered)
+	}
+}
+
+// want notes that the edge wants what comes next over b. The next Write does it.
+// It reports whether there may be one.
+func (s *Stream) want(b *bulk) bool {
+	if s.ended.Load() || s.closed.Load() || s.out.Load() != nil {
+		return false
+	}
+	s.wanted.Store(b)
+	if s.ended.Load() || s.closed.Load() {
+		return !s.wanted.CompareAndSwap(b, nil)
+	}
+	return true
+}
+
+// unwant ends what want began.
+func (s *Stream) unwant(b *bulk) {
+	if s.wanted.CompareAndSwap(b, nil) {
+		if b.send(bulkNo, s.id, 0) != nil {
+			b.close()
+		}
+		return
+	}
+	s.session.group.Go(func() { s.goBack(b) })
+}
+
+// write writes to wherever the next bytes go.
+func (s *Stream) write(p []byte) (int, error) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	switch {
+	case s.closed.Load():
+		return 0, net.ErrClosed
+	case s.rst.Load():
+		return 0, ErrReset
+	}
+	if s.wanted.Load() != nil {
+		if b := s.wanted.Swap(nil); b != nil {
+			return s.goOver(b, p)
+		}
+	}
+	if b := s.out.Load(); b != nil {
+		n, err := b.sendFrames(p, nil)
+		if err != nil {
+			err = s.bulkError(b, err)
+		}
+		return n, err
+	}
+	n, err := s.mux.Write(p)
+	s.sent += uint64(n)
+	if err != nil {
+		return n, s.writeError(err)
+	}
+	if b := s.passed(&s.up, n); b != nil {
+		_, err = s.goOver(b, nil)
+	}
+	return n, err
+}
+
+// goOver sends p, and what follows, over b. It is called with sending held.
+func (s *Stream) goOver(b *bulk, p []byte) (int, error) {
+	s.deadlines.Lock()
+	s.out.Store(b)
+	b.tls.SetWriteDeadline(s.writeBy)
+	s.deadlines.Unlock()
+	if s.closed.Load() || s.rst.Load() {
+		b.close()
+	}
+	n, err := b.sendFrames(p, s)
+	if err != nil {
+		err = s.bulkError(b, err)
+	}
+	return n, err
+}
+
+// goBack ends the frames that go over b and waits until they have been read, so
+// that what follows can go over the session. A Write waits for it.
+func (s *Stream) goBack(b *bulk) error {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if s.out.Load() != b {
+		return nil
+	}
+	err := b.sendEnd(false)
+	if err == nil {
+		err = b.awaitDone(bulkTimeout)
+	}
+	if err != nil {
+		b.close()
+		return s.bulkError(b, err)
+	}
+	s.left(b)
+	return nil
+}
+
+// left is called when the peer has read all that went over b.
+func (s *Stream) left(b *bulk) {
+	b.tls.SetWriteDeadline(time.Time{})
+	s.out.Store(nil)
+	s.session.bulks.park(b)
+}
+
+// endOver ends our direction where it goes over a bulk connection, and returns
+// when the peer has read it all.
+func (s *Stream) endOver() error {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if b := s.wanted.Swap(nil); b != nil && b.send(bulkNo, s.id, 0) != nil {
+		b.close()
+	}
+	b := s.out.Load()
+	if b == nil {
+		return nil
+	}
+	err := b.sendEnd(true)
+	if err == nil {
+		err = b.awaitDone(0)
+	}
+	if err != nil {
+		err = s.bulkError(b, err)
+		s.Close()
+		return err
+	}
+	s.left(b)
+	return nil
+}
+
+// comeBack brings a stream that rests on b back to its session. Edge only.
+func (s *Stream) comeBack(b *bulk) {
+	if a := s.asked.Load(); a != nil && a.bulk == b {
+		b.send(bulkStop, s.id, 0)
+	}
+	if a := s.in.Load(); a != nil && a.bulk == b {
+		b.send(bulkStop, s.id, 0) // whoever reads it sees the end
+	}
+	if s.out.Load() == b {
+		s.goBack(b)
+	}
+}
+
+// Settled reports whether all of the stream is in its session.
+func (s *Stream) Settled() bool {
+	return s.asked.Load() == nil && s.in.Load() == nil && s.out.Load() == nil
+}
+
+// Settle brings a stream whose bodies have passed back to its session, so that
+// it can be used again. It fails when there is more to read. Nobody may read or
+// write meanwhile. Edge only.
+func (s *Stream) Settle() error {
+	s.ExpectRead(0)
+	s.ExpectWrite(0)
+	if b := s.out.Load(); b != nil {
+		if err := s.goBack(b); err != nil {
+			return err
+		}
+	}
+	if a := s.asked.Load(); a != nil {
+		t := time.NewTimer(bulkTimeout)
+		defer t.Stop()
+		if err := a.bulk.send(bulkStop, s.id, 0); err != nil {
+			return s.bulkError(a.bulk, err)
+		}
+		select {
+		case <-a.answered:
+		case <-t.C:
+			a.bulk.close()
+			return errors.New("the agent did not answer")
+		}
+		// It may have begun before it read that it was to stop.
+	} else if a := s.in.Load(); a != nil {
+		if err := a.bulk.send(bulkStop, s.id, 0); err != nil {
+			return s.bulkError(a.bulk, err)
+		}
+	}
+	a := s.in.Load()
+	if a == nil {
+		return nil
+	}
+	if s.taken.Load() != a.offset {
+		return errSurplus
+	}
+	a.bulk.tls.SetReadDeadline(time.Now().Add(bulkTimeout))
+	var p [1]byte
+	switch n, err := a.read(p[:]); {
+	case n > 0:
+		return errSurplus
+	case err == errFrames:
+		s.arrived(a, false)
+		return nil
+	case err == io.EOF:
+		s.arrived(a, true)
+		return io.EOF
+	default:
+		return s.bulkError(a.bulk, err)
+	}
+}
+
+var errSurplus = errors.New("more came than the body")
+
+// cutOver closes the bulk connections that the stream uses, whose bytes nobody
+// wants any more.
+func (s *Stream) cutOver() {
+	if b := s.wanted.Swap(nil); b != nil {
+		b.close()
+	}
+	if a := s.asked.Load(); a != nil {
+		a.bulk.close()
+	}
+	if a := s.in.Load(); a != nil {
+		a.bulk.close()
+	}
+	if b := s.out.Load(); b != nil {
+		b.close()
+	}
+}
+
+// cutOut is called when the peer has given the stream up: it takes no more, and
+// what it sent before ends soon.
+func (s *Stream) cutOut() {
+	if b := s.wanted.Swap(nil); b != nil {
+		b.close()
+	}
+	if b := s.out.Load(); b != nil {
+		b.close()
+	}
+	if a := s.in.Load(); a != nil {
+		a.bulk.tls.SetReadDeadline(time.Now().Add(bulkTimeout))
+	}
+}
+
+// bulkError is the error of a stream whose bulk connection has failed: what
+// was on its way is lost.
+func (s *Stream) bulkError(b *bulk, err error) error {
+	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() && !s.closed.Load() {
+		return err
+	}
+	b.close()
+	switch {
+	case s.closed.Load():
+		return net.ErrClosed
+	case s.session.over():
+		return s.session.ended()
+	}
+	return ErrReset
+}
