@@ -301,7 +301,12 @@ func (x *flight) copyBody() error {
 	buf := copyBufs.Get().(*[]byte)
 	defer copyBufs.Put(buf)
 	rec := x.rec.RequestBody()
+	expectWrite(x.up, c.body.Left())
 	for !c.body.Done() {
+		if len(*buf) < bulkSize && !settled(x.up) {
+			buf = bulkBufs.Get().(*[]byte)
+			defer bulkBufs.Put(buf)
+		}
 		c.setRead(c.f.cfg.BodyTimeout)
 		if x.stopping.Load() { // its deadline may be the one just replaced
 			return errNotAwaited
@@ -470,7 +475,13 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 	// who comes next.
 	private := x.private || c.req.Pinned || resp.Pinned || c.body.Size() > 0
 	switch {
-	case x.back != nil, !whole, surplus, gone, timedOut, resp.Close, resp.Framing == http1.UntilClose, arriving, c.unread(), private && c.isTrusted:
+	case !whole, gone, timedOut, arriving:
+		_ = x.up.Close()
+	case x.back != nil, surplus, resp.Close, resp.Framing == http1.UntilClose, c.unread(), private && c.isTrusted:
+		c.f.release(x.up, nil, false, 0)
+	case private && !settled(x.up) && !(c.req.Pinned || resp.Pinned):
+		c.f.release(x.up, nil, false, 0) // after so much a new one costs little
+	case private && !settled(x.up) && x.up.(bulkConn).Settle() != nil:
 		_ = x.up.Close()
 	case private:
 		idle := registry.IdleFor(time.Duration(resp.KeepAlive) * time.Second)
@@ -479,7 +490,7 @@ func (x *flight) pass(buf []byte, m, n int) (again bool) {
 		}
 		c.pin(x.up, x.tunnel, idle)
 	default:
-		x.tunnel.Pool.Put(x.up, time.Now(), time.Duration(resp.KeepAlive)*time.Second)
+		c.f.release(x.up, x.tunnel, true, time.Duration(resp.KeepAlive)*time.Second)
 	}
 	if arriving || !whole {
 		c.linger()
@@ -572,8 +583,15 @@ func (x *flight) copyAnswer(buf []byte, m, n int, decode bool) (cutoff, error) {
 		if done {
 			return cutoff{surplus: k < len(part)}, nil
 		}
-		if !first {
+		if first {
+			expectRead(x.up, c.respBody.Left())
+		} else {
 			c.moved()
+		}
+		if len(buf) < bulkSize && !settled(x.up) {
+			large := bulkBufs.Get().(*[]byte)
+			defer bulkBufs.Put(large)
+			buf = *large
 		}
 		var err error
 		m = 0

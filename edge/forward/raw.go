@@ -122,6 +122,7 @@ func (r *raw) ask(answered <-chan struct{}) {
 		}
 	}
 	rec := r.rec.RequestBody()
+	expectWrite(r.up, -1)
 	readErr, writeErr := relay(r.up, r.nc, r.ahead, func(p []byte) {
 		if len(p) == 0 {
 			r.finished("client")
@@ -156,6 +157,7 @@ func (r *raw) answer() {
 		r.rec.Connected(s.Dial())
 	}
 	rec := r.rec.ResponseBody()
+	expectRead(r.up, -1)
 	readErr, writeErr := relay(r.nc, r.up, nil, func(p []byte) {
 		if len(p) == 0 {
 			r.finished("service")

@@ -28,7 +28,7 @@ func relay(dst io.Writer, src io.Reader, ahead []byte, passed func([]byte)) (rea
 	var large *[]byte
 	defer func() {
 		if large != nil {
-			copyBufs.Put(large)
+			giveBuf(large)
 		}
 	}()
 	buf := *small
@@ -49,11 +49,15 @@ func relay(dst io.Writer, src io.Reader, ahead []byte, passed func([]byte)) (rea
 			return nil, nil
 		case err != nil:
 			return err, nil
+		case n == len(buf) && len(buf) == copySize && (!settled(dst) || !settled(src)):
+			copyBufs.Put(large)
+			large = bulkBufs.Get().(*[]byte)
+			buf = *large
 		case n == smallSize && large == nil:
 			large = copyBufs.Get().(*[]byte)
 			buf = *large
 		case n < smallSize/2 && large != nil:
-			copyBufs.Put(large)
+			giveBuf(large)
 			large, buf = nil, *small
 			if s, ok := src.(interface{ Shrink() }); ok {
 				s.Shrink() // an idle stream must not keep a window of memory

@@ -38,6 +38,7 @@ func (x *flight) upgrade(buf []byte, m, n int) {
 		defer close(done)
 		ahead := c.buf[c.r:c.w]
 		rec := x.rec.RequestBody()
+		expectWrite(x.up, -1)
 		clientErr = cmp.Or(relay(x.up, c.nc, ahead, func(p []byte) {
 			in.Add(int64(len(p)))
 			_, _ = rec.Write(p)
@@ -47,6 +48,7 @@ func (x *flight) upgrade(buf []byte, m, n int) {
 		}
 	})
 	rec := x.rec.ResponseBody()
+	expectRead(x.up, -1)
 	upErr = cmp.Or(relay(c.nc, x.up, buf[m:n], func(p []byte) {
 		out.Add(int64(len(p)))
 		_, _ = rec.Write(p)

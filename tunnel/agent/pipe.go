@@ -158,11 +158,13 @@ func closeWrite(c net.Conn) {
 const (
 	smallBuffer = 4 << 10
 	largeBuffer = 32 << 10
+	bulkBuffer  = 256 << 10 // for a stream that has a connection of its own
 )
 
 var (
 	smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
 	largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+	bulkBuffers  = sync.Pool{New: func() any { return new([bulkBuffer]byte) }}
 )
 
 // copyAll copies until the end of from, which is no error, and returns the
@@ -171,11 +173,17 @@ func copyAll(to io.Writer, from io.Reader) (readErr, writeErr error) {
 	small := smallBuffers.Get().(*[smallBuffer]byte)
 	defer smallBuffers.Put(small)
 	var large *[largeBuffer]byte
-	defer func() {
+	var bulk *[bulkBuffer]byte
+	give := func() {
 		if large != nil {
 			largeBuffers.Put(large)
 		}
-	}()
+		if bulk != nil {
+			bulkBuffers.Put(bulk)
+		}
+		large, bulk = nil, nil
+	}
+	defer func() { give() }()
 	b := small[:]
 	for {
 		n, err := from.Read(b)
@@ -192,12 +200,21 @@ func copyAll(to io.Writer, from io.Reader) (readErr, writeErr error) {
 		case n == smallBuffer && large == nil:
 			large = largeBuffers.Get().(*[largeBuffer]byte)
 			b = large[:]
+		case n == largeBuffer && bulk == nil && (!settled(from) || !settled(to)):
+			bulk = bulkBuffers.Get().(*[bulkBuffer]byte)
+			b = bulk[:]
 		case n < smallBuffer/2 && large != nil:
-			largeBuffers.Put(large)
-			large, b = nil, small[:]
+			give()
+			b = small[:]
 			if s, ok := from.(interface{ Shrink() }); ok {
 				s.Shrink() // an idle stream must not keep a window of memory
 			}
 		}
 	}
+}
+
+// settled reports whether x has no connection of its own.
+func settled(x any) bool {
+	st, ok := x.(*tunnel.Stream)
+	return !ok || st.Settled()
 }
