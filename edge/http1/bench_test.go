@@ -2,6 +2,7 @@ package http1_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -83,14 +84,23 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
+// BenchmarkParseRequest is a head on a connection that had others before, or
+// the first one there.
 func BenchmarkParseRequest(b *testing.B) {
-	var r http1.Request
-	b.SetBytes(int64(len(webhook)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if n, err := http1.ParseRequest(&r, webhook, http1.Limits{}); n != len(webhook) || err != nil {
-			b.Fatal(n, err)
-		}
+	for _, first := range []bool{false, true} {
+		b.Run(fmt.Sprintf("first=%t", first), func(b *testing.B) {
+			var r http1.Request
+			b.SetBytes(int64(len(webhook)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if first {
+					r = http1.Request{}
+				}
+				if n, err := http1.ParseRequest(&r, webhook, http1.Limits{}); n != len(webhook) || err != nil {
+					b.Fatal(n, err)
+				}
+			}
+		})
 	}
 }
 
@@ -106,19 +116,25 @@ func BenchmarkParseResponse(b *testing.B) {
 	}
 }
 
+// BenchmarkScan is 64 KiB of a body, with a length or in chunks of a size.
 func BenchmarkScan(b *testing.B) {
 	for _, test := range []struct {
-		name string
-		size int
-	}{{"chunks of 32 KiB", 32 << 10}, {"chunks of 100 B", 100}} {
+		name    string
+		framing http1.Framing
+		body    []byte
+	}{
+		{"length", http1.Fixed, make([]byte, 64<<10)},
+		{"chunk=32KiB", http1.Chunked, chunks(32<<10, 64<<10)},
+		{"chunk=4KiB", http1.Chunked, chunks(4<<10, 64<<10)},
+		{"chunk=100B", http1.Chunked, chunks(100, 64<<10)},
+	} {
 		b.Run(test.name, func(b *testing.B) {
-			p := chunks(test.size, 64<<10)
 			var body http1.Body
-			b.SetBytes(int64(len(p)))
+			b.SetBytes(int64(len(test.body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				body.Reset(http1.Chunked, -1)
-				if _, done, err := body.Scan(p, io.Discard); !done || err != nil {
+				body.Reset(test.framing, int64(len(test.body)))
+				if _, done, err := body.Scan(test.body, io.Discard); !done || err != nil {
 					b.Fatal(done, err)
 				}
 			}
@@ -131,6 +147,16 @@ func BenchmarkAppendHost(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := http1.AppendHost(dst, host); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendField(b *testing.B) {
+	name, value, dst := []byte("X-Shop-Event"), []byte("order.payment_succeeded"), make([]byte, 0, 64)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := http1.AppendField(dst, name, value); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -162,6 +162,10 @@ type facts struct {
 // end of fields. A message is a response or a request; only the former may
 // repeat its Content-Length.
 func parseFields(fields []Field, b []byte, f *facts, response bool) ([]Field, error) {
+	if fields == nil {
+		// The first head of a connection, which is often the only one.
+		fields = make([]Field, 0, min(bytes.Count(b, []byte{'\n'}), 32))
+	}
 	for len(b) > 0 {
 		n := bytes.IndexByte(b, '\n') + 1
 		fields = append(fields, Field{})

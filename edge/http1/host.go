@@ -3,6 +3,7 @@ package http1
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -75,6 +76,7 @@ func appendName(dst, name []byte) ([]byte, error) {
 	if len(name) == 0 || len(name) > maxHost {
 		return dst, ErrHost
 	}
+	dst = slices.Grow(dst, len(name))
 	start, label := len(dst), 0
 	for _, c := range name {
 		if c == '.' {
