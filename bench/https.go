@@ -75,7 +75,7 @@ func httpsScenarios() []scenario {
 // idleTLS is the memory of the edge for each of n public connections that have
 // had one request and wait for the next.
 func (e *env) idleTLS(s system, slot, n int) (map[string]float64, error) {
-	r, err := e.boot(s, slot, 0, 0, false)
+	r, err := e.boot(s, slot, booting{})
 	if err != nil {
 		return nil, err
 	}

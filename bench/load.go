@@ -36,6 +36,19 @@ func (t target) req(method, path string, body int, closing bool) []byte {
 	return b.Bytes()
 }
 
+// chunked is a POST of so many bytes in chunks of 64 KiB.
+func (t target) chunked(path string, body int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: */*\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", path, t.host)
+	for left := body; left > 0; {
+		n := min(left, 64<<10)
+		fmt.Fprintf(&b, "%x\r\n%s\r\n", n, bytes.Repeat([]byte{'x'}, n))
+		left -= n
+	}
+	b.WriteString("0\r\n\r\n")
+	return b.Bytes()
+}
+
 type respHead struct {
 	status  int
 	length  int64 // -1 unknown
@@ -43,7 +56,10 @@ type respHead struct {
 	close   bool
 }
 
-var errHead = errors.New("bad response head")
+var (
+	errHead = errors.New("bad response head")
+	errSize = errors.New("body of another size")
+)
 
 func readHead(br *bufio.Reader) (h respHead, err error) {
 	h.length = -1
@@ -139,6 +155,11 @@ func (r loadResult) q(p float64) float64 { // microseconds
 
 // closedLoop keeps c connections busy for dur. fresh opens a connection per request.
 func closedLoop(t target, req []byte, c int, warm, dur time.Duration, fresh bool) loadResult {
+	return closedLoopOf(t, req, c, warm, dur, fresh, -1)
+}
+
+// closedLoopOf is closedLoop for answers of size bytes, -1 for any.
+func closedLoopOf(t target, req []byte, c int, warm, dur time.Duration, fresh bool, size int64) loadResult {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var res loadResult
@@ -175,7 +196,11 @@ func closedLoop(t target, req []byte, c int, warm, dur time.Duration, fresh bool
 				}
 				var h respHead
 				if _, err = nc.Write(req); err == nil {
-					h, _, err = readResp(br)
+					var n int64
+					h, n, err = readResp(br)
+					if err == nil && size >= 0 && n != size {
+						err = errSize
+					}
 				}
 				if err == nil && h.status != 200 {
 					err = errHead

@@ -12,9 +12,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -43,16 +43,26 @@ func main() {
 			return
 		case "goproxy":
 			log.Fatal(goproxyMain(os.Args[2], os.Args[3]))
-		case "table":
-			b, err := os.ReadFile(os.Args[2])
+		case "table", "goals", "docs":
+			long := os.Args[len(os.Args)-1] == "long"
+			paths := os.Args[2:]
+			if long {
+				paths = paths[:len(paths)-1]
+			}
+			rs, err := load(paths)
 			if err != nil {
 				log.Fatal(err)
 			}
-			var f file
-			if err := json.Unmarshal(b, &f); err != nil {
-				log.Fatal(err)
+			switch os.Args[1] {
+			case "table":
+				rs.merged().print(os.Stdout, long)
+			case "docs":
+				rs.printDocs(os.Stdout)
+			case "goals":
+				if rs.printGoals(os.Stdout) > 0 {
+					os.Exit(1)
+				}
 			}
-			f.print(os.Stdout, len(os.Args) > 3 && os.Args[3] == "long")
 			return
 		}
 	}
@@ -62,16 +72,21 @@ func main() {
 	rounds := flag.Int("rounds", 3, "rounds")
 	dur := flag.Duration("dur", 2*time.Second, "length of one load scenario")
 	bulkMiB := flag.Int64("bulk", 1024, "MiB moved by one bulk scenario")
-	only := flag.String("only", "", "run only scenarios whose name holds this (steady ones, or connect, memory, rtt)")
-	phases := flag.String("phases", "steady,connect,syscalls,rtt,narrow,memory", "phases")
-	agents := flag.Int("agents", 100, "agents in the memory phase")
+	only := flag.String("only", "", "run only scenarios whose name holds one of these, separated by commas (or connect, memory, rtt, ...)")
+	phases := flag.String("phases", "steady,connect,syscalls,rtt,narrow,memory,stalled,held", "phases")
+	agents := flag.String("agents", "100", "agents in the memory phase; several numbers, rising, are taken on the way to the last")
+	heldN := flag.Int("held", 10_000, "requests in the held phase")
+	stalledN := flag.Int("stalled", 512, "downloads in the stalled phase")
 	rttList := flag.String("rtt", "50ms,100ms", "round-trip times of the rtt phase")
 	rttMiB := flag.Int64("rttbulk", 64, "MiB moved by one bulk run of the rtt phase")
 	out := flag.String("out", "", "also write the results as JSON here")
+	resume := flag.Bool("resume", false, "take up what -out holds and measure the rest")
+	budget := flag.Duration("budget", 0, "begin nothing more after this time; what is left takes -resume, and the exit code is 3")
 	base := flag.Int("base", 10000, "first port; each system takes 1300 from there")
 	long := flag.Bool("long", false, "print a row per system")
 	keep := flag.Bool("keep", false, "keep the work folder (logs)")
 	flag.Parse()
+	raiseFiles()
 
 	self, err := os.Executable()
 	if err != nil {
@@ -81,7 +96,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	e := &env{bindir: *bindir, work: work, self: self, keep: *keep, base: *base, up: freePort(), upTCP: freePort()}
+	e := &env{bindir: *bindir, work: work, self: self, keep: *keep, base: *base &^ 1, up: freePort(), upTCP: freePort()}
 	if err := e.makeCert(); err != nil {
 		log.Fatal(err)
 	}
@@ -97,13 +112,58 @@ func main() {
 		}
 		all = append(all, more...)
 	}
-	o := opts{dur: *dur, warm: 200 * time.Millisecond, bulk: *bulkMiB << 20, agents: *agents, rttBytes: *rttMiB << 20}
+	o := opts{dur: *dur, warm: 200 * time.Millisecond, bulk: *bulkMiB << 20, rttBytes: *rttMiB << 20}
 	for _, s := range strings.Split(*rttList, ",") {
 		d, err := time.ParseDuration(s)
 		if err != nil {
 			log.Fatal(err)
 		}
 		o.rtts = append(o.rtts, d)
+	}
+	for _, s := range strings.Split(*agents, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			log.Fatal(err)
+		}
+		o.agents = append(o.agents, n)
+	}
+
+	f := &file{Started: time.Now().UTC().Format(time.RFC3339), Results: results{}}
+	if *resume {
+		if b, err := os.ReadFile(*out); err == nil {
+			if err := json.Unmarshal(b, f); err != nil {
+				log.Fatal(*out, ": ", err)
+			}
+		} else if !os.IsNotExist(err) {
+			log.Fatal(err)
+		}
+	}
+	f.Machine = thisMachine()
+	f.Load = append(f.Load, loadavg())
+	var picked []system
+	for _, n := range strings.Split(*names, ",") {
+		i := slices.IndexFunc(all, func(s system) bool { return s.Name == n })
+		if i < 0 {
+			log.Fatalf("no system %q", n)
+		}
+		var is []string
+		var missing error
+		for _, b := range all[i].Bins {
+			if p, err := e.bin(b); err != nil {
+				missing = err
+			} else if v := version(p); v != "" {
+				is = append(is, b+" "+v)
+			}
+		}
+		if missing != nil {
+			f.skip(n, "all", missing)
+			continue
+		}
+		if was, now := f.Versions[n], strings.Join(is, ", "); was != "" && was != now {
+			log.Fatalf("%s was measured with %s, and this is %s: give another -out", n, was, now)
+		}
+		f.version(n, strings.Join(is, ", "))
+		picked = append(picked, all[i])
 	}
 
 	var children []func()
@@ -120,7 +180,7 @@ func main() {
 	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
 	go func() { <-sig; cleanup(); os.Exit(1) }()
 
-	up, err := startProc([]string{self, "upstream", fmt.Sprintf("127.0.0.1:%d", e.up), fmt.Sprintf("127.0.0.1:%d", e.upTCP)}, work, filepath.Join(work, "upstream.log"), nil)
+	up, err := startProc([]string{self, "upstream", fmt.Sprintf("127.0.0.1:%d", e.up), fmt.Sprintf("127.0.0.1:%d", e.upTCP)}, work, filepath.Join(work, "upstream.log"), nil, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -130,30 +190,48 @@ func main() {
 		log.Fatal(err)
 	}
 
-	f := file{Started: time.Now().UTC().Format(time.RFC3339), CPUs: runtime.NumCPU(), Go: runtime.Version(), Load: []string{loadavg()}, Results: results{}}
-	var picked []system
-	for _, n := range strings.Split(*names, ",") {
-		i := slices.IndexFunc(all, func(s system) bool { return s.Name == n })
-		if i < 0 {
-			cleanup()
-			log.Fatalf("no system %q", n)
-		}
-		ok := true
-		for _, b := range all[i].Bins {
-			if _, err := e.bin(b); err != nil {
-				f.skip(n, "all", err)
-				ok = false
+	t0 := time.Now()
+	took := f.Took
+	wanted := func(names ...string) bool {
+		for _, s := range strings.Split(*only, ",") {
+			for _, n := range names {
+				if strings.Contains(n, s) {
+					return true
+				}
 			}
 		}
-		if ok {
-			picked = append(picked, all[i])
-		}
+		return false
 	}
-	t0 := time.Now()
+	unfinished := false
+	// due reports whether round k of a measurement is still to be done.
+	due := func(s system, phase, name string, k int) bool {
+		if f.Done[name+"|"+s.Name] > k || !s.takes(name) || !wanted(phase, name) {
+			return false
+		}
+		if *budget > 0 && time.Since(t0) > *budget {
+			unfinished = true
+			return false
+		}
+		return true
+	}
+	ended := func(s system, name string) {
+		if f.Done == nil {
+			f.Done = map[string]int{}
+		}
+		f.Done[name+"|"+s.Name]++
+		f.Took = took + time.Since(t0).Round(time.Second)
+		f.save(*out)
+	}
+
 	if strings.Contains(*phases, "steady") {
+		all := scenarios()
+		last := *rounds - 1
 		var run []*running
 		for i, s := range picked {
-			r, err := e.boot(s, i, 0, 0, false)
+			if !slices.ContainsFunc(all, func(sc scenario) bool { return due(s, "steady", sc.name, last) }) {
+				continue
+			}
+			r, err := e.boot(s, i, booting{tcp: true})
 			if err != nil {
 				f.skip(s.Name, "start", err)
 				continue
@@ -165,70 +243,67 @@ func main() {
 		for _, r := range run { // warm up
 			closedLoop(r.t, r.t.req("GET", "/small", 0, false), 16, 0, 300*time.Millisecond, false)
 		}
-		for k := 0; k < *rounds; k++ {
-			for _, sc := range scenarios() {
-				if !strings.Contains(sc.name, *only) {
-					continue
-				}
-				f.scen(sc.name)
+		for k := range *rounds {
+			for _, sc := range all {
 				for j := range run {
 					r := run[(j+k)%len(run)] // another first one each round
-					if sc.skip != nil && sc.skip(r) {
+					if sc.skip != nil && sc.skip(r) || !due(r.sys, "steady", sc.name, k) {
 						continue
 					}
+					f.scen(sc.name)
 					m, err := sc.run(r, o)
 					if err != nil {
 						f.skip(r.sys.Name, sc.name, err)
 						time.Sleep(300 * time.Millisecond)
 					}
 					f.Results.add(sc.name, r.sys.Name, m)
+					ended(r.sys, sc.name)
 					time.Sleep(30 * time.Millisecond)
 				}
 			}
-			f.Load = append(f.Load, loadavg())
 			log.Printf("steady round %d of %d done after %v, load %s", k+1, *rounds, time.Since(t0).Round(time.Second), loadavg())
-			f.save(*out)
 		}
 		for _, r := range run {
 			r.stop()
 		}
 	}
-	each := func(phase, name string, n int, take func(s system) bool, f2 func(s system, slot int) (map[string]float64, error)) {
-		if !strings.Contains(*phases, phase) || !strings.Contains(name, *only) && !strings.Contains(phase, *only) {
-			return
-		}
-		f.scen(name)
-		for k := 0; k < n; k++ {
+	for k := range *rounds {
+		for _, m := range e.phases(o, *rounds, *heldN, *stalledN) {
+			if !strings.Contains(*phases, m.phase) || k >= m.rounds {
+				continue
+			}
+			any := false
 			for j := range picked {
-				s := picked[(j+k)%len(picked)]
-				if len(s.Agent) == 0 || !take(s) {
+				slot := (j + k) % len(picked)
+				s := picked[slot]
+				if m.take != nil && !m.take(s) || !due(s, m.phase, m.name, k) {
 					continue
 				}
+				any = true
 				f.order(s)
-				m, err := f2(s, (j+k)%len(picked))
+				err := m.run(s, slot, func(sc string, x map[string]float64) {
+					f.scen(sc)
+					f.Results.add(sc, s.Name, x)
+				})
 				if err != nil {
-					f.skip(s.Name, name, err)
+					f.skip(s.Name, m.name, err)
 				}
-				f.Results.add(name, s.Name, m)
+				ended(s, m.name)
+			}
+			if any {
+				log.Printf("%s, round %d, done after %v, load %s", m.name, k+1, time.Since(t0).Round(time.Second), loadavg())
 			}
 		}
-		f.save(*out)
-		log.Printf("%s done after %v, load %s", name, time.Since(t0).Round(time.Second), loadavg())
 	}
-	each("connect", "g. agent start to first public answer", 1, func(system) bool { return true }, func(s system, slot int) (map[string]float64, error) { return e.connectTime(s, slot, 5) })
-	each("syscalls", "k. system calls (strace)", 1, func(system) bool { return true }, func(s system, slot int) (map[string]float64, error) { return e.syscalls(s, slot) })
-	for _, d := range o.rtts {
-		each("rtt", fmt.Sprintf("j. agent link with %v RTT", d), max(1, *rounds-1), func(s system) bool { return !s.NoRTT }, func(s system, slot int) (map[string]float64, error) { return e.rtt(s, slot, d, o) })
-	}
-	each("narrow", "l. 20 Mbit/s, 40 ms link, one bulk download", 1, func(s system) bool { return !s.NoRTT }, func(s system, slot int) (map[string]float64, error) { return e.narrow(s, slot, o) })
-	each("memory", fmt.Sprintf("h. %d idle agents", *agents), 1, func(s system) bool { return !s.NoMany }, func(s system, slot int) (map[string]float64, error) { return e.memory(s, slot, *agents) })
-
-	each("memory", "h. 1000 idle public connections", 1, func(s system) bool { return s.HTTPS != "" }, func(s system, slot int) (map[string]float64, error) { return e.idleTLS(s, slot, 1000) })
 
 	f.Load = append(f.Load, loadavg())
-	f.Took = time.Since(t0).Round(time.Second).String()
+	f.Took = took + time.Since(t0).Round(time.Second)
 	f.save(*out)
 	cleanup()
+	if unfinished {
+		log.Print("not finished: the same again with -resume measures the rest")
+		os.Exit(3)
+	}
 	f.print(os.Stdout, *long)
 }
 

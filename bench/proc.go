@@ -15,9 +15,10 @@ import (
 type proc struct {
 	cmd  *exec.Cmd
 	done chan struct{}
+	term *terminal // nil: it has none
 }
 
-func startProc(argv []string, dir, logFile string, env []string) (*proc, error) {
+func startProc(argv []string, dir, logFile string, env []string, t *terminal) (*proc, error) {
 	f, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -28,19 +29,34 @@ func startProc(argv []string, dir, logFile string, env []string) (*proc, error) 
 	c.Stdout, c.Stderr = f, f
 	c.Env = append(os.Environ(), env...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if t != nil {
+		c.Stdin, c.Stdout, c.Stderr = t.near, t.near, t.near
+		c.Env = append(c.Env, "TERM=xterm-256color")
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		defer t.near.Close()
+	}
 	if err := c.Start(); err != nil {
 		return nil, err
 	}
-	p := &proc{cmd: c, done: make(chan struct{})}
-	go func() { c.Wait(); close(p.done) }()
+	p := &proc{cmd: c, done: make(chan struct{}), term: t}
+	go func() {
+		c.Wait()
+		if t != nil {
+			t.far.Close()
+		}
+		close(p.done)
+	}()
 	return p, nil
 }
+
+// ask asks p to end; stop waits for it, and kills it after 2 seconds.
+func (p *proc) ask() { syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM) }
 
 func (p *proc) stop() {
 	if p == nil {
 		return
 	}
-	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM)
+	p.ask()
 	select {
 	case <-p.done:
 	case <-time.After(2 * time.Second):

@@ -37,6 +37,7 @@ type vars struct {
 	TLS                       int
 	Aux, AuxI, Up, UpTCP, I   int
 	Cert, Key, Self           string
+	Big                       bool
 }
 
 func (v vars) Bin(name string) (string, error) { return v.e.bin(name) }
@@ -88,37 +89,67 @@ type running struct {
 	tcp    string
 }
 
+// freeBase looks for the ports of a system. They are odd: where the kernel takes
+// ports for connections from the same range it takes even ones first, and each is
+// then taken for a minute.
+func (e *env) freeBase(s system, slot int) (base int, err error) {
+	for base = e.base + slot*1300; base < e.base+slot*1300+160; base += 16 {
+		for _, p := range []int{1, 3, 5, 7, 9, 11} {
+			var l net.Listener
+			if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+p)); err != nil {
+				break
+			}
+			l.Close()
+		}
+		if err == nil || len(s.Edge) == 0 {
+			return base, nil
+		}
+	}
+	return 0, fmt.Errorf("%s: ports taken (another run? see -base): %w", s.Name, err)
+}
+
+// booting says how a system is to be started.
+type booting struct {
+	rtt     time.Duration // of the link between agent and edge
+	rate    float64       // of that link, in bytes a second; 0 for no limit
+	noAgent bool
+	tcp     bool // with a raw TCP tunnel, where there is one
+	big     bool // with the limits raised that would stop 10,000 requests
+}
+
 // boot starts the edge (and, unless noAgent, one agent) and waits until it answers.
-func (e *env) boot(s system, slot int, rtt time.Duration, rate float64, noAgent bool) (r *running, err error) {
-	base := e.base + slot*1300
+func (e *env) boot(s system, slot int, b booting) (r *running, err error) {
+	base, err := e.freeBase(s, slot)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp(e.work, s.Name+"-")
 	if err != nil {
 		return nil, err
 	}
-	v := vars{e: e, Dir: dir, Ctl: base, Aux: base + 1, Pub: base + 3, PubI: base + 3, Link: base, TCP: base + 2, Up: e.up, UpTCP: e.upTCP, Cert: e.cert, Key: e.key, Self: e.self, AuxI: base + 1100, TLS: base + 1298}
-	if s.NoTCP {
+	v := vars{e: e, Dir: dir, Ctl: base + 1, Aux: base + 3, Pub: base + 11, PubI: base + 11, Link: base + 1, TCP: base + 5, Up: e.up, UpTCP: e.upTCP, Cert: e.cert, Key: e.key, Self: e.self, AuxI: base + 1100, TLS: base + 7}
+	if s.NoTCP || !b.tcp {
 		v.TCP = 0
 	}
+	v.Big = b.big
 	r = &running{sys: s, v: v}
 	defer func() {
 		if err != nil {
 			r.stop()
 		}
 	}()
-	if rtt > 0 {
-		v.Link = base + 1299
+	if s.Links > 0 {
+		v.Link = base + 9
 		r.v = v
-		if r.delay, err = delayProxy(fmt.Sprintf("127.0.0.1:%d", v.Link), fmt.Sprintf("127.0.0.1:%d", v.Ctl), rtt, rate); err != nil {
+		if r.delay, err = relay(fmt.Sprintf("127.0.0.1:%d", v.Link), fmt.Sprintf("127.0.0.1:%d", v.Ctl), s.Links); err != nil {
 			return
 		}
 	}
-	if len(s.Edge) > 0 {
-		for _, p := range []int{v.Ctl, v.Pub} {
-			var l net.Listener
-			if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p)); err != nil {
-				return r, fmt.Errorf("%s: port taken (another run? see -base): %w", s.Name, err)
-			}
-			l.Close()
+	if b.rtt > 0 {
+		v.Link = base + 9
+		r.v = v
+		if r.delay, err = delayProxy(fmt.Sprintf("127.0.0.1:%d", v.Link), fmt.Sprintf("127.0.0.1:%d", v.Ctl), b.rtt, b.rate); err != nil {
+			return
 		}
 	}
 	if err = v.write(s.Files); err != nil {
@@ -131,7 +162,7 @@ func (e *env) boot(s system, slot int, rtt time.Duration, rate float64, noAgent 
 		}
 	}
 	if len(s.Edge) > 0 {
-		if r.edge, err = startProc(v.argv(s.Edge), dir, filepath.Join(dir, "edge.log"), v.argv(s.EdgeEnv)); err != nil {
+		if r.edge, err = startProc(v.argv(s.Edge), dir, filepath.Join(dir, "edge.log"), v.argv(s.EdgeEnv), nil); err != nil {
 			return
 		}
 		p := v.Pub
@@ -149,12 +180,12 @@ func (e *env) boot(s system, slot int, rtt time.Duration, rate float64, noAgent 
 		}
 	}
 	r.t, r.tcp = r.at(0)
-	if len(s.Agent) > 0 && !noAgent {
+	if len(s.Agent) > 0 && !b.noAgent {
 		if _, err = r.addAgent(0); err != nil {
 			return
 		}
 	}
-	if !noAgent {
+	if !b.noAgent {
 		_, err = waitReady(r.t, 20*time.Second)
 		if err == nil && r.tcp != "" {
 			err = waitTCP(r.tcp, 10*time.Second)
@@ -199,7 +230,14 @@ func (r *running) addAgent(i int) (*proc, error) {
 	if err := v.write(r.sys.AgentFiles); err != nil {
 		return nil, err
 	}
-	p, err := startProc(v.argv(r.sys.Agent), v.Dir, filepath.Join(v.Dir, fmt.Sprintf("agent%d.log", i)), v.argv(r.sys.AgentEnv))
+	var t *terminal
+	if r.sys.Screen {
+		var err error
+		if t, err = newTerminal(); err != nil {
+			return nil, err
+		}
+	}
+	p, err := startProc(v.argv(r.sys.Agent), v.Dir, filepath.Join(v.Dir, fmt.Sprintf("agent%d.log", i)), v.argv(r.sys.AgentEnv), t)
 	if err == nil {
 		r.agents = append(r.agents, p)
 	}
@@ -217,6 +255,9 @@ func (v vars) write(files map[string]string) error {
 }
 
 func (r *running) stop() {
+	for _, a := range r.agents {
+		a.ask()
+	}
 	for _, a := range r.agents {
 		a.stop()
 	}

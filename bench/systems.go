@@ -1,5 +1,10 @@
 package main
 
+import (
+	"slices"
+	"strings"
+)
+
 // A system is one thing under test. To add one, add a literal here (or an entry
 // of the same shape to a JSON file given with -extra). Every string is a Go
 // text/template over these fields:
@@ -14,6 +19,7 @@ package main
 //	.TCP          public port of the raw TCP tunnel, 0 when not wanted
 //	.Up .UpTCP    ports of the local service behind the agent
 //	.I            agent number, 0 for the only one
+//	.Big          whether limits are to be raised that would stop 10,000 requests
 //	.Cert .Key    a throw-away certificate for *.tun.test, tun.test and 127.0.0.1
 //	.Self         this harness
 //
@@ -35,9 +41,18 @@ type system struct {
 	HTTP       string // public address, default 127.0.0.1:{{.Pub}}
 	HTTPS      string // public address with TLS and HTTP/2; empty when there is none
 	Host       string // default t{{.I}}.tun.test
+	Metrics    string // where the edge's metrics are; empty when it has none
+	Only       string // the scenarios it is for, as in -only; empty for all
+	Screen     bool   // the agent is given a terminal
+	Links      int    // connections that a relay between agent and edge lets through; 0: no relay
 	NoTCP      bool   // has no raw TCP tunnel
 	NoRTT      bool   // the agent link cannot be put behind the delay proxy
 	NoMany     bool   // no many-agents memory test
+}
+
+// takes reports whether a measurement is for s.
+func (s system) takes(name string) bool {
+	return s.Only == "" || slices.ContainsFunc(strings.Split(s.Only, ","), func(o string) bool { return strings.Contains(name, o) })
 }
 
 const frps = `bindAddr = "127.0.0.1"
@@ -82,13 +97,49 @@ func frpSystem(name, note, extraS, extraC string) system {
 // lrokEnv keeps the settings of whoever runs the benchmark out of it.
 var lrokEnv = []string{"HOME={{.Dir}}", "XDG_CONFIG_HOME={{.Dir}}/xdg/config", "XDG_DATA_HOME={{.Dir}}/xdg/data", "XDG_STATE_HOME={{.Dir}}/xdg/state", "XDG_RUNTIME_DIR={{.Dir}}/xdg/run"}
 
+// lrok is lrok as it comes. With a TCP tunnel it runs two tunnels in one agent,
+// which is what lrok start does.
+func lrok(name, note string) system {
+	return system{
+		Name: name, Kind: "tunnel", Note: note, Bins: []string{"lrok"},
+		EdgeEnv: lrokEnv,
+		Edge: []string{
+			`{{.Bin "lrok"}}`, "serve", "--domain", "tun.test", "--http", "127.0.0.1:{{.Pub}}", "--https", "127.0.0.1:{{.TLS}}", "--control", "127.0.0.1:{{.Ctl}}", "--internal", "127.0.0.1:{{.Aux}}",
+			"--tls-cert", "{{.Cert}}", "--tls-key", "{{.Key}}", "--data-dir", "{{.Dir}}/data",
+			"--tcp-host", "127.0.0.1", "--tcp-ports={{if .TCP}}{{.TCP}}-{{.TCP}}{{end}}",
+			"{{if .Big}}--max-streams=20000{{end}}", "{{if .Big}}--max-connections=40000{{end}}", "{{if .Big}}--max-connections-per-address=40000{{end}}",
+		},
+		// The edge's first start writes the key that all agents share.
+		AgentEnv:   append([]string{"LROK_API_KEY_FILE={{.Dir}}/data/admin.key"}, lrokEnv...),
+		AgentFiles: map[string]string{"lrok{{.I}}.yaml": "tunnels:\n  web: {http: {{.Up}}, hint: t{{.I}}}\n{{if .TCP}}  tcp: {tcp: {{.UpTCP}}, remote_port: {{.TCP}}}\n{{end}}"},
+		Agent: []string{
+			`{{.Bin "lrok"}}`, "{{if .TCP}}start{{else}}http{{end}}", "{{if not .TCP}}{{.Up}}{{end}}", "{{if not .TCP}}--hint=t{{.I}}{{end}}", "{{if .TCP}}--config={{.Dir}}/lrok{{.I}}.yaml{{end}}",
+			"--edge", "127.0.0.1:{{.Link}}", "--edge-ca", "{{.Cert}}", "--quiet",
+		},
+		HTTPS: "127.0.0.1:{{.TLS}}", Metrics: "http://127.0.0.1:{{.Aux}}/metrics",
+	}
+}
+
+// lroks are lrok and what it is compared with of its own.
+func lroks() []system {
+	screen := lrok("lrok-screen", "as lrok, with the screen in a terminal that answers no question")
+	screen.Screen, screen.NoTCP, screen.Only = true, true, "g. ,h. "
+	screen.Agent = slices.DeleteFunc(slices.Clone(screen.Agent), func(s string) bool { return s == "--quiet" })
+	// Both by way of a relay, so that nothing differs but the handover.
+	many := lrok("lrok-relayed", "as lrok, by way of a relay")
+	many.Links, many.Only = 64, "o. "
+	one := lrok("lrok-onelink", "as lrok-relayed, with one connection for each agent: nothing can be handed over")
+	one.Links, one.Only = 1, "o. "
+	return []system{lrok("lrok", "defaults: TLS link, capture on"), screen, many, one}
+}
+
 func builtin() []system {
-	return []system{
+	return append(lroks(), []system{
 		{Name: "direct", Kind: "direct", Note: "client straight to the upstream", HTTP: "127.0.0.1:{{.Up}}"},
 		{
 			Name: "nginx", Kind: "proxy", Note: "one hop, keep-alive upstream, buffering off", Bins: []string{"nginx"},
-			Files: map[string]string{"nginx.conf": `daemon off; user root; worker_processes 2; pid {{.Dir}}/nginx.pid; error_log stderr warn;
-events { worker_connections 4096; }
+			Files: map[string]string{"nginx.conf": `daemon off; user root; worker_processes 2; worker_rlimit_nofile 65536; pid {{.Dir}}/nginx.pid; error_log stderr warn;
+events { worker_connections {{if .Big}}40000{{else}}4096{{end}}; }
 http {
   access_log off; client_max_body_size 0; client_body_temp_path {{.Dir}}/b; proxy_temp_path {{.Dir}}/p;
   fastcgi_temp_path {{.Dir}}/f; uwsgi_temp_path {{.Dir}}/u; scgi_temp_path {{.Dir}}/s;
@@ -112,19 +163,6 @@ http {
 		{
 			Name: "gorp", Kind: "proxy", Note: "one hop, Go httputil.ReverseProxy with a tuned Transport (in this harness)",
 			Edge: []string{"{{.Self}}", "goproxy", "127.0.0.1:{{.Pub}}", "127.0.0.1:{{.Up}}"}, NoTCP: true,
-		},
-
-		{
-			Name: "lrok", Kind: "tunnel", Note: "defaults: TLS link, capture on", Bins: []string{"lrok"},
-			EdgeEnv: lrokEnv,
-			Edge: []string{
-				`{{.Bin "lrok"}}`, "serve", "--domain", "tun.test", "--http", "127.0.0.1:{{.Pub}}", "--https", "127.0.0.1:{{.TLS}}", "--control", "127.0.0.1:{{.Ctl}}", "--internal", "127.0.0.1:{{.Aux}}",
-				"--tls-cert", "{{.Cert}}", "--tls-key", "{{.Key}}", "--data-dir", "{{.Dir}}/data",
-			},
-			// The edge's first start writes the key that all agents share.
-			AgentEnv: append([]string{"LROK_API_KEY_FILE={{.Dir}}/data/admin.key"}, lrokEnv...),
-			Agent:    []string{`{{.Bin "lrok"}}`, "http", "{{.Up}}", "--hint", "t{{.I}}", "--edge", "127.0.0.1:{{.Link}}", "--edge-ca", "{{.Cert}}", "--quiet"},
-			HTTPS:    "127.0.0.1:{{.TLS}}", NoTCP: true,
 		},
 
 		frpSystem("frp", "defaults: TLS link, yamux", "", ""),
@@ -184,5 +222,5 @@ tunnels:
 			Agent: []string{`{{.Bin "lt"}}`, "--host", "http://127.0.0.1:{{.Pub}}", "--port", "{{.Up}}", "--local-host", "127.0.0.1", "--subdomain", "bench{{.I}}"},
 			Host:  "bench{{.I}}.tun.test", NoTCP: true, NoRTT: true,
 		},
-	}
+	}...)
 }

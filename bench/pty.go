@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// A terminal is the far side of a pty: it reads what a screen draws and answers
+// nothing, so that a program that waits for an answer of its terminal is found out.
+type terminal struct {
+	far, near *os.File
+
+	mu   sync.Mutex
+	head []byte // the beginning of what was drawn
+}
+
+// altScreen is what a program writes that takes the whole screen.
+var altScreen = []byte("\x1b[?1049h")
+
+func newTerminal() (*terminal, error) {
+	far, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	ioctl := func(call uintptr, arg unsafe.Pointer) error {
+		if _, _, no := syscall.Syscall(syscall.SYS_IOCTL, far.Fd(), call, uintptr(arg)); no != 0 {
+			return no
+		}
+		return nil
+	}
+	var unlock, n int32
+	size := [4]uint16{40, 120}
+	if err = ioctl(syscall.TIOCSPTLCK, unsafe.Pointer(&unlock)); err == nil {
+		if err = ioctl(syscall.TIOCGPTN, unsafe.Pointer(&n)); err == nil {
+			err = ioctl(syscall.TIOCSWINSZ, unsafe.Pointer(&size))
+		}
+	}
+	if err != nil {
+		far.Close()
+		return nil, err
+	}
+	near, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		far.Close()
+		return nil, err
+	}
+	t := &terminal{far: far, near: near}
+	go t.read()
+	return t, nil
+}
+
+func (t *terminal) read() {
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := t.far.Read(buf)
+		t.mu.Lock()
+		if len(t.head) < 64<<10 {
+			t.head = append(t.head, buf[:n]...)
+		}
+		t.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// drawn reports whether a program has taken the screen.
+func (t *terminal) drawn() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Contains(t.head, altScreen)
+}
