@@ -111,7 +111,7 @@ func connect(ctx context.Context, conn net.Conn, config *AgentConfig, h Hello) (
 	}
 	s.table.Lock()
 	s.control = s.table.m[m.StreamID()]
-	s.control.mux = m
+	s.control.mux.Stream = m
 	s.table.Unlock()
 	s.control.started.Store(true)
 	s.control.answered.Store(true)

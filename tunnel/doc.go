@@ -62,9 +62,14 @@
 //
 // # How it moves bytes
 //
-// yamux writes a header and a body at a time. A link gathers what is ready into
-// one flush above TLS, and a wire the records of a flush into one system call
-// below. It never waits for more with a timer. The link also reads the
-// headers of frames in both directions, which gives what yamux does not have:
-// resets, ends that can be trusted, counts, and limits for a hostile peer.
+// yamux opens and ends streams. Their bytes go past it: a Write puts its frame
+// into the queue of the link, which gathers what is ready into one flush above
+// TLS, and a wire the records of a flush into one system call below. A flush
+// never waits for more with a timer. While frames come one at a time, whoever
+// writes one flushes it. Those that find the queue full are let in in turn, the
+// ones of streams that sent little lately first.
+//
+// The link's reader looks at each header and hands bytes to the Read that waits
+// for them. That gives what yamux does not have: resets, ends that can be
+// trusted, counts, and limits for a hostile peer.
 package tunnel

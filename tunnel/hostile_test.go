@@ -350,7 +350,7 @@ func TestStrayStreamsAreReset(t *testing.T) {
 		}
 		p.agent.table.Lock()
 		st := p.agent.table.m[m.StreamID()]
-		st.mux = m
+		st.mux.Stream = m
 		p.agent.table.Unlock()
 		p.agent.open.Add(1)
 		st.started.Store(true)
@@ -445,35 +445,31 @@ func FuzzControl(f *testing.F) {
 	})
 }
 
-// Whatever an agent sends as frames, the link hands the same bytes to yamux,
-// flags apart, in whole headers, and ends or goes on but does not panic.
+// Whatever an agent sends as frames, the link hands their bytes to the streams
+// and to yamux whole headers without bytes, and ends or goes on but does not
+// panic.
 func FuzzLinkFrames(f *testing.F) {
 	f.Add(append(rawFrame(frameData, flagSYN, 1, 3), "abc"...), uint8(5), uint32(1))
+	f.Add(append(rawFrame(frameData, flagSYN|flagFIN, 1, 3), "abc"...), uint8(0), uint32(0))
 	f.Add(append(rawFrame(frameWindow, flagSYN, 1, 0), rawFrame(frameWindow, flagRST, 1, 0)...), uint8(1), uint32(0))
 	f.Fuzz(func(t *testing.T, in []byte, step uint8, reset uint32) {
 		s := &Session{edge: &EdgeConfig{}, streams: 4, done: make(chan struct{})}
 		s.table.m = map[uint32]*Stream{}
 		l := &link{in: s.arrives, out: s.leaves}
+		s.link = l
 		if reset != 0 {
 			l.resets.frames = []frame{resetFrame(reset, 0)}
-			l.resets.any.Store(true)
+			l.takeResets()
 		}
 		var out []byte
 		p := make([]byte, 4096)
-		for len(in) > 0 || len(l.rest) > 0 || len(l.mine) > 0 {
+		for len(in) > 0 || len(l.mine) > 0 {
 			// What Read does, with TLS replaced by in.
 			out, l.mine = append(out, l.mine...), nil
 			n := copy(p, l.part[:l.have])
-			if len(l.rest) > 0 {
-				m := copy(p[n:], l.rest)
-				l.rest = l.rest[m:]
-				n += m
-			} else {
-				m := copy(p[n:], in[:min(len(in), 1+int(step))])
-				in = in[m:]
-				n += m
-			}
-			n, err := l.look(p[:n])
+			m := copy(p[n:], in[:min(len(in), 1+int(step))])
+			in = in[m:]
+			n, err := l.look(p[:n+m])
 			if err != nil {
 				return
 			}
@@ -483,12 +479,19 @@ func FuzzLinkFrames(f *testing.F) {
 			if len(out) < frameSize {
 				t.Fatalf("yamux would read a header of %d bytes", len(out))
 			}
-			body := (*frame)(out).body()
+			if n := (*frame)(out).body(); n > 0 {
+				t.Fatalf("yamux would read %d bytes after a header", n)
+			}
 			out = out[frameSize:]
-			out = out[min(body, len(out)):]
 		}
 		if s.table.theirs > strayStreams || s.table.theirs != len(s.table.m) {
 			t.Errorf("%d streams, %d counted", len(s.table.m), s.table.theirs)
+		}
+		for _, st := range s.table.m {
+			have := len(st.mux.in.buf)
+			if got := int(st.got.Load()); !st.rst.Load() && (have > got || have < got-l.left || got > window) {
+				t.Errorf("stream %d has %d bytes of %d", st.id, have, got)
+			}
 		}
 	})
 }

@@ -4,13 +4,17 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/yamux"
 )
 
 // What waits in the queue or unsent in the kernel cannot be overtaken by a small
@@ -23,6 +27,11 @@ const (
 	// pieceSize is the most that one frame of a stream holds: a frame blocks
 	// everybody behind it.
 	pieceSize, pieceSlow = 32 << 10, 16 << 10
+
+	// crowded is how many flushes of a single frame it takes until a writer
+	// flushes by itself again: while several write, each does better to leave
+	// it to the flusher, which gathers what they have.
+	crowded = 8
 
 	// A flush that takes this long, at less than this many bytes a second, has
 	// waited for the line. Between two of them a few find room in the kernel,
@@ -69,61 +78,75 @@ func (f *frame) body() int {
 	return 0
 }
 
-func resetFrame(id uint32, flags uint16) (f frame) {
-	f[1] = frameWindow
-	f.setFlags(flags | flagRST)
+func newFrame(kind byte, flags uint16, id uint32, length int) (f frame) {
+	f[1] = kind
+	f.setFlags(flags)
 	binary.BigEndian.PutUint32(f[4:], id)
+	binary.BigEndian.PutUint32(f[8:], uint32(length))
 	return f
 }
 
-// A link is what yamux reads and writes: frames above TLS. It merges the
-// frames that are ready into one flush, and because it sees where each frame
-// starts it can do what yamux cannot: reset a stream, tell a stream that ended
-// from one that was cut, and refuse what a hostile peer sends.
+func resetFrame(id uint32, flags uint16) frame {
+	return newFrame(frameWindow, flags|flagRST, id, 0)
+}
+
+// A link is the frames above TLS. It merges those that are ready into one flush.
+// The bytes of streams go through it to and from their flows; the frames that
+// open and end a stream are yamux's, which reads and writes the link for them.
+// Because the link sees each frame it can do what yamux cannot: reset a stream,
+// tell a stream that ended from one that was cut, and refuse what a hostile peer
+// sends.
 type link struct {
 	tls  *tls.Conn
 	wire *wire
 
-	// in and out see every frame before the other side of the link does. in
-	// may change the frame's flags.
-	in  func(*frame) error
-	out func(*frame)
+	// in and out see every frame before the other side of the link does. in may
+	// change the frame's flags, and knows whose the bytes of a frame are, nil
+	// when nobody's. down is called when the link ends.
+	in   func(*frame) (*flow, error)
+	out  func(*frame)
+	down func()
 
 	heard atomic.Int64 // when a byte last arrived, as time since start
 	since atomic.Int64 // when the running flush began, 0 while none runs
 	start time.Time
 
 	slow atomic.Bool // flushes wait for the line
-	sure int         // how much speaks for that; the flusher's
+	sure int         // how much speaks for that; whoever flushes
 
 	// Reading, by one goroutine.
 	part frame  // an incomplete header
 	have int    // bytes of it
-	left int    // bytes of the current body to come
-	rest []byte // read and not yet looked at
-	mine []byte // our own frames for yamux, before rest
+	to   *flow  // who gets the current body, may be nil
+	left int    // bytes of it to come
+	last frame  // what its header said of the end of the stream, for after it
+	mine []byte // our own frames for yamux
 
 	resets struct {
 		sync.Mutex
-		frames []frame // for our own yamux, at the next boundary
+		frames []frame // for our own yamux
 		any    atomic.Bool
 	}
 
-	mu     sync.Mutex
-	ready  sync.Cond // the flusher waits
-	room   sync.Cond // a writer waits
-	queue  []byte
-	held   int // bytes of queue that may wait for others
-	frames int // of them
-	body   int // bytes of the current frame's body still to be written
-	rsts   []frame
-	ending bool // no more writes; flush what is there and stop
-	err    error
-	done   chan struct{} // the flusher has ended
+	mu       sync.Mutex
+	ready    sync.Cond // the flusher waits
+	room     sync.Cond // yamux waits
+	queue    []byte
+	gathered int     // frames in it
+	held     int     // bytes of queue that may wait for others
+	frames   int     // of them
+	light    []*flow // who waits for room: those that wrote little lately
+	heavy    []*flow // and the others
+	flushing bool    // somebody flushes
+	crowd    int     // above 0 while frames come faster than one at a time
+	turns    uint    // flushes so far
+	ending   bool    // no more writes; flush what is there and stop
+	err      error
+	done     chan struct{} // the flusher has ended
 }
 
 func newLink(conn *tls.Conn, w *wire) *link {
-	l := &link{tls: conn, wire: w, start: time.Now(), done: make(chan struct{})}
+	l := &link{tls: conn, wire: w, start: time.Now(), done: make(chan struct{}), down: func() {}}
 	l.ready.L, l.room.L = &l.mu, &l.mu
 	l.touch()
 	return l
@@ -145,16 +168,21 @@ func (l *link) stalled() time.Duration {
 	return time.Since(l.start) - time.Duration(t)
 }
 
-// Read gives yamux whole headers only, because in may change them.
+// Read gives yamux whole headers only, and none that has a body.
 func (l *link) Read(p []byte) (int, error) {
-	if len(p) < frameSize && l.left == 0 {
-		// Not yamux: it reads through 4 KiB and around them only inside a body.
+	if len(p) < frameSize {
+		// Not yamux: it reads through 4 KiB.
 		return 0, io.ErrShortBuffer
 	}
 	for {
+		if l.resets.any.Load() {
+			l.takeResets()
+		}
 		if len(l.mine) > 0 {
 			n := copy(p, l.mine)
-			l.mine = l.mine[n:]
+			if l.mine = l.mine[n:]; len(l.mine) == 0 {
+				l.mine = nil
+			}
 			return n, nil
 		}
 		n := copy(p, l.part[:l.have])
@@ -170,13 +198,6 @@ func (l *link) Read(p []byte) (int, error) {
 }
 
 func (l *link) next(p []byte) (int, error) {
-	if len(l.rest) > 0 {
-		n := copy(p, l.rest)
-		if l.rest = l.rest[n:]; len(l.rest) == 0 {
-			l.rest = nil
-		}
-		return n, nil
-	}
 	n, err := l.tls.Read(p)
 	if n > 0 {
 		l.touch()
@@ -191,47 +212,88 @@ func (l *link) next(p []byte) (int, error) {
 	return n, err
 }
 
-// look walks the frames in p and returns how much of it yamux may have now.
-// The remainder is kept.
+// look walks the frames in p, gives bodies to their flows and leaves the rest for
+// yamux at the beginning of p. It returns how much that is.
 func (l *link) look(p []byte) (int, error) {
 	l.have = 0
+	kept := 0
 	for i := 0; ; {
-		n := min(l.left, len(p)-i)
-		l.left -= n
-		i += n
 		if l.left > 0 {
-			return i, nil
-		}
-		if l.resets.any.Load() {
-			l.mine = l.takeResets()
-			if i < len(p) {
-				l.rest = append(append([]byte(nil), p[i:]...), l.rest...)
+			n := min(l.left, len(p)-i)
+			l.left -= n
+			if l.to != nil && n > 0 {
+				l.to.deliver(p[i:i+n], l.left == 0)
 			}
-			return i, nil
+			if i += n; l.left > 0 {
+				return kept, nil
+			}
+			if l.last.flags() != 0 {
+				f := l.last
+				if _, err := l.see(&f); err != nil {
+					return kept, err
+				}
+				l.mine = append(l.mine, f[:]...)
+			}
+			l.to = nil
 		}
 		if len(p)-i < frameSize {
 			l.have = copy(l.part[:], p[i:])
-			return i, nil
+			return kept, nil
 		}
-		f := (*frame)(p[i : i+frameSize])
-		if err := l.in(f); err != nil {
-			return i, err
+		f := *(*frame)(p[i : i+frameSize])
+		if f[0] != 0 {
+			return kept, fmt.Errorf("frame of version %d", f[0])
 		}
-		l.left = f.body()
 		i += frameSize
+		n := f.body()
+		if n > 0 {
+			// To yamux a frame with bytes is what its flags say. The end of the
+			// stream comes after the bytes.
+			flags := f.flags()
+			l.last = newFrame(frameWindow, flags&(flagFIN|flagRST), f.id(), 0)
+			f.setFlags(flags &^ (flagFIN | flagRST))
+		}
+		to, err := l.see(&f)
+		if err != nil {
+			return kept, err
+		}
+		l.to, l.left = to, n
+		if n > 0 || f.kind() == frameWindow {
+			if f.flags() == 0 {
+				continue
+			}
+			f = newFrame(frameWindow, f.flags(), f.id(), 0)
+		}
+		kept += copy(p[kept:], f[:])
 	}
 }
 
-func (l *link) takeResets() []byte {
+// see shows a frame to in and tells the flow what it means.
+func (l *link) see(f *frame) (*flow, error) {
+	to, err := l.in(f)
+	if to == nil || err != nil {
+		return nil, err
+	}
+	if f.kind() == frameWindow && f.length() > 0 {
+		to.grant(f.length())
+	}
+	if n := f.body(); n > 0 && !to.expect(n) {
+		return nil, fmt.Errorf("stream %d exceeds its window", f.id())
+	}
+	if f.flags()&flagFIN != 0 {
+		to.end()
+	}
+	return to, nil
+}
+
+func (l *link) takeResets() {
 	l.resets.Lock()
 	defer l.resets.Unlock()
-	var b []byte
 	for i := range l.resets.frames {
-		b = append(b, l.resets.frames[i][:]...)
+		l.mine = append(l.mine, l.resets.frames[i][:]...)
 	}
 	l.resets.frames = nil
 	l.resets.any.Store(false)
-	return b
 }
 
 // reset makes our own yamux forget a stream, and the peer's if told. yamux has
@@ -253,31 +315,27 @@ func (l *link) reset(id uint32, established, tell bool) {
 		return
 	}
 
+	l.post(resetFrame(id, 0))
+}
+
+// post queues a frame without a body. It never waits: that there are few is the
+// caller's business.
+func (l *link) post(f frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ending {
-		return
-	}
-	f := resetFrame(id, 0)
-	if l.body > 0 {
-		l.rsts = append(l.rsts, f)
 		return
 	}
 	l.append(f[:])
 	l.ready.Signal()
 }
 
-// Write takes one header or one whole body, as yamux's send loop writes them.
+// Write takes one header, as yamux's send loop writes them.
 func (l *link) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	limit := queueFast
-	if l.slow.Load() {
-		limit = queueSlow
-	}
-	for !l.ending && len(l.queue) > 0 && len(l.queue)+len(p) > limit {
-		l.ready.Signal()
-		l.room.Wait()
+	for !l.ending && len(l.queue) >= l.limit()+pieceSlow {
+		l.room.Wait() // what opens and ends streams has room that bytes do not have
 	}
 	if l.err != nil {
 		return 0, l.err
@@ -286,31 +344,113 @@ func (l *link) Write(p []byte) (int, error) {
 		// An error would make yamux close the connection under the last flush.
 		return len(p), nil
 	}
-	if l.body > 0 {
-		l.body -= len(p)
-		l.append(p)
+	f := (*frame)(p)
+	l.out(f)
+	l.append(p)
+	if f.kind() == frameWindow && f.flags()&(flagSYN|flagACK) != 0 && l.frames < heldFrames {
+		// The header of the stream and its first bytes follow at once,
+		// or its status does: one flight for all.
+		l.held += len(p)
+		l.frames++
 	} else {
-		f := (*frame)(p)
-		l.out(f)
-		l.body = f.body()
-		l.append(p)
-		if f.kind() == frameWindow && f.flags()&(flagSYN|flagACK) != 0 && l.frames < heldFrames {
-			// The header of the stream and its first bytes follow at once,
-			// or its status does: one flight for all.
-			l.held += len(p)
-			l.frames++
-		}
-	}
-	if l.body == 0 {
-		for i := range l.rsts {
-			l.append(l.rsts[i][:])
-		}
-		l.rsts = nil
-		if len(l.queue) > l.held {
-			l.ready.Signal()
-		}
+		l.ready.Signal()
 	}
 	return len(p), nil
+}
+
+// limit is how much the queue takes while there is something in it.
+func (l *link) limit() int {
+	if l.slow.Load() {
+		return queueSlow
+	}
+	return queueFast
+}
+
+// errWait is what put returns when the bytes have to wait for their turn.
+var errWait = errors.New("wait")
+
+// put queues a frame with the bytes of f's turn, or has them wait for room: then
+// it returns errWait, and waited is to be called after a wake of f.out.
+func (l *link) put(f *flow) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := &f.out.turn
+	t.taken, t.err = false, nil
+	switch {
+	case l.err != nil:
+		return l.err
+	case l.ending:
+		return nil
+	case l.fits(t) && len(l.light) == 0 && len(l.heavy) == 0:
+		l.take(f)
+		if l.crowd > 0 || l.flushing || l.slow.Load() || len(l.queue) > pieceSlow {
+			l.ready.Signal()
+			return nil
+		}
+		return l.flushNow()
+	}
+	if t.light(f.out.sent, l.turns) {
+		l.light = append(l.light, f)
+	} else {
+		l.heavy = append(l.heavy, f)
+	}
+	return errWait
+}
+
+// waited returns nil when the bytes that waited are in the queue, and errWait
+// when they still wait. Unless goOn is set they then wait no longer.
+func (l *link) waited(f *flow, goOn bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := &f.out.turn
+	switch {
+	case t.taken:
+		return t.err
+	case goOn:
+		return errWait
+	}
+	drop := func(g *flow) bool { return g == f }
+	l.light, l.heavy = slices.DeleteFunc(l.light, drop), slices.DeleteFunc(l.heavy, drop)
+	return yamux.ErrTimeout
+}
+
+func (l *link) fits(t *turn) bool {
+	return len(l.queue) == 0 || len(l.queue)+frameSize+len(t.body) <= l.limit()
+}
+
+// take puts the bytes of f's turn into the queue.
+func (l *link) take(f *flow) {
+	h := newFrame(frameData, 0, f.id, len(f.out.turn.body))
+	l.append(h[:])
+	l.queue = append(l.queue, f.out.turn.body...)
+}
+
+// admit lets those who wait into the queue, while there is room: small answers
+// first.
+func (l *link) admit() {
+	for _, line := range []*[]*flow{&l.light, &l.heavy} {
+		for len(*line) > 0 {
+			f := (*line)[0]
+			if !l.fits(&f.out.turn) {
+				return
+			}
+			l.take(f)
+			*line = slices.Delete(*line, 0, 1)
+			f.out.turn.taken = true
+			wake(f.out.wake)
+		}
+	}
+}
+
+// refuse tells those who wait that their turn will not come.
+func (l *link) refuse(err error) {
+	for _, line := range []*[]*flow{&l.light, &l.heavy} {
+		for _, f := range *line {
+			f.out.turn.taken, f.out.turn.err = true, err
+			wake(f.out.wake)
+		}
+		*line = nil
+	}
 }
 
 func (l *link) append(p []byte) {
@@ -318,6 +458,7 @@ func (l *link) append(p []byte) {
 		l.queue = takeBlock()
 	}
 	l.queue = append(l.queue, p...)
+	l.gathered++
 }
 
 // push flushes frames that are held back.
@@ -337,7 +478,7 @@ func (l *link) flusher() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		for len(l.queue) <= l.held && !l.ending {
+		for l.flushing || len(l.queue) <= l.held && !l.ending {
 			l.ready.Wait()
 		}
 		if len(l.queue) < queueSlow && !l.ending {
@@ -345,26 +486,57 @@ func (l *link) flusher() {
 			l.mu.Unlock()
 			runtime.Gosched()
 			l.mu.Lock()
-		}
-		if len(l.queue) == 0 {
-			return
-		}
-		b := l.queue
-		l.queue, l.held, l.frames = nil, 0, 0
-		l.mu.Unlock()
-		err := l.flush(b)
-		giveBlock(b)
-		l.mu.Lock()
-		l.room.Broadcast()
-		if err != nil {
-			l.ending, l.err = true, err
-			if l.queue != nil {
-				giveBlock(l.queue)
-				l.queue = nil
+			if l.flushing || len(l.queue) == 0 {
+				continue // a writer did it
 			}
+		}
+		if len(l.queue) == 0 || l.flushNow() != nil {
 			return
 		}
 	}
+}
+
+// flushNow flushes what is in the queue, without mu meanwhile.
+func (l *link) flushNow() error {
+	b, n := l.queue, l.gathered
+	l.queue, l.gathered, l.held, l.frames = nil, 0, 0, 0
+	l.turns++
+	l.flushing = true
+	l.admit()
+	l.mu.Unlock()
+	err := l.flush(b)
+	giveBlock(b)
+	if err != nil {
+		l.wire.Close() // who reads is to know
+	}
+	l.mu.Lock()
+	l.flushing = false
+	l.room.Broadcast()
+	if err != nil {
+		l.fail(err)
+	}
+	if n > 1 || l.gathered > 0 {
+		l.crowd = crowded
+	} else if l.crowd > 0 {
+		l.crowd--
+	}
+	if len(l.queue) > l.held || l.ending {
+		l.ready.Signal()
+	}
+	return err
+}
+
+// fail ends the writing of a link that cannot any more.
+func (l *link) fail(err error) {
+	l.ending = true
+	if l.err == nil {
+		l.err = err
+	}
+	if l.queue != nil {
+		giveBlock(l.queue)
+		l.queue = nil
+	}
+	l.refuse(l.err)
 }
 
 func (l *link) flush(b []byte) error {
@@ -409,6 +581,7 @@ func (l *link) piece() int {
 func (l *link) finish(d time.Duration) {
 	l.mu.Lock()
 	l.ending = true
+	l.refuse(nil)
 	l.ready.Broadcast()
 	l.room.Broadcast()
 	l.mu.Unlock()
@@ -424,11 +597,13 @@ func (l *link) Close() error {
 	if l.err == nil {
 		l.err = net.ErrClosed
 	}
+	l.refuse(l.err)
 	l.ready.Broadcast()
 	l.room.Broadcast()
 	l.mu.Unlock()
 	err := l.wire.Close()
 	<-l.done
+	l.down()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}

@@ -102,7 +102,7 @@ func newSession(l *link, logger *slog.Logger) *Session {
 		done:       make(chan struct{}),
 	}
 	s.table.m = make(map[uint32]*Stream)
-	l.in, l.out = s.arrives, s.leaves
+	l.in, l.out, l.down = s.arrives, s.leaves, s.down
 	return s
 }
 
@@ -253,7 +253,7 @@ func (s *Session) accept() (*Stream, error) {
 	if st == nil {
 		return nil, fmt.Errorf("stream %d was not announced", m.StreamID())
 	}
-	st.mux = m
+	st.mux.Stream = m
 	return st, nil
 }
 
@@ -405,8 +405,15 @@ func (s *Session) openStream(h header) (*Stream, error) {
 	}
 	s.table.Lock()
 	st := s.table.m[m.StreamID()]
-	st.mux, st.header = m, h
+	if st != nil {
+		st.mux.Stream, st.header = m, h
+	}
 	s.table.Unlock()
+	if st == nil { // the link was ending, and has told nobody of the stream
+		s.open.Add(-1)
+		s.quota().give()
+		return nil, s.offline()
+	}
 	return st, nil
 }
 
@@ -424,7 +431,7 @@ func (s *Session) leaves(f *frame) {
 	defer s.table.Unlock()
 	id := f.id()
 	if flags&flagSYN != 0 {
-		s.table.m[id] = &Stream{session: s, id: id, ours: true}
+		s.table.m[id] = &Stream{session: s, id: id, ours: true, mux: newFlow(s.link, id)}
 	}
 	if flags&flagRST != 0 {
 		// yamux resets what its backlog does not hold, which nobody accepts.
@@ -432,22 +439,23 @@ func (s *Session) leaves(f *frame) {
 	}
 }
 
-// arrives sees a frame before yamux does, and may change its flags.
-func (s *Session) arrives(f *frame) error {
+// arrives sees a frame before yamux does, and may change its flags. It returns
+// whose bytes come with it, or nil.
+func (s *Session) arrives(f *frame) (*flow, error) {
 	if f.kind() == framePing {
 		// yamux starts a goroutine for each.
-		return errors.New("a yamux ping, which this protocol does not use")
+		return nil, errors.New("a yamux ping, which this protocol does not use")
 	}
 	flags := f.flags()
-	if f.kind() > frameWindow || f.kind() == frameWindow && flags == 0 {
-		return nil
+	if f.kind() > frameWindow {
+		return nil, nil
 	}
 	id := f.id()
 	s.table.Lock()
 	defer s.table.Unlock()
 	if flags&flagSYN != 0 {
 		if err := s.announce(id); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	st := s.table.m[id]
@@ -455,7 +463,7 @@ func (s *Session) arrives(f *frame) error {
 		// Closed by us, but yamux may not know yet, and an end that it does
 		// not expect would end the session.
 		f.setFlags(flags &^ (flagFIN | flagRST))
-		return nil
+		return nil, nil
 	}
 	st.got.Add(uint64(f.body()))
 	if flags&flagACK != 0 {
@@ -464,7 +472,7 @@ func (s *Session) arrives(f *frame) error {
 	if st.rst.Load() {
 		// A reset overtakes what the peer had queued; nothing of that counts.
 		f.setFlags(flags &^ (flagFIN | flagRST))
-		return nil
+		return nil, nil
 	}
 	switch {
 	case flags&flagRST != 0 && st.fin.Load():
@@ -480,13 +488,20 @@ func (s *Session) arrives(f *frame) error {
 	}
 	if flags&flagRST != 0 {
 		st.rst.Store(true)
-		if st.mux != nil {
-			st.mux.SetWriteDeadline(past)
-		}
+		st.mux.SetWriteDeadline(past)
 		st.cutOut()
 		st.gone()
 	}
-	return nil
+	return st.mux, nil
+}
+
+// down is called when the link has ended.
+func (s *Session) down() {
+	s.table.Lock()
+	defer s.table.Unlock()
+	for _, st := range s.table.m {
+		st.mux.down()
+	}
 }
 
 // announce is called with the table locked.
@@ -505,7 +520,7 @@ func (s *Session) announce(id uint32) error {
 	case s.table.theirs >= limit:
 		return fmt.Errorf("the peer opened more than %d streams", limit)
 	}
-	st := &Stream{session: s, id: id}
+	st := &Stream{session: s, id: id, mux: newFlow(s.link, id)}
 	st.started.Store(true)
 	st.answered.Store(true)
 	s.table.m[id] = st

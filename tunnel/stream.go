@@ -24,7 +24,7 @@ var ErrEnded = errors.New("session ended")
 // closes.
 type Stream struct {
 	session *Session
-	mux     *yamux.Stream
+	mux     *flow
 	id      uint32
 	ours    bool // we opened it
 	header  header
