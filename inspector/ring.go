@@ -222,8 +222,8 @@ func (r *Ring) Since(version uint64) (xs []Exchange, gap bool) {
 	}
 	gap = version > 0 && version < r.lost || version > r.version
 	for _, rec := range r.records {
-		if x := rec.light(); x.Version > version || gap {
-			xs = append(xs, x)
+		if rec.version.Load() > version || gap {
+			xs = append(xs, rec.light())
 		}
 	}
 	slices.SortFunc(xs, func(a, b Exchange) int {

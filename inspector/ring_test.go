@@ -279,20 +279,3 @@ func TestNilRecordRecordsNothing(t *testing.T) {
 		t.Errorf("ID = %q, want none", rec.ID())
 	}
 }
-
-// BenchmarkRecord is the whole cost of capture for a small request.
-func BenchmarkRecord(b *testing.B) {
-	r := NewRing("a", 100, Limits{}, NewBudget(512<<20))
-	head := []byte("POST /webhooks/stripe HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/json\r\nUser-Agent: Stripe/1.0\r\nStripe-Signature: t=1,v1=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nContent-Length: 300\r\n\r\n")
-	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n")
-	body := make([]byte, 300)
-	b.ReportAllocs()
-	for b.Loop() {
-		rec := r.Begin(Start{Head: head, Method: "POST", Path: "/webhooks/stripe", Host: "a.test", Accepted: time.Now()})
-		_, _ = rec.RequestBody().Write(body)
-		rec.Opened(true)
-		rec.Answered(Answer{Head: answer, Status: 200})
-		_, _ = rec.ResponseBody().Write(body[:20])
-		rec.End(Ending{})
-	}
-}
