@@ -371,9 +371,7 @@ func (f *Forwarder) sweep(now time.Time) {
 		r.check()
 	}
 	for x := range f.requests {
-		if closed(x.tunnel) {
-			x.cancel()
-		}
+		x.check(now)
 	}
 }
 

@@ -26,14 +26,17 @@ import (
 // speaks HTTP/2. Field names are lower case and their order is the server's:
 // HTTP/2 keeps neither on the way here.
 func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &request{f: f, w: w, r: r, ctx: r.Context(), started: time.Now(), scheme: "http"}
+	x := &request{f: f, w: w, r: r, started: time.Now(), scheme: "http"}
 	defer x.finish()
-	if p, ok := r.Context().Value(connKey{}).(*pipe); ok {
+	switch nc := r.Context().Value(connKey{}).(type) {
+	case *pipe:
 		// From the HTTP/1.1 loop, which has recorded the request and said who
 		// the client is.
-		x.bridged, x.tunnel = true, p.tunnel
+		x.bridged, x.tunnel = true, nc.tunnel
 		x.roundTrip()
 		return
+	case *gathered:
+		x.own, r.TLS = &nc.own, nc.state
 	}
 	if r.TLS != nil {
 		x.scheme = "https"
@@ -45,7 +48,8 @@ func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		x.peerIP = ap.Addr().Unmap()
 		x.trusted = f.trusted(x.peerIP)
 	}
-	host, err := http1.AppendHost(nil, r.Host)
+	x.scratch = scratches.Get().(*scratch)
+	host, err := http1.AppendHost(x.scratch.host[:0], r.Host)
 	if err != nil || r.Method == http.MethodConnect {
 		e := http1.ErrHost
 		if r.Method == http.MethodConnect {
@@ -92,7 +96,6 @@ func (f *Forwarder) serveHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	defer x.follow()()
 	if x.tunnel.Claim.UpstreamProto == "h2c" || isGRPC(r.Header.Get("Content-Type")) {
 		x.roundTrip()
 		return
@@ -117,10 +120,10 @@ type request struct {
 	f       *Forwarder
 	w       http.ResponseWriter
 	r       *http.Request
-	ctx     context.Context // ends with r's, and when the tunnel is closed
-	cancel  func()
 	tunnel  *registry.Tunnel
 	rec     *inspector.Record
+	own     *ownStreams // of the client's connection; nil when it can have none
+	scratch *scratch    // nil when bridged
 	started time.Time
 	peerIP  netip.Addr
 	trusted bool
@@ -133,29 +136,85 @@ type request struct {
 	fenced   bool // the answer may set no cookie for the edge's domain
 	withheld int  // cookies that it tried to set
 
-	idle     *time.Timer // ends an exchange in which nothing moves
+	progress atomic.Int64 // Unix nanoseconds of the last byte, about
 	timedOut atomic.Bool
 
-	mu   sync.Mutex
-	done bool // w must not be touched any more
+	wg sync.WaitGroup // what check has started
+
+	mu        sync.Mutex
+	up        io.Closer // what the exchange runs over; nil when none does
+	streaming bool      // no idle limit: an event stream, or a call
+	cut       bool      // up is being closed, or was
+	done      bool      // w must not be touched any more
 }
 
-// follow makes x end when its tunnel is closed. The returned function is for
-// when x has ended before.
-func (x *request) follow() (unfollow func()) {
-	x.ctx, x.cancel = context.WithCancel(x.ctx)
-	stop := context.AfterFunc(x.ctx, x.unblock)
-	f := x.f
-	f.mu.Lock()
-	f.requests[x] = struct{}{}
-	f.mu.Unlock()
-	return func() {
-		f.mu.Lock()
-		delete(f.requests, x)
-		f.mu.Unlock()
-		stop()
-		x.cancel()
+// A scratch is memory that one request after the other uses.
+type scratch struct {
+	host  []byte
+	head  []byte
+	names []string
+	resp  http1.Response
+}
+
+var scratches = sync.Pool{New: func() any { return &scratch{host: make([]byte, 0, 256), head: make([]byte, 0, 4<<10)} }}
+
+// release gives s back, without what it refers to.
+func (s *scratch) release() {
+	clear(s.names)
+	s.names = s.names[:0]
+	fields := s.resp.Fields
+	clear(fields[:cap(fields)])
+	s.resp = http1.Response{Fields: fields[:0]}
+	if cap(s.head) > 2*copySize {
+		s.head = nil
 	}
+	scratches.Put(s)
+}
+
+// begin notes what the exchange runs over.
+func (x *request) begin(up io.Closer, streaming bool) {
+	x.moved()
+	x.mu.Lock()
+	x.up, x.streaming, x.cut = up, streaming, false
+	x.mu.Unlock()
+	x.f.mu.Lock()
+	x.f.requests[x] = struct{}{}
+	x.f.mu.Unlock()
+}
+
+// end forgets that. It reports whether the stream was left alone.
+func (x *request) end() (alone bool) {
+	x.mu.Lock()
+	up, alone := x.up, !x.cut
+	x.up = nil
+	x.mu.Unlock()
+	if up != nil {
+		x.f.mu.Lock()
+		delete(x.f.requests, x)
+		x.f.mu.Unlock()
+	}
+	return alone
+}
+
+// check is called now and then. It ends the exchange when its client has left,
+// its tunnel was closed or no byte has passed for too long.
+func (x *request) check(now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.up == nil || x.cut {
+		return
+	}
+	late := !x.streaming && now.UnixNano()-x.progress.Load() > int64(x.f.cfg.BodyTimeout)
+	if !late && x.r.Context().Err() == nil && (x.bridged || !closed(x.tunnel)) {
+		return
+	}
+	x.cut = true
+	x.timedOut.Store(late)
+	up := x.up
+	x.wg.Go(func() {
+		_ = up.Close()
+		x.unblock()
+	})
 }
 
 // unblock ends writing an answer: the client may be one that does not read it.
@@ -172,6 +231,10 @@ func (x *request) finish() {
 	x.mu.Lock()
 	x.done = true
 	x.mu.Unlock()
+	x.wg.Wait()
+	if x.scratch != nil {
+		x.scratch.release()
+	}
 }
 
 // count adds to one of the tunnel's counters of bytes. What comes from the
@@ -190,29 +253,16 @@ func (x *request) endless() {
 	}
 }
 
-// watch ends the exchange on up when the client leaves, or when no byte passes
-// for too long. The returned function ends the watch; it reports whether up was
-// left alone.
-func (x *request) watch(up io.Closer) func() bool {
-	leave := context.AfterFunc(x.ctx, func() { _ = up.Close() })
-	x.idle = time.AfterFunc(x.f.cfg.BodyTimeout, func() {
-		x.timedOut.Store(true)
-		_ = up.Close()
-		x.unblock()
-	})
-	return func() bool {
-		x.idle.Stop()
-		return leave() && !x.timedOut.Load()
-	}
+// stream notes that x has no idle limit any more.
+func (x *request) stream() {
+	x.endless()
+	x.mu.Lock()
+	x.streaming = true
+	x.mu.Unlock()
 }
 
-// moved notes that bytes have passed. The timer of a stream has been stopped
-// for good.
-func (x *request) moved() {
-	if x.idle != nil && x.idle.Stop() {
-		x.idle.Reset(x.f.cfg.BodyTimeout)
-	}
-}
+// moved notes that bytes have passed.
+func (x *request) moved() { x.progress.Store(time.Now().UnixNano()) }
 
 // client is who sent the request, as [conn.client].
 func (x *request) client() (text string, ip netip.Addr) {
@@ -233,10 +283,15 @@ func (x *request) record() {
 		return
 	}
 	r := x.r
-	header := []inspector.Field{{Name: "host", Value: r.Host}}
-	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+	n := 1
+	for _, values := range r.Header {
+		n += len(values)
+	}
+	header := append(make([]inspector.Field, 0, n), inspector.Field{Name: "host", Value: r.Host})
+	for _, name := range x.names() {
+		lower := lowerName(name)
 		for _, v := range r.Header[name] {
-			header = append(header, inspector.Field{Name: strings.ToLower(name), Value: v})
+			header = append(header, inspector.Field{Name: lower, Value: v})
 		}
 	}
 	scheme, version := x.scheme, ""
@@ -279,7 +334,7 @@ func (x *request) writeStatus(status int, no *refusal) {
 // fail ends an exchange without an answer from the local service.
 func (x *request) fail(err error) {
 	cut := closed(x.tunnel)
-	if !cut && x.ctx.Err() != nil {
+	if !cut && x.r.Context().Err() != nil {
 		x.rec.End(inspector.Ending{By: "client", Code: tunnel.CodeClientAborted})
 		return
 	}
@@ -306,15 +361,33 @@ func (x *request) fail(err error) {
 	panic(http.ErrAbortHandler) // net/http's way to reset the stream
 }
 
-// forwardHeader returns the header that goes to the local service, with lower
-// case names.
-func (x *request) forwardHeader() []inspector.Field {
+// names returns the names of the request's header in their order.
+func (x *request) names() []string {
+	s := x.scratch
+	if s == nil { // bridged
+		return slices.Sorted(maps.Keys(x.r.Header))
+	}
+	if len(s.names) != len(x.r.Header) {
+		s.names = s.names[:0]
+		for name := range x.r.Header {
+			s.names = append(s.names, name)
+		}
+		slices.Sort(s.names)
+	}
+	return s.names
+}
+
+// forwarded yields the header that goes to the local service, with lower case
+// names.
+func (x *request) forwarded(yield func(name, value string) bool) {
 	r := x.r
-	var out []inspector.Field
-	listed := strings.ToLower(strings.Join(r.Header["Connection"], ","))
+	var listed []byte
+	if lines := r.Header["Connection"]; len(lines) > 0 {
+		listed = []byte(strings.ToLower(strings.Join(lines, ",")))
+	}
 	var forwardedFor []string
-	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
-		lower := strings.ToLower(name)
+	for _, name := range x.names() {
+		lower := lowerName(name)
 		switch lower {
 		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length", "expect", "host":
 			continue
@@ -327,7 +400,7 @@ func (x *request) forwardHeader() []inspector.Field {
 				continue
 			}
 		}
-		if lower != "te" && http1.HasToken([]byte(listed), lower) {
+		if listed != nil && lower != "te" && http1.HasToken(listed, lower) {
 			continue
 		}
 		if kind := http1.KindOf(lower); !x.bridged && kind.Forwarding() {
@@ -340,20 +413,27 @@ func (x *request) forwardHeader() []inspector.Field {
 			}
 		}
 		for _, v := range r.Header[name] {
-			out = append(out, inspector.Field{Name: lower, Value: v})
+			if !yield(lower, v) {
+				return
+			}
 		}
 	}
 	if x.bridged {
-		return out
+		return
 	}
-	out = append(out, inspector.Field{Name: "x-forwarded-for", Value: strings.Join(append(slices.Clone(forwardedFor), x.peerIP.String()), ", ")})
-	if !x.trusted || r.Header.Get("X-Forwarded-Host") == "" {
-		out = append(out, inspector.Field{Name: "x-forwarded-host", Value: r.Host})
+	from := x.peerIP.String()
+	if len(forwardedFor) > 0 {
+		from = strings.Join(forwardedFor, ", ") + ", " + from
+	}
+	if !yield("x-forwarded-for", from) {
+		return
+	}
+	if (!x.trusted || r.Header.Get("X-Forwarded-Host") == "") && !yield("x-forwarded-host", r.Host) {
+		return
 	}
 	if !x.trusted || r.Header.Get("X-Forwarded-Proto") == "" {
-		out = append(out, inspector.Field{Name: "x-forwarded-proto", Value: x.scheme})
+		yield("x-forwarded-proto", x.scheme)
 	}
-	return out
 }
 
 // host is the Host that the local service sees.
@@ -370,159 +450,145 @@ func (x *request) host() string {
 
 // exchange passes the request on over HTTP/1.1.
 func (x *request) exchange() {
-	r := x.r
-	hasBody := r.ContentLength != 0
-	twice := idempotent([]byte(r.Method)) && !hasBody
+	hasBody := x.r.ContentLength != 0
+	twice := idempotent([]byte(x.r.Method)) && !hasBody
+	if err := x.appendHead(); err != nil {
+		var he *http1.Error
+		if errors.As(err, &he) {
+			x.writeStatus(he.Status, &refusal{err: &tunnel.Error{Code: he.Code, Message: he.Message}})
+		}
+		return
+	}
 	for fresh := false; ; fresh = true {
-		client, _ := x.client()
-		up, reused, err := x.f.open(x.tunnel, client, fresh, twice, x.started)
+		up, reused, private, err := x.open(fresh, twice)
 		if err != nil {
 			x.fail(err)
 			return
 		}
 		x.rec.Opened(reused)
-		again := x.over(up, reused, twice, hasBody)
-		if !again {
+		if again := x.over(up, reused, private, twice); !again {
 			return
 		}
 	}
 }
 
-// over runs the exchange on up, which it closes or gives back. It asks for
-// another stream when this one was dead and nothing can happen twice.
-func (x *request) over(up tunnel.Conn, reused, twice, hasBody bool) (again bool) {
-	r := x.r
-	keep := false
-	stop := x.watch(up)
-	var pumped chan error
-	defer func() {
-		stop()
-		if !keep {
-			_ = up.Close()
+// open takes or opens a stream. A private one is only for this client.
+func (x *request) open(fresh, twice bool) (up tunnel.Conn, reused, private bool, err error) {
+	if !fresh {
+		if up := x.own.take(x.tunnel, x.started, !twice); up != nil {
+			return up, true, true, nil
 		}
-		if pumped != nil {
-			_ = r.Body.Close() // ends the pump's Read
-			<-pumped
-		}
-	}()
+	}
+	client, _ := x.client()
+	up, reused, err = x.f.open(x.tunnel, client, fresh, twice, x.started)
+	return up, reused, false, err
+}
 
-	chunked := r.ContentLength < 0
-	head, err := http1.AppendRequestLine(nil, r.Method, r.RequestURI)
-	for _, f := range append([]inspector.Field{{Name: "host", Value: x.host()}}, x.forwardHeader()...) {
+// readsBody reports whether a service is likely to read the body of a request.
+func readsBody(method string) bool {
+	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
+}
+
+// appendHead makes the head of the request to the local service.
+func (x *request) appendHead() error {
+	r := x.r
+	head, err := http1.AppendRequestLine(x.scratch.head[:0], r.Method, r.RequestURI)
+	if err == nil {
+		head, err = http1.AppendField(head, "host", x.host())
+	}
+	for name, value := range x.forwarded {
 		if err == nil {
-			head, err = http1.AppendField(head, f.Name, f.Value)
+			head, err = http1.AppendField(head, name, value)
 		}
 	}
 	if err != nil {
-		var he *http1.Error
-		if errors.As(err, &he) {
-			x.writeStatus(he.Status, &refusal{err: &tunnel.Error{Code: he.Code, Message: he.Message}})
-		}
-		return false
+		return err
 	}
 	switch {
-	case chunked:
+	case r.ContentLength < 0:
 		head = append(head, "transfer-encoding: chunked\r\n"...)
 		if len(r.Trailer) > 0 {
 			head = appendField(head, "trailer", []byte(strings.Join(slices.Sorted(maps.Keys(r.Trailer)), ", ")))
 		}
 	case r.ContentLength > 0 || r.Header.Get("Content-Length") != "":
-		head = appendField(head, "content-length", strconv.AppendInt(nil, r.ContentLength, 10))
+		head = append(head, "content-length: "...)
+		head = strconv.AppendInt(head, r.ContentLength, 10)
+		head = append(head, "\r\n"...)
 	}
-	head = append(head, "\r\n"...)
+	x.scratch.head = append(head, "\r\n"...)
+	return nil
+}
+
+// over runs the exchange on up, which it closes or gives back. It asks for
+// another stream when this one was dead and nothing can happen twice.
+func (x *request) over(up tunnel.Conn, reused, private, twice bool) (again bool) {
+	r := x.r
+	x.begin(up, false)
+	keep := false
+	var body *pump
+	defer func() {
+		x.end()
+		if !keep {
+			_ = up.Close()
+		}
+		if body != nil {
+			_ = r.Body.Close() // ends the pump's Read
+			<-body.done
+		}
+	}()
+
+	head := x.scratch.head
 	x.count(&x.tunnel.Counters.BytesIn, len(head))
-	_, err = up.Write(head)
-	if err == nil && hasBody {
-		pumped = make(chan error, 1)
-		go func() {
-			err := x.pump(up, chunked)
-			if err != nil {
-				x.rec.RequestBody().Cut()
-			}
-			pumped <- err
-			close(pumped)
-		}()
+	var err error
+	if r.ContentLength == 0 {
+		_, err = up.Write(head)
+	} else {
+		body = newPump(x, up, head)
+		err = body.begin()
 	}
 
 	pooled := copyBufs.Get().(*[]byte)
 	defer copyBufs.Put(pooled)
 	buf := *pooled
-	var resp http1.Response
+	resp := &x.scratch.resp
 	m, n := 0, 0
 	if err == nil {
-		buf, m, n, err = x.f.readAnswer(x, up, &resp, buf, []byte(r.Method))
+		buf, m, n, err = x.f.readAnswer(x, up, resp, buf, []byte(r.Method))
 	}
 	if err != nil {
-		if reused && twice && n == 0 && x.ctx.Err() == nil && !closed(x.tunnel) {
+		if reused && twice && n == 0 && r.Context().Err() == nil && !x.timedOut.Load() && !closed(x.tunnel) {
+			resp.Reset()
 			return true
 		}
 		x.fail(err)
 		return false
 	}
-	early := pumped != nil && len(pumped) == 0
-	surplus, err := x.pass(up, &resp, buf, m, n, reused)
+	early := body.arriving()
+	surplus, err := x.pass(up, resp, buf, m, n, reused)
 	if err != nil {
 		x.fail(err)
 		return false
 	}
 	whole := !early // what was answered before it was read may be left over
-	if pumped != nil && whole {
-		whole = <-pumped == nil
+	if body != nil && whole {
+		<-body.done
+		whole = body.err == nil
 	}
 	x.rec.End(inspector.Ending{Detail: withheld(x.withheld)})
-	private := hasBody || authenticatesConnection(r.Header.Get("Authorization")) // see flight.pass
-	if stop() && whole && !surplus && !private && !resp.Close && !resp.Pinned && resp.Framing != http1.UntilClose {
+	if !x.end() || !whole || surplus || resp.Close || resp.Framing == http1.UntilClose {
+		return false
+	}
+	// See flight.pass. What authenticates connections does not work over HTTP/2,
+	// where one carries the requests of many.
+	switch {
+	case resp.Pinned || authenticatesConnection(r.Header.Get("Authorization")):
+	case private || body != nil:
+		keep = !x.trusted && (body == nil || readsBody(r.Method)) && x.own.put(x.tunnel, up, resp.KeepAlive)
+	default:
 		keep = true
 		x.tunnel.Pool.Put(up, time.Now(), time.Duration(resp.KeepAlive)*time.Second)
 	}
 	return false
-}
-
-// pump copies the request body to the local service.
-func (x *request) pump(up tunnel.Conn, chunked bool) error {
-	buf := copyBufs.Get().(*[]byte)
-	defer copyBufs.Put(buf)
-	var out []byte
-	for {
-		n, err := x.r.Body.Read(*buf)
-		if n > 0 {
-			_, _ = x.rec.RequestBody().Write((*buf)[:n])
-			x.count(&x.tunnel.Counters.BytesIn, n)
-			p := (*buf)[:n]
-			if chunked {
-				out = http1.AppendChunkHeader(out[:0], n)
-				out = append(out, p...)
-				out = append(out, "\r\n"...)
-				p = out
-			}
-			if _, err := up.Write(p); err != nil {
-				return err
-			}
-			x.moved()
-		}
-		if errors.Is(err, io.EOF) {
-			if !chunked {
-				return nil
-			}
-			var trailer []byte
-			fields := headerFields(x.r.Trailer)
-			for _, f := range fields {
-				if !http1.KindOf(f.Name).Trails() {
-					continue
-				}
-				if trailer, err = http1.AppendField(trailer, f.Name, f.Value); err != nil {
-					return err
-				}
-			}
-			x.rec.Trailers(fields, nil)
-			_, err := up.Write(http1.AppendLastChunk(nil, trailer))
-			return err
-		}
-		if err != nil {
-			_ = up.Close()
-			return err
-		}
-	}
 }
 
 func headerFields(h http.Header) []inspector.Field {
@@ -550,13 +616,32 @@ func (x *request) interim(resp *http1.Response) error {
 // header puts the fields of resp into the response's header.
 func (x *request) header(resp *http1.Response) {
 	h := x.w.Header()
+	// The values are parts of one string, and what the header holds of them is
+	// parts of one array.
+	size := 0
+	for i := range resp.Fields {
+		size += len(resp.Fields[i].Value)
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for i := range resp.Fields {
+		all.Write(resp.Fields[i].Value)
+	}
+	rest, lists := all.String(), make([]string, len(resp.Fields))
 	for i := range resp.Fields {
 		f := &resp.Fields[i]
+		value := rest[:len(f.Value)]
+		rest = rest[len(f.Value):]
 		if f.Hop || f.Kind == http1.KindTransferEncoding || f.Kind == http1.KindSetCookie && x.withholds(f.Value) {
 			continue
 		}
-		name := http.CanonicalHeaderKey(string(f.Name))
-		h[name] = append(h[name], string(f.Value))
+		name := canonicalName(f.Name)
+		if before, ok := h[name]; ok {
+			h[name] = append(before, value)
+			continue
+		}
+		lists[i] = value
+		h[name] = lists[i : i+1 : i+1]
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // or net/http would guess one
@@ -578,8 +663,7 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 	kind := inspector.HTTP
 	if resp.EventStream {
 		kind = inspector.SSE
-		x.endless()
-		x.idle.Stop()
+		x.stream()
 	}
 	a := inspector.Answer{Head: buf[:m], Status: resp.Status, Reason: string(resp.Reason), Kind: kind}
 	if d, ok := up.(interface{ Dial() time.Duration }); ok && !reused {
@@ -592,7 +676,7 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 	x.header(resp)
 	x.wrote.Store(true)
 	x.w.WriteHeader(resp.Status)
-	rc := http.NewResponseController(x.w)
+	flusher, _ := x.w.(http.Flusher)
 	var body http1.Body
 	body.Reset(resp.Framing, resp.Length)
 	sink := &tee{x: x}
@@ -615,10 +699,10 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 			x.rec.Trailers(nil, fields)
 			return k < len(part), nil
 		}
-		_ = rc.Flush()
+		flusher.Flush()
 		m = 0
 		n, err = up.Read(buf)
-		if n > 0 && kind != inspector.SSE {
+		if n > 0 {
 			x.moved()
 		}
 		if n == 0 && err != nil {
@@ -655,19 +739,18 @@ func (x *request) roundTrip() {
 	if x.bridged {
 		_ = http.NewResponseController(x.w).EnableFullDuplex() // the answer may come before the request ends
 	}
-	ctx, cancel := context.WithCancel(x.ctx)
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	if !isGRPC(r.Header.Get("Content-Type")) { // a call may be quiet for long
-		defer x.watch(closerFunc(cancel))()
-	}
+	x.begin(closerFunc(cancel), isGRPC(r.Header.Get("Content-Type"))) // a call may be quiet for long
+	defer x.end()
 	u, err := url.ParseRequestURI(r.RequestURI)
 	if err != nil {
 		u = &url.URL{Opaque: r.RequestURI}
 	}
 	u.Scheme, u.Host = "http", x.tunnel.Host
 	header := http.Header{}
-	for _, f := range x.forwardHeader() {
-		header.Add(f.Name, f.Value)
+	for name, value := range x.forwarded {
+		header.Add(name, value)
 	}
 	if header.Get("User-Agent") == "" {
 		header["User-Agent"] = nil // or net/http would add one
@@ -697,10 +780,7 @@ func (x *request) roundTrip() {
 		kind = inspector.GRPC
 	case strings.HasPrefix(contentType, "text/event-stream"):
 		kind = inspector.SSE
-		x.endless()
-		if x.idle != nil {
-			x.idle.Stop()
-		}
+		x.stream()
 	}
 	x.rec.Answered(inspector.Answer{Header: headerFields(res.Header), Status: res.StatusCode, Reason: http.StatusText(res.StatusCode), Kind: kind})
 	h := x.w.Header()

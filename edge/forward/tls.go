@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/lrok-dev/lrok/edge/http1"
@@ -91,11 +92,14 @@ func (f *Forwarder) serveTLS(nc net.Conn, config *tls.Config) {
 		return
 	}
 	state := tc.ConnectionState()
-	if state.NegotiatedProtocol == "h2" {
-		_ = f.h2.hand(tc) // closed with f
-		return
+	switch {
+	case state.NegotiatedProtocol != "h2":
+		newConn(f, corked{tc, h}, &state).serve()
+	case state.Version < tls.VersionTLS13:
+		_ = f.h2.hand(tc) // which looks at the cipher; closed with f
+	default:
+		_ = f.h2.hand(newGathered(tc, h, &state))
 	}
-	newConn(f, tc, &state).serve()
 }
 
 var errPlainHTTP = &http1.Error{Status: 400, Code: "https_required", Message: "this port speaks HTTPS, and the request came without: use https:// in the address"}
@@ -121,6 +125,10 @@ type helloConn struct {
 
 	to   *registry.Tunnel // or the connection is this one's
 	host string
+
+	mu     sync.Mutex
+	corked bool   // what TLS writes is kept
+	out    []byte // that
 }
 
 func (h *helloConn) Read(p []byte) (int, error) {
@@ -142,8 +150,69 @@ func (h *helloConn) Write(p []byte) (int, error) {
 	if h.to != nil {
 		return len(p), nil
 	}
-	return h.Conn.Write(p)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.corked {
+		return h.Conn.Write(p)
+	}
+	if len(h.out)+len(p) > maxCorked {
+		if err := h.flush(); err != nil {
+			return 0, err
+		}
+	}
+	h.out = append(h.out, p...)
+	return len(p), nil
 }
+
+const (
+	// maxCorked is the most that leaves in one system call.
+	maxCorked = 128 << 10
+	// oneRecord is what TLS puts into one record even on a new connection, when
+	// it makes small ones.
+	oneRecord = 1 << 10
+)
+
+var corkBufs = sync.Pool{New: func() any { b := make([]byte, 0, copySize+1<<10); return &b }}
+
+// write writes p to tc, which is TLS over h, with one system call for all
+// records of p.
+func (h *helloConn) write(tc *tls.Conn, p []byte) (int, error) {
+	if len(p) <= oneRecord {
+		return tc.Write(p)
+	}
+	pooled := corkBufs.Get().(*[]byte)
+	h.mu.Lock()
+	h.corked, h.out = true, (*pooled)[:0]
+	h.mu.Unlock()
+	n, err := tc.Write(p)
+	h.mu.Lock()
+	if e := h.flush(); err == nil {
+		err = e
+	}
+	*pooled = h.out[:0]
+	h.corked, h.out = false, nil
+	h.mu.Unlock()
+	corkBufs.Put(pooled)
+	return n, err
+}
+
+// flush is called with mu held.
+func (h *helloConn) flush() error {
+	if len(h.out) == 0 {
+		return nil
+	}
+	_, err := h.Conn.Write(h.out)
+	h.out = h.out[:0]
+	return err
+}
+
+// A corked connection is TLS that needs one system call for each Write.
+type corked struct {
+	*tls.Conn
+	below *helloConn
+}
+
+func (c corked) Write(p []byte) (int, error) { return c.below.write(c.Conn, p) }
 
 // NetConn is what [tls.Conn.NetConn] is.
 func (h *helloConn) NetConn() net.Conn { return h.Conn }

@@ -7,7 +7,13 @@ import "strconv"
 // would. HTTP/2 in particular lets both hold spaces, with which a client writes
 // a request line of its own.
 func AppendRequestLine[M, T []byte | string](dst []byte, method M, target T) ([]byte, error) {
-	m, t := []byte(method), []byte(target)
+	// The copies are what is looked at: strings need not become slices for it.
+	out := append(dst, method...)
+	m := out[len(dst):]
+	out = append(out, ' ')
+	at := len(out)
+	out = append(out, target...)
+	t := out[at:]
 	switch {
 	case !token(m):
 		return dst, ErrMethod
@@ -16,26 +22,23 @@ func AppendRequestLine[M, T []byte | string](dst []byte, method M, target T) ([]
 	case len(t) == 0, t[0] != '/' && (string(t) != "*" || string(m) != "OPTIONS"):
 		return dst, ErrTarget
 	}
-	dst = append(dst, m...)
-	dst = append(dst, ' ')
-	dst = append(dst, t...)
-	return append(dst, " HTTP/1.1\r\n"...), nil
+	return append(out, " HTTP/1.1\r\n"...), nil
 }
 
 // AppendField appends a header or trailer line. Name and value may come from
 // anywhere: it refuses what could be taken for more than one line.
 func AppendField[N, V []byte | string](dst []byte, name N, value V) ([]byte, error) {
-	n, v := []byte(name), []byte(value)
+	out := append(dst, name...)
+	colon := len(out)
+	out = append(out, ": "...)
+	out = append(out, value...)
 	switch {
-	case !token(n):
+	case !token(out[len(dst):colon]):
 		return dst, ErrFieldName
-	case !plain(v, true):
+	case !plain(out[colon+2:], true):
 		return dst, ErrFieldValue
 	}
-	dst = append(dst, n...)
-	dst = append(dst, ": "...)
-	dst = append(dst, v...)
-	return append(dst, '\r', '\n'), nil
+	return append(out, '\r', '\n'), nil
 }
 
 // LastChunk ends a chunked body that has no trailers.
