@@ -53,7 +53,13 @@ func (a *arrival) read(p []byte) (int, error) {
 		}
 		b.moved.Store(time.Now().UnixNano())
 	}
-	n, err := b.tls.Read(p[:min(len(p), a.left)])
+	p = p[:min(len(p), a.left)]
+	n, err := b.tls.Read(p)
+	for n > 0 && n < len(p) && err == nil && b.wire.w-b.wire.r > 0 {
+		var m int
+		m, err = b.tls.Read(p[n:])
+		n += m
+	}
 	a.left -= n
 	if n > 0 {
 		return n, nil
