@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -308,4 +309,84 @@ func TestRollingStop(t *testing.T) {
 		status, _, _, err := tryGet(e.http, "/")
 		return err == nil && status == http.StatusOK
 	})
+}
+
+// TestEverybodyComesBack kills an edge that has many agents, as a power cut
+// would, and starts it again: all of them are to be back within half a minute,
+// although they come from one address and all at the same time.
+func TestEverybodyComesBack(t *testing.T) {
+	agents := 200
+	if os.Getenv("LROK_NIGHTLY") != "" {
+		agents = 2000
+	}
+	const limit = 30 * time.Second
+	local := service(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Host)
+	})
+	e := serve(t, nil)
+	keys := users(t, e.dir, 20)
+	pem, err := os.ReadFile(e.ca())
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := agent.ParseTarget(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, everybody := context.WithCancel(context.Background())
+	c := &party{edge: e.control, tls: trust(t, pem), target: target, end: end}
+	defer c.wg.Wait()
+	defer everybody()
+	eventually(t, "the edge knows the new keys", func() bool {
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		a, leave := c.join(t, keys[len(keys)-1], "first")
+		defer leave()
+		return isOnline(ctx, a)
+	})
+
+	all := make([]*agent.Agent, agents)
+	allOnline := func(what string) time.Duration {
+		began := time.Now()
+		ctx, stop := context.WithTimeout(t.Context(), limit)
+		defer stop()
+		for i, a := range all {
+			if !isOnline(ctx, a) {
+				t.Fatalf("%s: agent %d of %d is not there after %v: %v", what, i, agents, limit, a.Status().Err)
+			}
+		}
+		return time.Since(began)
+	}
+	for i := range all {
+		all[i], _ = c.join(t, keys[i%len(keys)], fmt.Sprintf("t-%d", i))
+	}
+	first := allOnline("at first")
+	e.kill()
+	eventually(t, "every agent misses the edge", func() bool {
+		return !slices.ContainsFunc(all, func(a *agent.Agent) bool { return a.Status().State == agent.Online })
+	})
+	again := serve(t, e)
+	back := allOnline("after the edge")
+	t.Logf("%d agents: all live after %v, back %v after the edge", agents, first.Round(time.Millisecond), back.Round(time.Millisecond))
+
+	conn, err := net.Dial("tcp", again.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	br := bufio.NewReader(conn)
+	for i := range all {
+		host := fmt.Sprintf("t-%d.tun.test", i)
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		if _, err := fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", host, err)
+		}
+		if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || string(b) != host {
+			t.Errorf("%s: %d %q %v, want 200 and its own name", host, res.StatusCode, b, err)
+		}
+	}
 }
