@@ -2,7 +2,7 @@
 # make test       everything CI checks; installs what it needs (see deps)
 # make lint       format, vet for three systems, staticcheck, dead code
 # make fuzz       every fuzz target for FUZZTIME each
-# make bench      lrok beside its peers (bench/README.md); microbench: Go benchmarks
+# make bench      lrok beside its peers (bench/README.md); bench-docs: its tables; microbench: Go benchmarks
 # make deps       Debian packages (as root) and npm packages that the tests use
 # make snapshot   what a release would contain, into dist/ (needs goreleaser)
 # make clean
@@ -91,6 +91,11 @@ check-cost:
 .PHONY: bench
 bench: build
 	bench/run.sh $(BENCHFLAGS)
+
+# What docs/benchmarks.md shows, from the results of make bench.
+.PHONY: bench-docs
+bench-docs:
+	@cd bench && $(GO) run . docs results.json scale.json
 
 # With AGAINST=file, the figures of an earlier run stand beside those of this one.
 .PHONY: microbench
