@@ -34,9 +34,6 @@ func (o *options) table(head ...string) *table {
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
-// bothTimes is what when and whenExactly write.
-var bothTimes = regexp.MustCompile(`\d{4}-\d\d-\d\d [\d:]+ \(([^)]*)\)`)
-
 func (t *table) write(w io.Writer) error {
 	right, spare := make([]bool, len(t.head)), make([]bool, len(t.head))
 	head := make([]string, len(t.head))
@@ -60,6 +57,8 @@ func (t *table) write(w io.Writer) error {
 		return t.most > 0 && sum > t.most
 	}
 	if tooWide() {
+		// What when and whenExactly write.
+		bothTimes := regexp.MustCompile(`\d{4}-\d\d-\d\d [\d:]+ \(([^)]*)\)`)
 		for _, row := range t.rows {
 			for i := range row {
 				row[i] = bothTimes.ReplaceAllString(row[i], "$1")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lrok-dev/lrok/edge/certs"
@@ -78,7 +79,7 @@ type api struct {
 	cfg     Config
 	log     *slog.Logger
 	mux     *http.ServeMux
-	doc     []byte // the OpenAPI document
+	doc     func() []byte // the OpenAPI document, made when it is first asked for
 	refused *refusals
 }
 
@@ -109,7 +110,7 @@ func New(cfg Config) http.Handler {
 		}
 	}
 	a.mux.HandleFunc("/", a.nowhere)
-	a.doc = openAPI(a.routes(), cfg.Software)
+	a.doc = sync.OnceValue(func() []byte { return openAPI(a.routes(), cfg.Software) })
 	return a
 }
 

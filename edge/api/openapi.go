@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,13 +17,22 @@ import (
 func (a *api) openapi(w http.ResponseWriter, _ *http.Request, _ call) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-cache")
-	_, _ = w.Write(a.doc)
+	_, _ = w.Write(a.doc())
 	return nil
 }
 
 type object = map[string]any
 
-var placeholder = regexp.MustCompile(`\{([a-z]+)\}`)
+// placeholdersIn lists the names between braces in a path.
+func placeholdersIn(path string) []string {
+	var out []string
+	for part := range strings.SplitSeq(path, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok {
+			out = append(out, strings.TrimSuffix(name, "}"))
+		}
+	}
+	return out
+}
 
 // placeholders says what stands in for each placeholder of a path.
 var placeholders = map[string]string{
@@ -73,10 +81,10 @@ func openAPI(routes []route, software string) []byte {
 // operation describes one route.
 func (s schemas) operation(rt route) object {
 	var params []object
-	for _, m := range placeholder.FindAllStringSubmatch(rt.path, -1) {
+	for _, name := range placeholdersIn(rt.path) {
 		params = append(params, object{
-			"name": m[1], "in": "path", "required": true,
-			"description": placeholders[m[1]], "schema": object{"type": "string"},
+			"name": name, "in": "path", "required": true,
+			"description": placeholders[name], "schema": object{"type": "string"},
 		})
 	}
 	for _, p := range rt.query {
@@ -142,7 +150,7 @@ func refusalsOf(rt route) []string {
 	if rt.who == anAdmin {
 		out = append(out, "403")
 	}
-	if placeholder.MatchString(rt.path) {
+	if placeholdersIn(rt.path) != nil {
 		out = append(out, "404")
 	}
 	if rt.takes != nil {

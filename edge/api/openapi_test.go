@@ -65,12 +65,12 @@ func TestDocument(t *testing.T) {
 				if p["required"] != true || p["description"] == "" || p["description"] == nil {
 					t.Errorf("%s: %v, want it required, with words", name, p)
 				}
-				inPath = append(inPath, fmt.Sprintf("{%s}", p["name"]))
+				inPath = append(inPath, fmt.Sprint(p["name"]))
 			case "query":
 				inQuery = append(inQuery, fmt.Sprint(p["name"]))
 			}
 		}
-		if want := placeholder.FindAllString(rt.path, -1); !slices.Equal(inPath, want) {
+		if want := placeholdersIn(rt.path); !slices.Equal(inPath, want) {
 			t.Errorf("%s: path parameters %v, want %v", name, inPath, want)
 		}
 		var want []string

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,12 +28,23 @@ type Traefik struct {
 	CertResolver string
 }
 
-// traefikName is what Traefik's own names may look like here: nothing in one
-// can end a list or a rule.
-var traefikName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+// traefikName reports whether Traefik's own names may look like s here: nothing
+// in one can end a list or a rule.
+func traefikName(s string) bool {
+	return only(s, "_-") && !strings.ContainsAny(s[:1], "_-")
+}
 
-// addressHost is an address or the name of a machine.
-var addressHost = regexp.MustCompile(`^[A-Za-z0-9._:%-]+$`)
+// addressHost reports whether s is an address or the name of a machine.
+func addressHost(s string) bool { return only(s, "._:%-") }
+
+// only reports whether s is made of ASCII letters, digits and what more has.
+func only(s, more string) bool {
+	foreign := func(r rune) bool {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+		return !letter && !('0' <= r && r <= '9') && !strings.ContainsRune(more, r)
+	}
+	return s != "" && !strings.ContainsFunc(s, foreign)
+}
 
 // Check refuses what would make a document that Traefik does not take.
 func (t Traefik) Check() error {
@@ -46,7 +56,7 @@ func (t Traefik) Check() error {
 	}
 	if t.Passthrough != "" {
 		host, port, err := net.SplitHostPort(t.Passthrough)
-		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || !addressHost.MatchString(host) {
+		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || !addressHost(host) {
 			return fmt.Errorf("traefik's way to this edge's HTTPS, %q, is not an address like 10.0.0.2:8443", t.Passthrough)
 		}
 		if t.Service == "" {
@@ -54,7 +64,7 @@ func (t Traefik) Check() error {
 		}
 	}
 	for _, name := range []string{t.EntryPoint, t.CertResolver} {
-		if name != "" && !traefikName.MatchString(name) {
+		if name != "" && !traefikName(name) {
 			return fmt.Errorf("traefik has no entry point or certificate resolver called %q", name)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -224,15 +225,21 @@ func lastWord(key string) string {
 	return strings.ToLower(key[start:])
 }
 
+// pattern is compiled when it is first asked for: most runs of lrok compare
+// nothing, and all of them would wait.
+func pattern(s string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
+
 var (
-	rfc3339 = regexp.MustCompile(`^"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?([Zz]|[+-]\d\d:?\d\d))?"$`)
+	rfc3339 = pattern(`^"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?([Zz]|[+-]\d\d:?\d\d))?"$`)
 	// Seconds, milliseconds, microseconds or nanoseconds since 1970, from 2001
 	// to 2096.
-	epoch = regexp.MustCompile(`^"?[1-3]\d{9}(\d{3}|\d{6}|\d{9})?(\.\d+)?"?$`)
+	epoch = pattern(`^"?[1-3]\d{9}(\d{3}|\d{6}|\d{9})?(\.\d+)?"?$`)
 )
 
 func timeLike(raw []byte) bool {
-	return len(raw) <= 48 && (rfc3339.Match(raw) || epoch.Match(raw))
+	return len(raw) <= 48 && (rfc3339().Match(raw) || epoch().Match(raw))
 }
 
 func idKey(key string) bool {
@@ -244,11 +251,11 @@ func idKey(key string) bool {
 }
 
 var (
-	uuid  = regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`)
-	ulid  = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$`)
-	hexID = regexp.MustCompile(`^([0-9a-f]{16}|[0-9a-f]{32})$`) // trace and span ids
+	uuid  = pattern(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`)
+	ulid  = pattern(`^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$`)
+	hexID = pattern(`^([0-9a-f]{16}|[0-9a-f]{32})$`) // trace and span ids
 	// A prefix and a random rest, such as evt_1PqT9xLkdIwHu7ixEPgm4f4p.
-	prefixed = regexp.MustCompile(`^[A-Za-z0-9]*[0-9][A-Za-z0-9]*$`)
+	prefixed = pattern(`^[A-Za-z0-9]*[0-9][A-Za-z0-9]*$`)
 )
 
 // alike reports whether a and b are random ids of the same make.
@@ -256,7 +263,7 @@ func alike(a, b string) bool {
 	if len(a) != len(b) || len(a) > 64 {
 		return false
 	}
-	both := func(re *regexp.Regexp) bool { return re.MatchString(a) && re.MatchString(b) }
+	both := func(re func() *regexp.Regexp) bool { return re().MatchString(a) && re().MatchString(b) }
 	if both(uuid) || both(ulid) || both(hexID) {
 		return true
 	}
