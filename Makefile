@@ -26,7 +26,7 @@ modules := tools bench internal/e2e/grpc
 
 .PHONY: build
 build:
-	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/lrok
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/lrok
 
 # Cheap checks first: who has a formatting slip learns it in seconds.
 .PHONY: test
