@@ -30,6 +30,7 @@ import (
 	"github.com/lrok-dev/lrok/edge/stats"
 	"github.com/lrok-dev/lrok/edge/store"
 	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/internal/trim"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -429,6 +430,7 @@ func (e *Edge) Run(ctx context.Context, force <-chan struct{}) error {
 		start(func() error { return ended(s.Serve(e.internal)) })
 	}
 	start(func() error { return e.control.Serve(inner, e.agents) })
+	wg.Go(func() { settle(inner, e.control.Connected, trim.Memory) })
 	e.ready.Store(true)
 	if e.cfg.Ready != nil {
 		e.cfg.Ready()

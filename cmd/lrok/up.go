@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/internal/trim"
 	"github.com/lrok-dev/lrok/tui"
 	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
@@ -151,6 +152,11 @@ func (u *up) run(ctx context.Context) error {
 	wg.Go(func() {
 		ended <- a.Run(life)
 		cancel()
+	})
+	wg.Go(func() {
+		if sleep(ctx, 2*time.Second) { // long enough for the link and the first screen
+			trim.Memory()
+		}
 	})
 	if u.background != nil {
 		wg.Go(func() {

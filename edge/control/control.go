@@ -82,6 +82,8 @@ type Server struct {
 	draining string // why no agents are taken any more
 	listener net.Listener
 	refused  map[string]int64
+	// connected counts the agents that were ever let in.
+	connected int
 }
 
 // New returns a server that does nothing until it is told to serve.
@@ -144,6 +146,13 @@ func (s *Server) Agents() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sessions)
+}
+
+// Connected returns how many agents have ever been let in.
+func (s *Server) Connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.connected
 }
 
 // Streams returns how many streams to agents are open.
@@ -282,38 +291,75 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	}
 	leave := sync.OnceFunc(func() { s.gate.leave(from) })
 	defer leave()
-	p, err := tunnel.Accept(conn, &s.edge)
-	if err != nil {
-		log.Debug("stranger", "err", err)
-		code := "stranger"
-		if e := (*tunnel.Error)(nil); errors.As(err, &e) {
-			code = e.Code // it was told
+	// A handshake takes a deep stack, which this goroutine would keep for as long
+	// as the session lasts.
+	var p *tunnel.Pending
+	var se *session
+	var link *tunnel.Session
+	greeted := make(chan struct{})
+	go func() {
+		defer close(greeted)
+		if p = s.greet(conn, log); p != nil && !p.Bulk() {
+			se, link = s.welcome(ctx, conn, p, log, leave)
 		}
-		s.refuse(code)
-		return
-	}
-	if p.Bulk() {
+	}()
+	<-greeted
+	if p != nil && p.Bulk() {
 		leave()
 		if err := p.ServeBulk(); err != nil {
 			log.Debug("bulk connection", "err", err)
 		}
 		return
 	}
+	if se == nil {
+		return
+	}
+	defer s.forget(se)
+	defer s.cfg.Registry.Release(se)
+	if link == nil {
+		return
+	}
+	log = log.With("session", se.id)
+	var wg sync.WaitGroup
+	if len(link.Welcome().Grants) > 0 {
+		wg.Go(func() { s.prove(ctx, link, log) })
+	}
+	err := link.Run(ctx)
+	wg.Wait()
+	log.Info("agent gone", "err", err)
+}
+
+// greet takes what comes first on a connection, nil from a stranger.
+func (s *Server) greet(conn net.Conn, log *slog.Logger) *tunnel.Pending {
+	p, err := tunnel.Accept(conn, &s.edge)
+	if err == nil {
+		return p
+	}
+	log.Debug("stranger", "err", err)
+	code := "stranger"
+	if e := (*tunnel.Error)(nil); errors.As(err, &e) {
+		code = e.Code // it was told
+	}
+	s.refuse(code)
+	return nil
+}
+
+// welcome lets an agent in, and calls leave once it is no stranger any more. A
+// session that is returned must be forgotten, also when there is no link.
+func (s *Server) welcome(ctx context.Context, conn net.Conn, p *tunnel.Pending, log *slog.Logger, leave func()) (*session, *tunnel.Session) {
 	se, refusal := s.meet(ctx, conn, p, log)
 	if se == nil && refusal == nil {
 		_ = p.Close()
-		return
+		return nil, nil
 	}
 	if refusal != nil {
 		log.Info("agent refused", "code", refusal.Code, "err", refusal)
 		s.refuse(refusal.Code)
 		_ = p.Refuse(refusal)
-		return
+		return nil, nil
 	}
 	leave()
 	log = log.With("session", se.id)
-	defer s.forget(se)
-	defer s.cfg.Registry.Release(se)
 	hello := p.Hello
 	grants, refusal := s.cfg.Registry.Claim(ctx, se, se.user.ID, se.instance, se.machine, hello.Claims)
 	if refusal != nil {
@@ -321,7 +367,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 		log.Info("claims refused", "code", refusal.Code, "err", refusal)
 		s.refuse(refusal.Code)
 		_ = p.Refuse(refusal)
-		return
+		return se, nil
 	}
 	link, err := p.Accept(tunnel.Welcome{
 		Software: s.cfg.Software,
@@ -334,21 +380,15 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	if err != nil {
 		se.welcomed(nil)
 		log.Info("agent not welcomed", "err", err)
-		return
+		return se, nil
 	}
 	s.mu.Lock()
 	s.byLink[link] = se
+	s.connected++
 	s.mu.Unlock()
 	se.welcomed(link)
 	log.Info("agent connected", "user", se.user.Name, "software", clean(hello.Software, 64), "tunnels", names(grants))
-
-	var wg sync.WaitGroup
-	if len(grants) > 0 {
-		wg.Go(func() { s.prove(ctx, link, log) })
-	}
-	err = link.Run(ctx)
-	wg.Wait()
-	log.Info("agent gone", "err", err)
+	return se, link
 }
 
 // meet finds out who said hello. It returns neither a session nor a refusal when
