@@ -600,19 +600,6 @@ func TestOnly(t *testing.T) {
 	}
 }
 
-func TestLookupAllocs(t *testing.T) {
-	r := New(Config{Domain: "lrok.example"})
-	mustClaim(t, r, newSession(), "ada", "i1", claim("shop")...)
-	host := []byte("shop.lrok.example")
-	if n := testing.AllocsPerRun(100, func() {
-		if _, ok := r.LookupBytes(host); !ok {
-			t.Fatal("not found")
-		}
-	}); n != 0 {
-		t.Errorf("a look-up allocates %v times, want 0", n)
-	}
-}
-
 // TestLookupWhileClaiming reads hosts while names come and go; the race
 // detector watches.
 func TestLookupWhileClaiming(t *testing.T) {
@@ -647,40 +634,4 @@ func TestLookupWhileClaiming(t *testing.T) {
 	}
 	close(done)
 	wg.Wait()
-}
-
-func BenchmarkLookup(b *testing.B) {
-	r := New(Config{Domain: "lrok.example"})
-	for i := range 1000 {
-		if _, err := r.Claim(b.Context(), newSession(), "ada", fmt.Sprint("i", i), "laptop", claim(fmt.Sprintf("n%d", i))); err != nil {
-			b.Fatal(err)
-		}
-	}
-	host := []byte("n500.lrok.example")
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, ok := r.LookupBytes(host); !ok {
-				b.Fatal("not found")
-			}
-		}
-	})
-}
-
-// BenchmarkClaim is a claim and its end on an edge with ten thousand tunnels.
-func BenchmarkClaim(b *testing.B) {
-	r := New(Config{Domain: "lrok.example"})
-	for i := range 10_000 {
-		if _, err := r.Claim(b.Context(), newSession(), "ada", fmt.Sprint("i", i), "laptop", claim(fmt.Sprintf("n%d", i))); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		s := newSession()
-		if _, err := r.Claim(b.Context(), s, "ada", "i", "laptop", claim("one")); err != nil {
-			b.Fatal(err)
-		}
-		r.Release(s)
-	}
 }
