@@ -59,6 +59,18 @@ func TestRun(t *testing.T) {
 	if cpu := f.Results["a. GET keep-alive c=16"]["gorp"]["edge cpu µs/req"]; len(cpu) != 2 || cpu[0] <= 0 {
 		t.Errorf("gorp: edge cpu = %v, want two values above zero", cpu)
 	}
+	resumed, err := exec.Command(bin, append(cmd.Args[1:], "-resume", "-rounds", "3")...).Output()
+	if err != nil || !strings.Contains(string(resumed), "c=16") {
+		t.Errorf("resumed: %v\n%s", err, resumed)
+	}
+	var more file
+	if b, err = os.ReadFile(saved); err == nil {
+		err = json.Unmarshal(b, &more)
+	}
+	if got := more.Results["a. GET keep-alive c=16"]["direct"]["req/s"]; err != nil || len(got) != 3 || got[0] != f.Results["a. GET keep-alive c=16"]["direct"]["req/s"][0] {
+		t.Errorf("after a third round: req/s = %v, %v, want one value more than before", got, err)
+	}
+	table = resumed
 	again, err := exec.Command(bin, "table", saved).Output()
 	if err != nil || !bytes.Equal(again, table) {
 		t.Errorf("table of the saved results differs (%v)\n--- want\n%s--- got\n%s", err, table, again)
@@ -72,6 +84,66 @@ func TestRatio(t *testing.T) {
 	for metric, want := range map[string]string{"req/s": "0.50", "p50 µs": "0.25"} {
 		if got := f.ratio("a", metric, "x", "direct"); got != want {
 			t.Errorf("ratio of %s = %s, want %s: above 1 is the better one", metric, got, want)
+		}
+	}
+}
+
+// TestGoals judges lrok by one run alone where two runs hold both systems of a
+// ratio only in one of them.
+func TestGoals(t *testing.T) {
+	quiet, busy := file{Results: results{}}, file{Results: results{}}
+	for _, v := range []float64{100, 110, 120} {
+		quiet.Results.add("x", "lrok", map[string]float64{"req/s": v, "edge cpu µs/req": 30, "agent cpu µs/req": 20})
+		quiet.Results.add("x", "peer", map[string]float64{"req/s": 100})
+	}
+	busy.Results.add("x", "lrok", map[string]float64{"req/s": 1})
+	rs := runs{quiet, busy}
+	rate := fig("x", "req/s")
+	for _, tt := range []struct {
+		b       bound
+		got     string
+		verdict string
+	}{
+		{atLeast(1.1, "", rate, "peer"), "110 [100-120] = 1.10 of peer's 100 [100-100]", met},
+		{atLeast(1.2, "", rate, "peer"), "110 [100-120] = 1.10 of peer's 100 [100-100]", missed},
+		{atMost(50, "", cpu("x", "req")), "50.0 [50.0-50.0]", met},
+		{atMost(49, "", cpu("x", "req")), "50.0 [50.0-50.0]", missed},
+		{atMost(1, "", rate, "nobody"), "", notMeasured},
+		{atMost(2, "", cpu("x", "req").times(cpu("x", "req"))), "1.00 [1.00-1.00]", met},
+	} {
+		got, _, verdict := tt.b.judge(rs)
+		if got != tt.got || verdict != tt.verdict {
+			t.Errorf("%+v: %q, %s; want %q, %s", tt.b, got, verdict, tt.got, tt.verdict)
+		}
+	}
+}
+
+// TestNames holds that every figure of the goals and of the docs is one that is
+// measured: a scenario that was renamed would be "not measured" for ever.
+func TestNames(t *testing.T) {
+	names := map[string]bool{}
+	for _, sc := range scenarios() {
+		names[sc.name] = true
+	}
+	o := opts{agents: []int{1}, rtts: []time.Duration{50 * time.Millisecond, 100 * time.Millisecond}}
+	for _, p := range new(env).phases(o, 1, 10_000, 512) {
+		names[p.name] = true
+	}
+	for _, n := range []int{100, 200, 500, 1000} {
+		names[idleScenario(n)] = true
+	}
+	for _, g := range goals() {
+		for _, b := range g.bounds {
+			if !names[b.fig.sc] || b.fig.over != nil && !names[b.fig.over.sc] {
+				t.Errorf("goal %q: nothing measures %q", g.row, b.fig.sc)
+			}
+		}
+	}
+	for _, table := range tables() {
+		for _, r := range table.rows {
+			if !names[r.fig.sc] {
+				t.Errorf("table %q: nothing measures %q", table.title, r.fig.sc)
+			}
 		}
 	}
 }

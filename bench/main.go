@@ -87,6 +87,7 @@ func main() {
 	keep := flag.Bool("keep", false, "keep the work folder (logs)")
 	flag.Parse()
 	raiseFiles()
+	keepToOneself()
 
 	self, err := os.Executable()
 	if err != nil {
@@ -166,12 +167,8 @@ func main() {
 		picked = append(picked, all[i])
 	}
 
-	var children []func()
 	cleanup := func() {
-		for _, f := range slices.Backward(children) {
-			f()
-		}
-		children = nil
+		stopAll()
 		if !*keep {
 			os.RemoveAll(work)
 		}
@@ -180,11 +177,10 @@ func main() {
 	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
 	go func() { <-sig; cleanup(); os.Exit(1) }()
 
-	up, err := startProc([]string{self, "upstream", fmt.Sprintf("127.0.0.1:%d", e.up), fmt.Sprintf("127.0.0.1:%d", e.upTCP)}, work, filepath.Join(work, "upstream.log"), nil, nil)
+	_, err = startProc([]string{self, "upstream", fmt.Sprintf("127.0.0.1:%d", e.up), fmt.Sprintf("127.0.0.1:%d", e.upTCP)}, work, filepath.Join(work, "upstream.log"), nil, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	children = append(children, up.stop)
 	if err := waitPort(e.up, 10*time.Second); err != nil {
 		cleanup()
 		log.Fatal(err)
@@ -237,7 +233,6 @@ func main() {
 				continue
 			}
 			run = append(run, r)
-			children = append(children, r.stop)
 			f.order(s)
 		}
 		for _, r := range run { // warm up

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -39,14 +40,36 @@ func startProc(argv []string, dir, logFile string, env []string, t *terminal) (*
 		return nil, err
 	}
 	p := &proc{cmd: c, done: make(chan struct{}), term: t}
+	started.Store(p, nil)
 	go func() {
 		c.Wait()
 		if t != nil {
 			t.far.Close()
 		}
+		started.Delete(p)
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// started are the children that have not ended.
+var started sync.Map
+
+// stopAll ends every child, for when this process has to end itself.
+func stopAll() {
+	started.Range(func(p, _ any) bool { p.(*proc).ask(); return true })
+	started.Range(func(p, _ any) bool { p.(*proc).stop(); return true })
+}
+
+// keepToOneself lets no child inherit a file that whoever started this process
+// has left open: a lock, say, that would then be held for as long as the child lives.
+func keepToOneself() {
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		if n, err := strconv.Atoi(fd.Name()); err == nil && n > 2 {
+			syscall.CloseOnExec(n)
+		}
+	}
 }
 
 // ask asks p to end; stop waits for it, and kills it after 2 seconds.

@@ -123,7 +123,7 @@ func lrok(name, note string) system {
 // lroks are lrok and what it is compared with of its own.
 func lroks() []system {
 	screen := lrok("lrok-screen", "as lrok, with the screen in a terminal that answers no question")
-	screen.Screen, screen.NoTCP, screen.Only = true, true, "g. ,h. "
+	screen.Screen, screen.NoTCP, screen.HTTPS, screen.Only = true, true, "", "g. ,h. "
 	screen.Agent = slices.DeleteFunc(slices.Clone(screen.Agent), func(s string) bool { return s == "--quiet" })
 	// Both by way of a relay, so that nothing differs but the handover.
 	many := lrok("lrok-relayed", "as lrok, by way of a relay")
