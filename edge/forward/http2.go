@@ -575,18 +575,19 @@ func (x *request) over(up tunnel.Conn, reused, private, twice bool) (again bool)
 		whole = body.err == nil
 	}
 	x.rec.End(inspector.Ending{Detail: withheld(x.withheld)})
-	if !x.end() || !whole || surplus || resp.Close || resp.Framing == http1.UntilClose {
+	if !x.end() || !whole {
 		return false
 	}
+	keep = true // from here on by release
 	// See flight.pass. What authenticates connections does not work over HTTP/2,
 	// where one carries the requests of many.
 	switch {
-	case resp.Pinned || authenticatesConnection(r.Header.Get("Authorization")):
-	case private || body != nil:
-		keep = !x.trusted && (body == nil || readsBody(r.Method)) && x.own.put(x.tunnel, up, resp.KeepAlive)
-	default:
-		keep = true
-		x.tunnel.Pool.Put(up, time.Now(), time.Duration(resp.KeepAlive)*time.Second)
+	case surplus, resp.Close, resp.Framing == http1.UntilClose, resp.Pinned, authenticatesConnection(r.Header.Get("Authorization")):
+		x.f.release(up, nil, false, 0)
+	case !private && body == nil:
+		x.f.release(up, x.tunnel, true, time.Duration(resp.KeepAlive)*time.Second)
+	case x.trusted, body != nil && !readsBody(r.Method), !settled(up), !x.own.put(x.tunnel, up, resp.KeepAlive):
+		x.f.release(up, nil, false, 0)
 	}
 	return false
 }
@@ -680,7 +681,7 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 	var body http1.Body
 	body.Reset(resp.Framing, resp.Length)
 	sink := &tee{x: x}
-	for {
+	for first := true; ; first = false {
 		part := buf[m:n]
 		var k int
 		if len(part) > 0 && !body.Done() {
@@ -700,6 +701,14 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 			return k < len(part), nil
 		}
 		flusher.Flush()
+		if first {
+			expectRead(up, body.Left())
+		}
+		if len(buf) < bulkSize && !settled(up) {
+			large := bulkBufs.Get().(*[]byte)
+			defer bulkBufs.Put(large)
+			buf = *large
+		}
 		m = 0
 		n, err = up.Read(buf)
 		if n > 0 {
@@ -765,7 +774,12 @@ func (x *request) roundTrip() {
 	t := x.tunnel
 	transport := t.Pool.HTTP2(func() (net.Conn, error) {
 		client, _ := x.client()
-		return t.Open(tunnel.Peer{Tunnel: t.Name, Addr: client})
+		up, err := t.Open(tunnel.Peer{Tunnel: t.Name, Addr: client})
+		if err == nil {
+			expectRead(up, -1)
+			expectWrite(up, -1)
+		}
+		return up, err
 	})
 	x.rec.Opened(false)
 	res, err := transport.RoundTrip(out)

@@ -75,6 +75,7 @@ func (p *pump) run() error {
 	defer copyBufs.Put(pooled)
 	buf := *pooled
 	left := x.r.ContentLength // below zero: chunked
+	expectWrite(p.up, left)
 	for {
 		n, err := x.r.Body.Read(buf[chunkRoom : len(buf)-2])
 		if n > 0 {
