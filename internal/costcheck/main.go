@@ -31,8 +31,8 @@ var costs = []cost{
 	{"request, 16 connections", requests, captured, 5_000, 2_000, 12, 10},
 	{"the same, not captured", requests, bare, 5_000, 0, 4, 0},
 	{"request, new connection", newConnections, captured, 1_000, 300, 40, 33},
-	{"MiB downloaded", download, captured, 64, 24, 60, 160},
-	{"MiB uploaded", upload, captured, 64, 24, 60, 160},
+	{"MiB downloaded", download, captured, 64, 24, 60, 90},
+	{"MiB uploaded", upload, captured, 64, 24, 60, 90},
 	{"WebSocket message", messages, captured, 2_000, 500, 3, 18},
 	{"server-sent event", events, captured, 2_000, 500, 3, 18},
 }
