@@ -190,11 +190,12 @@ func (e *Edge) build() error {
 	e.restoreHolds(context.Background())
 	told := tunnel.Limits{Streams: l.Streams, Tunnels: l.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
 	var late lateReplayer
+	guesses := store.NewGuesses(time.Now)
 	e.api = api.New(api.Config{
 		Store: e.store, Registry: e.registry, Replayer: &late,
 		Domains: e.domains, Certs: e.certs, Stats: e.stats,
 		Software: e.cfg.Software, Domain: e.cfg.Domain, Limits: told,
-		TunnelLimit: book{e}.TunnelLimit, Logger: e.log,
+		TunnelLimit: book{e}.TunnelLimit, Guesses: guesses, Logger: e.log,
 	})
 	e.forward = forward.New(forward.Config{
 		Registry: e.registry, Domain: e.cfg.Domain, API: e.api, Lone: e.cfg.Lone,
@@ -207,7 +208,7 @@ func (e *Edge) build() error {
 	e.control = control.New(control.Config{
 		TLS: e.local.beside(certs.Config(e.certs)), Store: e.store, Registry: e.registry,
 		Software: e.cfg.Software, API: scheme + "://api." + e.cfg.Domain + port, Limits: told,
-		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Streams: l.EdgeStreams, Hello: e.cfg.HelloTimeout, Logger: e.log,
+		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Streams: l.EdgeStreams, Hello: e.cfg.HelloTimeout, Guesses: guesses, Logger: e.log,
 	})
 	return nil
 }

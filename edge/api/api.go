@@ -68,7 +68,10 @@ type Config struct {
 	// TunnelLimit is how many tunnels a user may have online, 0 for any number;
 	// nil is no limit for anybody.
 	TunnelLimit func(user string) int
-	Logger      *slog.Logger // nil discards
+	// Guesses counts the keys that were refused at other doors as well; nil is one
+	// of its own.
+	Guesses *store.Guesses
+	Logger  *slog.Logger // nil discards
 
 	// ReplayWait is how long a replay's answer is waited for; 0 means 30 s.
 	ReplayWait time.Duration
@@ -93,9 +96,12 @@ func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Guesses == nil {
+		cfg.Guesses = store.NewGuesses(cfg.Now)
+	}
 	a := &api{
 		cfg: cfg, log: discard(cfg.Logger), mux: http.NewServeMux(),
-		refused: newRefusals(cfg.Now),
+		refused: &refusals{guesses: cfg.Guesses},
 	}
 	byPath := make(map[string]map[string]route)
 	for _, rt := range a.routes() {
@@ -208,7 +214,7 @@ func (a *api) admit(r *http.Request, who who) (call, error) {
 			Hint:    "send it as Authorization: Bearer lrok_...",
 		}
 	}
-	from := addressOf(r.RemoteAddr)
+	from := store.AddressOf(r.RemoteAddr)
 	user, k, err := a.cfg.Store.Authenticate(r.Context(), key)
 	if err != nil {
 		if e := (*tunnel.Error)(nil); errors.As(err, &e) && !a.refused.hold(r.Context(), from) {
@@ -216,7 +222,7 @@ func (a *api) admit(r *http.Request, who who) (call, error) {
 		}
 		return call{}, err
 	}
-	a.refused.forgive(from)
+	a.refused.guesses.Accepted(from)
 	if who == anAdmin && !user.Admin {
 		return call{}, &tunnel.Error{
 			Code:    tunnel.CodeForbidden,

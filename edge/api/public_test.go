@@ -59,14 +59,14 @@ func TestRefusedKeysWaitBehindProxy(t *testing.T) {
 				}
 				return time.Since(began)
 			}
-			for range freeFailures {
+			for range store.FreeGuesses {
 				try("198.51.100.1")
 			}
-			if d := try("198.51.100.1"); d < firstDelay {
+			if d := try("198.51.100.1"); d < store.FirstDelay {
 				t.Errorf("the fourth refusal came after %v, want it held back", d)
 			}
 			// From here on the next delay is twice the first.
-			if d := try("198.51.100.2"); trusted && d >= firstDelay || !trusted && d < 2*firstDelay {
+			if d := try("198.51.100.2"); trusted && d >= store.FirstDelay || !trusted && d < 2*store.FirstDelay {
 				t.Errorf("somebody else's first refusal came after %v", d)
 			}
 		})

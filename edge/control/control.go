@@ -60,7 +60,10 @@ type Config struct {
 
 	Hello, Ping, Dead time.Duration // as in tunnel.EdgeConfig
 
-	Logger *slog.Logger // nil discards
+	// Guesses counts the keys that were refused at other doors as well; nil is one
+	// of its own.
+	Guesses *store.Guesses
+	Logger  *slog.Logger // nil discards
 }
 
 // A Server accepts agents.
@@ -93,13 +96,16 @@ func New(cfg Config) *Server {
 		log:      cfg.Logger,
 		api:      newListener(),
 		probe:    probeTimeout,
-		gate:     newGate(orDefault(cfg.Strangers, DefaultStrangers), orDefault(cfg.PerAddr, DefaultPerAddr), time.Now),
+		gate:     newGate(orDefault(cfg.Strangers, DefaultStrangers), orDefault(cfg.PerAddr, DefaultPerAddr)),
 		sessions: make(map[*session]struct{}),
 		byLink:   make(map[*tunnel.Session]*session),
 		refused:  make(map[string]int64),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Guesses == nil {
+		s.cfg.Guesses = store.NewGuesses(time.Now)
 	}
 	s.cfg.Agents = orDefault(cfg.Agents, DefaultAgents)
 	s.edge = tunnel.EdgeConfig{
@@ -282,7 +288,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	defer stop()
 	remote := conn.RemoteAddr() // waits for a trusted peer's PROXY header
 	log := s.log.With("remote", remote.String())
-	from := prefixOf(remote)
+	from := store.AddressOf(remote.String())
 	if !s.gate.enter(from) {
 		log.Debug("agent turned away: too many connections without a key")
 		s.refuse("crowded")
@@ -394,7 +400,7 @@ func (s *Server) welcome(ctx context.Context, conn net.Conn, p *tunnel.Pending, 
 // meet finds out who said hello. It returns neither a session nor a refusal when
 // there is no answer to give.
 func (s *Server) meet(ctx context.Context, conn net.Conn, p *tunnel.Pending, log *slog.Logger) (*session, *tunnel.Error) {
-	from := prefixOf(conn.RemoteAddr())
+	from := store.AddressOf(conn.RemoteAddr().String())
 	key := p.Hello.Key
 	p.Hello.Key = ""
 	user, k, err := s.cfg.Store.Authenticate(ctx, key)
@@ -404,12 +410,12 @@ func (s *Server) meet(ctx context.Context, conn net.Conn, p *tunnel.Pending, log
 			log.Error("key not looked up", "err", err)
 			return nil, &tunnel.Error{Code: tunnel.CodeInternal, Message: "the edge could not look the key up", Hint: "try again; the edge's log says more"}
 		}
-		if !sleep(ctx, s.gate.refused(from)) {
+		if !sleep(ctx, s.cfg.Guesses.Refused(from)) {
 			return nil, nil
 		}
 		return nil, e
 	}
-	s.gate.accepted(from)
+	s.cfg.Guesses.Accepted(from)
 	if !validInstance(p.Hello.Instance) {
 		return nil, &tunnel.Error{Code: tunnel.CodeBadHello, Message: "the hello names no agent: instance must be 16 bytes in hex", Hint: "update lrok on this machine"}
 	}

@@ -512,47 +512,6 @@ func TestAgentsAreBounded(t *testing.T) {
 	e.mustConnect(e.hello(2))
 }
 
-func TestGateSlowsFailedKeys(t *testing.T) {
-	now := time.Now()
-	g := newGate(10, 10, func() time.Time { return now })
-	p := prefixOf(&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1})
-	neighbour := prefixOf(&net.TCPAddr{IP: net.ParseIP("2001:db8::ffff:1"), Port: 2})
-	if p != neighbour {
-		t.Errorf("%v and %v count as two, want one network", p, neighbour)
-	}
-	if v4, mapped := prefixOf(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}), prefixOf(&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1")}); v4 != mapped || v4.Bits() != 32 {
-		t.Errorf("192.0.2.1 counts as %v and %v, want one address", v4, mapped)
-	}
-	var got []time.Duration
-	for range 10 {
-		got = append(got, g.refused(p))
-	}
-	want := []time.Duration{0, 0, 0, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("delays = %v, want %v", got, want)
-	}
-	if d := g.refused(prefixOf(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)})); d != 0 {
-		t.Errorf("another address waits %v, want 0", d)
-	}
-	now = now.Add(forgetAfter + time.Second)
-	if d := g.refused(p); d != 0 {
-		t.Errorf("after %v the delay is %v, want 0", forgetAfter, d)
-	}
-	for range 5 {
-		g.refused(p)
-	}
-	g.accepted(p)
-	if d := g.refused(p); d != 0 {
-		t.Errorf("after a good key the delay is %v, want 0", d)
-	}
-	for i := range 2 * maxFailed {
-		g.refused(prefixOf(&net.TCPAddr{IP: net.IPv4(10, byte(i>>16), byte(i>>8), byte(i))}))
-	}
-	if n := len(g.failed); n > maxFailed {
-		t.Errorf("%d addresses are remembered, want at most %d", n, maxFailed)
-	}
-}
-
 func TestFailedKeysAreSlowed(t *testing.T) {
 	e := newEdge(t, nil)
 	h := e.hello(1)
@@ -565,8 +524,8 @@ func TestFailedKeysAreSlowed(t *testing.T) {
 		}
 		took[i] = time.Since(began)
 	}
-	if took[0] > 200*time.Millisecond+firstDelay || took[4] < 2*firstDelay {
-		t.Errorf("refusals took %v, want the fifth to take %v", took, 2*firstDelay)
+	if took[0] > 200*time.Millisecond+store.FirstDelay || took[4] < 2*store.FirstDelay {
+		t.Errorf("refusals took %v, want the fifth to take %v", took, 2*store.FirstDelay)
 	}
 	// The owner beside the guesser is not slowed.
 	began := time.Now()
