@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -172,6 +173,9 @@ func (d dirFiles) parse(files []file) (reading, error) {
 		if err != nil {
 			problem(f.path, err)
 		}
+		if info, err := os.Stat(f.path); len(found) > 0 && err == nil && othersMayRead(info) {
+			r.problems = append(r.problems, fmt.Sprintf("%s: others may read the key in it (mode %04o): chmod o= it, and think about a new one", f.path, info.Mode().Perm()))
+		}
 		for _, k := range found {
 			if id, ok := keyID(k.Public()); ok {
 				keys[id] = k
@@ -216,6 +220,12 @@ func (d dirFiles) parse(files []file) (reading, error) {
 		r.entries = append(r.entries, newEntry(tc, l.path, l.path))
 	}
 	return r, nil
+}
+
+// othersMayRead reports whether a file with a key is open to everybody on the
+// machine. A key may be for a group, as Debian's ssl-cert.
+func othersMayRead(info fs.FileInfo) bool {
+	return runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0
 }
 
 // keyID identifies a public key. Keys of kinds that it does not know have none.

@@ -462,6 +462,31 @@ func TestDirUnreadable(t *testing.T) {
 	}
 }
 
+// A key that everybody on the machine may read is used, and told of.
+func TestDirKeyOfOthers(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files there have no such bits")
+	}
+	dir := t.TempDir()
+	c := &clock{t: issuedAt.Add(time.Hour)}
+	a := newAuthority(t, issuedAt)
+	_, chain, key := a.issue("ecdsa", "a.test")
+	plant(t, dir, map[string][]byte{"a.crt": chain, "a.key": key})
+	path := filepath.Join(dir, "a.key")
+	for mode, want := range map[os.FileMode]int{0o644: 1, 0o604: 1, 0o640: 0, 0o600: 0} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		d := NewDir(dir, Options{Now: c.now})
+		if err := a.verifies(d, "a.test"); err != nil {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+		if p := d.Status().Problems; len(p) != want || want > 0 && !strings.Contains(p[0], "a.key: others may read the key") {
+			t.Errorf("mode %04o: problems = %q, want %d", mode, p, want)
+		}
+	}
+}
+
 // without lists files as if a directory could not be read, which root always can.
 type without struct {
 	reader
