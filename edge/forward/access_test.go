@@ -387,7 +387,7 @@ func TestTooManyWrongPasswords(t *testing.T) {
 }
 
 // secure serves the same tunnels over TLS and returns the address.
-func (r *rig) secure(t *testing.T) string {
+func (r *rig) secure(t testing.TB) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.StartTLS()

@@ -81,14 +81,16 @@ func (g *gathered) flush() {
 	for len(g.queue) > 0 && g.err == nil {
 		out, pooled := g.queue, g.pooled
 		g.queue, g.pooled = nil, nil
+		g.room.Broadcast()
 		g.mu.Unlock()
 		_, err := g.below.write(g.tls, out)
 		if *pooled = out[:0]; cap(out) <= 2*maxGathered {
 			gatherBufs.Put(pooled)
 		}
 		g.mu.Lock()
-		g.err = err
-		g.room.Broadcast()
+		if g.err = err; err != nil {
+			g.room.Broadcast()
+		}
 	}
 	g.writing = false
 	closed := g.closed
