@@ -97,7 +97,6 @@ func connect(ctx context.Context, conn net.Conn, config *AgentConfig, h Hello) (
 	if config.Dead > 0 {
 		s.dead = config.Dead
 	}
-	go l.flusher() // ends with the session: yamux closes the link, which waits for it
 	mux, err := yamux.Client(l, s.muxConfig(agentBacklog))
 	if err != nil {
 		l.Close()

@@ -147,7 +147,6 @@ func (p *Pending) Accept(w Welcome) (*Session, error) {
 	if p.config.Dead > 0 {
 		s.dead = p.config.Dead
 	}
-	go l.flusher() // ends with the session: yamux closes the link, which waits for it
 	mux, err := yamux.Server(l, s.muxConfig(edgeBacklog))
 	if err != nil {
 		l.Close()

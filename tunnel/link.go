@@ -32,6 +32,8 @@ const (
 	// flushes by itself again: while several write, each does better to leave
 	// it to the flusher, which gathers what they have.
 	crowded = 8
+	// crowdGone is how long there was no flush when the crowd is over.
+	crowdGone = time.Second
 
 	// A flush that takes this long, at less than this many bytes a second, has
 	// waited for the line. Between two of them a few find room in the kernel,
@@ -129,6 +131,7 @@ type link struct {
 	}
 
 	mu       sync.Mutex
+	working  bool      // there is a flusher
 	ready    sync.Cond // the flusher waits
 	room     sync.Cond // yamux waits
 	queue    []byte
@@ -140,9 +143,10 @@ type link struct {
 	flushing bool    // somebody flushes
 	crowd    int     // above 0 while frames come faster than one at a time
 	turns    uint    // flushes so far
+	calming  bool    // calm is about to be called
 	ending   bool    // no more writes; flush what is there and stop
 	err      error
-	done     chan struct{} // the flusher has ended
+	done     chan struct{} // the last flusher has ended
 }
 
 func newLink(conn *tls.Conn, w *wire) *link {
@@ -327,7 +331,7 @@ func (l *link) post(f frame) {
 		return
 	}
 	l.append(f[:])
-	l.ready.Signal()
+	l.rouse()
 }
 
 // Write takes one header, as yamux's send loop writes them.
@@ -353,7 +357,7 @@ func (l *link) Write(p []byte) (int, error) {
 		l.held += len(p)
 		l.frames++
 	} else {
-		l.ready.Signal()
+		l.rouse()
 	}
 	return len(p), nil
 }
@@ -384,7 +388,7 @@ func (l *link) put(f *flow) error {
 	case l.fits(t) && len(l.light) == 0 && len(l.heavy) == 0:
 		l.take(f)
 		if l.crowd > 0 || l.flushing || l.slow.Load() || len(l.queue) > pieceSlow {
-			l.ready.Signal()
+			l.rouse()
 			return nil
 		}
 		return l.flushNow()
@@ -466,19 +470,47 @@ func (l *link) push() {
 	l.mu.Lock()
 	l.held, l.frames = 0, 0
 	if len(l.queue) > 0 {
-		l.ready.Signal()
+		l.rouse()
 	}
 	l.mu.Unlock()
 }
 
-// flusher writes the queue until finish or an error. It flushes when there is
-// something, never on a timer: what arrives during a flush is the next one.
+// rouse has the flusher look at the queue. It is called with mu held.
+func (l *link) rouse() {
+	if l.working {
+		l.ready.Signal()
+		return
+	}
+	select {
+	case <-l.done:
+	default:
+		l.working = true
+		go l.flusher()
+	}
+}
+
+// flusher writes the queue until the frames come one at a time, finish or an
+// error. It flushes when there is something, never on a timer: what arrives during
+// a flush is the next one. The link of an idle session has none: its pings flush
+// themselves.
 func (l *link) flusher() {
-	defer close(l.done)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer func() {
+		if l.working = false; l.ending {
+			close(l.done)
+		}
+	}()
 	for {
 		for l.flushing || len(l.queue) <= l.held && !l.ending {
+			if !l.flushing && l.crowd == 0 {
+				return
+			}
+			if !l.calming {
+				l.calming = true
+				turns := l.turns
+				time.AfterFunc(crowdGone, func() { l.calm(turns) })
+			}
 			l.ready.Wait()
 		}
 		if len(l.queue) < queueSlow && !l.ending {
@@ -494,6 +526,17 @@ func (l *link) flusher() {
 			return
 		}
 	}
+}
+
+// calm ends a crowd that nobody has been in since the flush called turns.
+func (l *link) calm(turns uint) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calming = false
+	if l.turns == turns {
+		l.crowd = 0
+	}
+	l.ready.Signal() // ends the flusher, or has it ask for the next look
 }
 
 // flushNow flushes what is in the queue, without mu meanwhile.
@@ -521,7 +564,7 @@ func (l *link) flushNow() error {
 		l.crowd--
 	}
 	if len(l.queue) > l.held || l.ending {
-		l.ready.Signal()
+		l.rouse()
 	}
 	return err
 }
@@ -582,7 +625,7 @@ func (l *link) finish(d time.Duration) {
 	l.mu.Lock()
 	l.ending = true
 	l.refuse(nil)
-	l.ready.Broadcast()
+	l.rouse()
 	l.room.Broadcast()
 	l.mu.Unlock()
 	l.wire.SetWriteDeadline(time.Now().Add(d))
@@ -598,7 +641,7 @@ func (l *link) Close() error {
 		l.err = net.ErrClosed
 	}
 	l.refuse(l.err)
-	l.ready.Broadcast()
+	l.rouse()
 	l.room.Broadcast()
 	l.mu.Unlock()
 	err := l.wire.Close()

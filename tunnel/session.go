@@ -65,10 +65,13 @@ type Session struct {
 		sync.Mutex
 		m      map[uint32]*Stream
 		theirs int
+		first  uint32 // of theirs, 0 before it
+		spare  int    // goroutines that wait for a stream which yamux has reset
 	}
 
 	control    *Stream
 	controlled chan struct{} // closed when control is set
+	running    chan struct{} // closed when Run begins
 	telling    sync.Mutex    // one message at a time
 
 	asks struct {
@@ -99,6 +102,7 @@ func newSession(l *link, logger *slog.Logger) *Session {
 		ping:       PingEvery,
 		dead:       DeadAfter,
 		controlled: make(chan struct{}),
+		running:    make(chan struct{}),
 		done:       make(chan struct{}),
 	}
 	s.table.m = make(map[uint32]*Stream)
@@ -126,37 +130,33 @@ func (s *Session) Run(ctx context.Context) error {
 	defer pings.Stop()
 	watch := s.watch()
 	defer watch.Stop()
-	listened := make(chan struct{})
-	listener := func() {
-		defer close(listened)
+	close(s.running)
+	select {
+	case <-s.controlled:
+	case <-s.mux.CloseChan():
+	}
+	select {
+	case <-s.controlled:
 		err := s.listen()
+		// On a connection that has ended, the last message may have said more.
 		if e := (*Error)(nil); errors.As(err, &e) || !s.mux.IsClosed() {
 			s.stop(err, 0)
 		}
+	default:
 	}
-	if s.agent != nil {
-		s.group.Go(listener)
-	}
-	for {
-		st, err := s.accept()
-		if err != nil {
-			if s.control != nil && s.mux.IsClosed() {
-				// The last message may say more than the end of the connection.
-				<-listened
-			}
-			s.stop(err, 0)
-			break
-		}
-		if s.edge != nil && s.control == nil {
-			s.control = st
-			close(s.controlled)
-			s.group.Go(listener)
-			continue
-		}
-		s.group.Go(func() { s.serve(st) })
-	}
+	<-s.mux.CloseChan()
+	s.stop(s.broken(), 0)
 	s.group.wait()
 	return s.Err()
+}
+
+// broken is why yamux has ended.
+func (s *Session) broken() error {
+	for {
+		if _, err := s.mux.AcceptStream(); err != nil {
+			return err
+		}
+	}
 }
 
 // A group starts goroutines until somebody waits for them. A sync.WaitGroup
@@ -242,19 +242,37 @@ func (s *Session) watch() *time.Timer {
 	return t
 }
 
-func (s *Session) accept() (*Stream, error) {
+// take accepts a stream that the other side has announced, and serves it. While
+// there are none, no goroutine waits for them.
+func (s *Session) take() {
+	select {
+	case <-s.running:
+	case <-s.done:
+		return
+	}
 	m, err := s.mux.AcceptStream()
 	if err != nil {
-		return nil, err
+		if !s.mux.IsClosed() { // which Run sees
+			s.stop(err, 0)
+		}
+		return
 	}
 	s.table.Lock()
-	defer s.table.Unlock()
 	st := s.table.m[m.StreamID()]
-	if st == nil {
-		return nil, fmt.Errorf("stream %d was not announced", m.StreamID())
+	first := s.table.first == m.StreamID()
+	if st != nil {
+		st.mux.Stream = m
 	}
-	st.mux.Stream = m
-	return st, nil
+	s.table.Unlock()
+	switch {
+	case st == nil:
+		s.stop(fmt.Errorf("stream %d was not announced", m.StreamID()), 0)
+	case first && s.edge != nil:
+		s.control = st
+		close(s.controlled)
+	default:
+		s.serve(st)
+	}
 }
 
 // serve answers a stream that the other side opened.
@@ -435,6 +453,9 @@ func (s *Session) leaves(f *frame) {
 	}
 	if flags&flagRST != 0 {
 		// yamux resets what its backlog does not hold, which nobody accepts.
+		if st := s.table.m[id]; st != nil && !st.ours && st.mux.Stream == nil {
+			s.table.spare++
+		}
 		s.remove(id)
 	}
 }
@@ -525,6 +546,14 @@ func (s *Session) announce(id uint32) error {
 	st.answered.Store(true)
 	s.table.m[id] = st
 	s.table.theirs++
+	if s.table.first == 0 {
+		s.table.first = id
+	}
+	if s.table.spare > 0 {
+		s.table.spare--
+		return nil
+	}
+	s.group.Go(s.take)
 	return nil
 }
 
