@@ -29,8 +29,9 @@ type inflow struct {
 	r        int
 	dst      []byte // of a Read that waits; its first n bytes are there
 	n        int
-	room     int // what the peer may send yet
-	read     int // what it may send again and does not know of
+	pass     func([]byte) int // see PassTo
+	room     int              // what the peer may send yet
+	read     int              // what it may send again and does not know of
 	deadline time.Time
 	ended    bool // nothing more comes
 }
@@ -127,17 +128,9 @@ func (f *flow) Read(p []byte) (int, error) {
 			}
 		}
 		if n > 0 {
-			in.read += n
-			more := 0
-			if in.read >= window/2 && !in.ended {
-				more = in.read
-				in.room += more
-				in.read = 0
-			}
+			more := in.took(n)
 			in.Unlock()
-			if more > 0 {
-				f.link.post(newFrame(frameWindow, 0, f.id, more))
-			}
+			f.allow(more)
 			return n, nil
 		}
 		if in.ended {
@@ -157,6 +150,24 @@ func (f *flow) Read(p []byte) (int, error) {
 	}
 }
 
+// took counts n bytes that were read and returns how many more the peer may send
+// now. It is told seldom.
+func (in *inflow) took(n int) (more int) {
+	if in.read += n; in.read < window/2 || in.ended {
+		return 0
+	}
+	more, in.read = in.read, 0
+	in.room += more
+	return more
+}
+
+// allow tells the peer that it may send n bytes more.
+func (f *flow) allow(n int) {
+	if n > 0 {
+		f.link.post(newFrame(frameWindow, 0, f.id, n))
+	}
+}
+
 // expect notes the header of a frame with n bytes. It reports false when the
 // peer may not send that much.
 func (f *flow) expect(n int) bool {
@@ -166,11 +177,21 @@ func (f *flow) expect(n int) bool {
 	return f.in.room >= 0
 }
 
-// deliver takes the next bytes of a frame, last the end of it: a Read that waits
-// is woken once a frame, or when it has all that it asked for.
-func (f *flow) deliver(p []byte, last bool) {
+// deliver takes the next bytes of a frame, which is whole or ends with them: a
+// Read that waits is woken once a frame, or when it has all that it asked for.
+func (f *flow) deliver(p []byte, whole, last bool) {
 	in := &f.in
 	in.Lock()
+	if in.pass != nil && whole && in.dst != nil && in.n == 0 && in.r == len(in.buf) {
+		n := in.pass(p)
+		if p = p[n:]; len(p) == 0 {
+			more := in.took(n)
+			in.Unlock()
+			f.allow(more)
+			return
+		}
+		in.read += n
+	}
 	if in.dst != nil && in.r == len(in.buf) {
 		n := copy(in.dst[in.n:], p)
 		in.n += n
@@ -196,6 +217,12 @@ func (in *inflow) grow(need int) {
 		in.buf = make([]byte, 0, max(need, min(2*cap(in.buf), window)))
 	}
 	in.buf, in.r = append(in.buf[:0], unread...), 0
+}
+
+func (f *flow) passTo(pass func([]byte) int) {
+	f.in.Lock()
+	f.in.pass = pass
+	f.in.Unlock()
 }
 
 // end notes that nothing more arrives.

@@ -67,6 +67,7 @@ func pipeRaw(st *tunnel.Stream, local net.Conn) {
 	said := make(chan struct{})
 	var up sync.WaitGroup
 	up.Go(func() {
+		st.PassTo(local)
 		from, to := copyAll(local, st)
 		switch {
 		case from != nil:
@@ -107,6 +108,7 @@ func reset(c net.Conn) {
 func pipe(st *tunnel.Stream, local net.Conn) {
 	var up sync.WaitGroup
 	up.Go(func() {
+		st.PassTo(local)
 		from, to := copyAll(local, st)
 		switch {
 		case from != nil:
