@@ -121,6 +121,7 @@ type link struct {
 	have int    // bytes of it
 	to   *flow  // who gets the current body, may be nil
 	left int    // bytes of it to come
+	size int    // bytes of all of it
 	last frame  // what its header said of the end of the stream, for after it
 	mine []byte // our own frames for yamux
 
@@ -224,9 +225,10 @@ func (l *link) look(p []byte) (int, error) {
 	for i := 0; ; {
 		if l.left > 0 {
 			n := min(l.left, len(p)-i)
+			whole := n == l.left && n == l.size
 			l.left -= n
 			if l.to != nil && n > 0 {
-				l.to.deliver(p[i:i+n], l.left == 0)
+				l.to.deliver(p[i:i+n], whole, l.left == 0)
 			}
 			if i += n; l.left > 0 {
 				return kept, nil
@@ -261,7 +263,7 @@ func (l *link) look(p []byte) (int, error) {
 		if err != nil {
 			return kept, err
 		}
-		l.to, l.left = to, n
+		l.to, l.left, l.size = to, n, n
 		if n > 0 || f.kind() == frameWindow {
 			if f.flags() == 0 {
 				continue
@@ -380,12 +382,13 @@ func (l *link) put(f *flow) error {
 	defer l.mu.Unlock()
 	t := &f.out.turn
 	t.taken, t.err = false, nil
+	alone := len(l.light)+len(l.heavy) == 0
 	switch {
 	case l.err != nil:
 		return l.err
 	case l.ending:
 		return nil
-	case l.fits(t) && len(l.light) == 0 && len(l.heavy) == 0:
+	case l.fits(t) && (alone || len(l.light) == 0 && t.light(f.out.sent, l.turns)):
 		l.take(f)
 		if l.crowd > 0 || l.flushing || l.slow.Load() || len(l.queue) > pieceSlow {
 			l.rouse()
