@@ -73,7 +73,8 @@ func httpsScenarios() []scenario {
 }
 
 // idleTLS is the memory of the edge for each of n public connections that have
-// had one request and wait for the next.
+// had one request and wait for the next. They come from one address, of which an
+// edge takes about a thousand.
 func (e *env) idleTLS(s system, slot, n int) (map[string]float64, error) {
 	r, err := e.boot(s, slot, booting{})
 	if err != nil {
