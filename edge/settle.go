@@ -6,6 +6,8 @@ import (
 )
 
 const (
+	// begun is when the start is over.
+	begun = 300 * time.Millisecond
 	// calm is how long no agent has come before what the last ones left behind
 	// is given back.
 	calm = time.Second
@@ -18,9 +20,15 @@ const (
 // several times of what idle agents need. connected is how many agents ever came.
 // It returns when ctx ends.
 func settle(ctx context.Context, connected func() int, trim func()) {
+	select {
+	case <-time.After(begun):
+		trim()
+	case <-ctx.Done():
+		return
+	}
 	tick := time.NewTicker(calm)
 	defer tick.Stop()
-	seen, trimmed := 0, -burst
+	seen, trimmed := 0, 0
 	for {
 		select {
 		case <-tick.C:
