@@ -75,6 +75,7 @@ func BenchmarkRecordBody(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				rec := r.Begin(Start{Head: benchHead, Accepted: time.Now()})
+				rec.ResponseBody().Expect(1 << 20)
 				for range 1 << 20 / len(p) {
 					_, _ = rec.ResponseBody().Write(p)
 				}

@@ -316,6 +316,7 @@ type BodyRecord struct {
 	data    []byte
 	size    int64
 	taken   int64 // of both budgets
+	length  int64 // that was announced, 0 when none was
 	missing string
 	closed  bool // nothing is kept any more
 	sum     string
@@ -361,6 +362,18 @@ func (b *BodyRecord) Write(p []byte) (int, error) {
 	b.mu.Unlock()
 	b.rec.progress()
 	return len(p), nil
+}
+
+// Expect says that the body has n bytes in all, so that room need not be made
+// again and again. A length that is not known is -1. On a nil BodyRecord it does
+// nothing.
+func (b *BodyRecord) Expect(n int64) {
+	if b == nil || n <= 0 {
+		return
+	}
+	b.mu.Lock()
+	b.length = n
+	b.mu.Unlock()
 }
 
 // Count records n bytes of which none is to be kept or hashed: those of a raw
@@ -422,16 +435,23 @@ func (b *BodyRecord) keep(p []byte) int {
 		b.missing = "limit"
 	}
 	b.data = append(b.data, p[:n]...)
-	if b.missing != "" {
+	if b.missing != "" && b.length <= maxHashed {
 		b.hash = sha256.New()
 		b.hash.Write(b.data)
 	}
 	return n
 }
 
+// believed is how much of a body must have come before room is made for all that
+// was announced.
+const believed = 32 << 10
+
 // grow makes room for need bytes, at most the ring's limit, within the budgets.
 func (b *BodyRecord) grow(need int) bool {
 	size := max(need, min(2*cap(b.data), int(b.rec.ring.limits.Body)))
+	if need >= believed {
+		size = max(size, int(min(b.length, b.rec.ring.limits.Body)))
+	}
 	if size < 512 {
 		size = (size + 63) &^ 63
 	}

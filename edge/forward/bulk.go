@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lrok-dev/lrok/edge/http1"
 	"github.com/lrok-dev/lrok/edge/registry"
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -45,6 +46,15 @@ func expectWrite(up tunnel.Conn, n int64) {
 func settled(up any) bool {
 	b, ok := up.(bulkConn)
 	return !ok || b.Settled()
+}
+
+// lengthOf is the whole length of a body that is being read, -1 when it is not
+// known.
+func lengthOf(b *http1.Body) int64 {
+	if left := b.Left(); left >= 0 {
+		return b.Size() + left
+	}
+	return -1
 }
 
 // release gives a stream whose exchange is over back to its tunnel, or closes it.

@@ -302,6 +302,7 @@ func (x *flight) copyBody() error {
 	defer copyBufs.Put(buf)
 	rec := x.rec.RequestBody()
 	expectWrite(x.up, c.body.Left())
+	rec.Expect(lengthOf(&c.body))
 	for !c.body.Done() {
 		if len(*buf) < bulkSize && !settled(x.up) {
 			buf = bulkBufs.Get().(*[]byte)
@@ -585,6 +586,7 @@ func (x *flight) copyAnswer(buf []byte, m, n int, decode bool) (cutoff, error) {
 		}
 		if first {
 			expectRead(x.up, c.respBody.Left())
+			rec.Expect(lengthOf(&c.respBody))
 		} else {
 			c.moved()
 		}

@@ -703,6 +703,7 @@ func (x *request) pass(up tunnel.Conn, resp *http1.Response, buf []byte, m, n in
 		flusher.Flush()
 		if first {
 			expectRead(up, body.Left())
+			x.rec.ResponseBody().Expect(lengthOf(&body))
 		}
 		if len(buf) < bulkSize && !settled(up) {
 			large := bulkBufs.Get().(*[]byte)

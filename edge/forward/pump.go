@@ -76,6 +76,7 @@ func (p *pump) run() error {
 	buf := *pooled
 	left := x.r.ContentLength // below zero: chunked
 	expectWrite(p.up, left)
+	x.rec.RequestBody().Expect(left)
 	for {
 		n, err := x.r.Body.Read(buf[chunkRoom : len(buf)-2])
 		if n > 0 {
