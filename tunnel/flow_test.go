@@ -17,7 +17,7 @@ import (
 func busyLink(t *testing.T) *link {
 	a, _ := tcpPair(t)
 	l := newLink(tls.Client(a, agentTestTLS()), newWire(a))
-	l.flushing = true
+	l.flushing, l.working = true, true // by somebody who never ends
 	return l
 }
 

@@ -455,6 +455,8 @@ func FuzzLinkFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, step uint8, reset uint32) {
 		s := &Session{edge: &EdgeConfig{}, streams: 4, done: make(chan struct{})}
 		s.table.m = map[uint32]*Stream{}
+		defer s.group.wait()
+		defer close(s.done) // nobody takes the streams
 		l := &link{in: s.arrives, out: s.leaves}
 		s.link = l
 		if reset != 0 {
