@@ -71,14 +71,21 @@ const (
 	DefaultBulk = 8
 	// maxJoins is how many an agent makes at most, whatever its edge wants.
 	maxJoins = 64
+	// maxStops is how many orders to stop an agent obeys at once.
+	maxStops = 16
 
+	// bulkHoldMax is the longest that none is asked for.
+	bulkHoldMax = 5 * time.Minute
+)
+
+// Variables only for tests.
+var (
 	bulkIdle    = 30 * time.Second // that an unused one is kept
-	bulkTimeout = 10 * time.Second // to connect, and to end what was asked to end
+	bulkTimeout = 10 * time.Second // to connect, and to bring a stream back that is to be used again
 	joinTimeout = 15 * time.Second // that a token is good for
 	// bulkHold is how long none is asked for after one could not be had, doubled
 	// with each further one up to bulkHoldMax.
-	bulkHold    = time.Second
-	bulkHoldMax = 5 * time.Minute
+	bulkHold = time.Second
 	// bulkQuiet is how long a stream may rest on a connection that another one
 	// could use.
 	bulkQuiet = 5 * time.Second
@@ -89,7 +96,7 @@ type bulkToken [16]byte
 
 type bulk struct {
 	session *Session
-	tls     *tls.Conn
+	tls     net.Conn
 	wire    *wire
 
 	writing sync.Mutex
@@ -99,18 +106,22 @@ type bulk struct {
 	lent chan struct{}
 	done chan struct{}
 
-	moved atomic.Int64 // when a frame last passed, in Unix nanoseconds
+	sender atomic.Pointer[Stream] // whose bytes we send over it
+	ending atomic.Bool            // we have ended the frames, and done is to come
+	stops  atomic.Int32           // orders to stop that are being obeyed; an agent's
+	moved  atomic.Int64           // when a frame last passed, in Unix nanoseconds
 
 	end    sync.Once
 	closed chan struct{}
 
 	// The session's bulks guard the rest, which is the edge's.
-	idle  *time.Timer // runs while nobody uses it
-	user  *Stream     // whose bytes it carries
-	asked bool        // the agent was told to send them here and did not answer
+	idle    *time.Timer // runs while nobody uses it
+	user    *Stream     // whose bytes it carries
+	asked   bool        // the agent was told to send them here and did not answer
+	stopped bool        // and was told to send no more
 }
 
-func newBulk(s *Session, c *tls.Conn, w *wire) *bulk {
+func newBulk(s *Session, c net.Conn, w *wire) *bulk {
 	return &bulk{
 		session: s, tls: c, wire: w,
 		lent: make(chan struct{}, 1), done: make(chan struct{}, 1), closed: make(chan struct{}),
@@ -125,12 +136,46 @@ func (b *bulk) close() {
 	})
 }
 
+func (b *bulk) gone() bool {
+	select {
+	case <-b.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 // send writes a message.
-func (b *bulk) send(kind byte, id uint32, offset uint64) error {
+func (b *bulk) send(kind byte, id uint32) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
+	return b.say(kind, id)
+}
+
+// stop tells the agent, once, to send no more of st here. Who uses the connection
+// may change at any time, and a message among the frames of the next one would be
+// taken for one of them.
+func (b *bulk) stop(st *Stream) {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	l := &b.session.bulks
+	l.mu.Lock()
+	tell := b.user == st && !b.stopped
+	if tell {
+		b.stopped = true
+	}
+	l.mu.Unlock()
+	if tell && b.say(bulkStop, st.id) != nil {
+		b.close()
+	}
+}
+
+// say is called with writing held. Whoever sends frames sets a deadline of their
+// own.
+func (b *bulk) say(kind byte, id uint32) error {
+	b.wire.SetWriteDeadline(time.Now().Add(bulkTimeout))
 	b.wire.cork()
-	err := b.put(kind, id, offset)
+	err := b.put(kind, id, 0)
 	if e := b.wire.uncork(); err == nil {
 		err = e
 	}
@@ -178,6 +223,7 @@ func (b *bulk) sendEnd(last bool) error {
 	if last {
 		v = lastFrame
 	}
+	b.ending.Store(true)
 	err := b.length(v)
 	if e := b.wire.uncork(); err == nil {
 		err = e
@@ -192,21 +238,19 @@ func (b *bulk) length(v uint32) error {
 	return err
 }
 
-// awaitDone waits until the peer has read the end of the frames.
-func (b *bulk) awaitDone(d time.Duration) error {
-	var late <-chan time.Time
-	if d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		late = t.C
-	}
+// awaitDone waits until the peer has read the end of the frames, for as long as
+// that takes: what was sent before may be much, and its reader slow.
+func (b *bulk) awaitDone() error {
 	select {
 	case <-b.done:
 		return nil
 	case <-b.closed:
+	}
+	select {
+	case <-b.done: // it was closed after that
+		return nil
+	default:
 		return net.ErrClosed
-	case <-late:
-		return errors.New("the end of what a bulk connection carried was not confirmed")
 	}
 }
 
@@ -220,9 +264,7 @@ func (b *bulk) run() {
 			err = b.heed(m[0], binary.BigEndian.Uint32(m[1:]), binary.BigEndian.Uint64(m[5:]))
 		}
 		if err != nil {
-			select {
-			case <-b.closed:
-			default:
+			if !b.gone() {
 				b.session.log.Debug("bulk connection", "err", err)
 			}
 			return
@@ -237,10 +279,13 @@ func (b *bulk) heed(kind byte, id uint32, offset uint64) error {
 	case kind == bulkStart:
 		st, ok := s.bulks.answered(b, id)
 		if !edge {
-			st = s.stream(id)
+			st = s.carried(id)
 			ok = st != nil
 		}
 		if !ok || !st.attach(b, offset) {
+			if ok {
+				st.unasked(b)
+			}
 			return fmt.Errorf("frames of stream %d, which nobody waits for", id)
 		}
 		select {
@@ -249,11 +294,13 @@ func (b *bulk) heed(kind byte, id uint32, offset uint64) error {
 			return net.ErrClosed
 		}
 	case kind == bulkDone:
-		select {
-		case b.done <- struct{}{}:
-		default:
+		if !b.ending.Swap(false) {
 			return errors.New("done, but with what")
 		}
+		if st := b.sender.Swap(nil); st != nil {
+			st.left(b)
+		}
+		b.done <- struct{}{}
 	case kind == bulkNo && edge:
 		st, ok := s.bulks.answered(b, id)
 		if !ok {
@@ -262,12 +309,12 @@ func (b *bulk) heed(kind byte, id uint32, offset uint64) error {
 		s.bulks.park(b)
 		st.unasked(b)
 	case kind == bulkWant && !edge:
-		if st := s.stream(id); st == nil || !st.want(b) {
-			return b.send(bulkNo, id, 0)
+		if st := s.carried(id); st == nil || !st.want(b) {
+			return b.send(bulkNo, id)
 		}
 	case kind == bulkStop && !edge:
-		if st := s.stream(id); st != nil {
-			st.unwant(b)
+		if st := s.carried(id); st != nil {
+			return st.unwant(b)
 		}
 	default:
 		return fmt.Errorf("message of type %d", kind)
@@ -305,7 +352,7 @@ func (l *bulks) add(b *bulk) bool {
 }
 
 // remove closes b and forgets it. A stream that was to come over goes on in the
-// session.
+// session, and one whose bytes were on their way is broken.
 func (l *bulks) remove(b *bulk) {
 	b.close()
 	l.mu.Lock()
@@ -317,6 +364,9 @@ func (l *bulks) remove(b *bulk) {
 	l.mu.Unlock()
 	if asked {
 		st.unasked(b)
+	}
+	if st := b.sender.Swap(nil); st != nil {
+		st.lost()
 	}
 }
 
@@ -339,18 +389,20 @@ func (l *bulks) close(s *Session) {
 func (l *bulks) take(st *Stream, down bool) *bulk {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(l.parked)
-	if n == 0 {
+	for len(l.parked) > 0 {
+		b := l.parked[len(l.parked)-1]
+		l.unpark(b)
+		if b.gone() {
+			continue // run is about to remove it
+		}
+		b.user, b.asked, b.stopped = st, down, false
+		b.moved.Store(time.Now().UnixNano())
 		l.ask(st.session)
-		l.reclaim()
-		return nil
+		return b
 	}
-	b := l.parked[n-1]
-	l.unpark(b)
-	b.user, b.asked = st, down
-	b.moved.Store(time.Now().UnixNano())
 	l.ask(st.session)
-	return b
+	l.reclaim()
+	return nil
 }
 
 // answered ends the wait for the agent's answer and reports whether it was
@@ -378,6 +430,7 @@ func (l *bulks) park(b *bulk) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if b.user == nil {
+			l.unpark(b)
 			b.close() // run removes it
 		}
 	})
@@ -396,7 +449,7 @@ func (l *bulks) unpark(b *bulk) {
 func (l *bulks) reclaim() {
 	old := time.Now().Add(-bulkQuiet).UnixNano()
 	for b := range l.all {
-		if st := b.user; st != nil && b.moved.Load() < old && !st.settling.Swap(true) {
+		if st := b.user; st != nil && !b.stopped && b.moved.Load() < old && !st.settling.Swap(true) {
 			b.moved.Store(time.Now().UnixNano())
 			b.session.group.Go(func() {
 				defer st.settling.Store(false)
@@ -426,19 +479,19 @@ func (l *bulks) ask(s *Session) {
 	}
 	var token bulkToken
 	rand.Read(token[:])
+	s.edge.joins.Store(token, s)
+	if l.tokens == nil {
+		l.tokens = make(map[bulkToken]*time.Timer)
+	}
+	l.tokens[token] = time.AfterFunc(joinTimeout, func() { l.refused(s, token) })
 	started := s.group.Go(func() {
 		if s.tell(message{Type: msgBulk, Token: hex.EncodeToString(token[:])}) != nil {
 			l.refused(s, token)
 		}
 	})
 	if !started {
-		return
+		l.forget(s, token)
 	}
-	s.edge.joins.Store(token, s)
-	if l.tokens == nil {
-		l.tokens = make(map[bulkToken]*time.Timer)
-	}
-	l.tokens[token] = time.AfterFunc(joinTimeout, func() { l.refused(s, token) })
 }
 
 // refused notes that no connection came of token.
@@ -530,29 +583,40 @@ func (p *Pending) ServeBulk() error {
 // bulkWelcome is the edge's answer to a token.
 const bulkWelcome byte = 0
 
-// join makes a bulk connection and serves it. Agent only.
+// join makes a bulk connection and serves it in a goroutine of its own. Agent
+// only. The reader of the control stream calls it.
 func (s *Session) join(text string) {
-	b, err := s.dialBulk(text)
-	if err != nil {
-		s.log.Debug("no bulk connection", "err", err)
-		s.tell(message{Type: msgNoBulk, Token: text})
+	var err error
+	switch {
+	case s.agent.Dial == nil:
+		err = errors.New("nothing to dial with")
+	case !s.bulks.joining(1):
+		err = errors.New("too many connections")
+	default:
+		s.group.Go(func() {
+			b, err := s.dialBulk(text)
+			s.bulks.joining(-1)
+			if err != nil {
+				s.noJoin(text, err)
+				return
+			}
+			b.run()
+		})
 		return
 	}
-	b.run()
+	s.noJoin(text, err)
+}
+
+func (s *Session) noJoin(text string, err error) {
+	s.log.Debug("no bulk connection", "err", err)
+	s.tell(message{Type: msgNoBulk, Token: text})
 }
 
 func (s *Session) dialBulk(text string) (*bulk, error) {
-	if s.agent.Dial == nil {
-		return nil, errors.New("nothing to dial with")
-	}
 	token, err := hex.DecodeString(text)
 	if err != nil || len(token) != len(bulkToken{}) {
 		return nil, errors.New("not a token")
 	}
-	if !s.bulks.joining(1) {
-		return nil, errors.New("too many connections")
-	}
-	defer s.bulks.joining(-1)
 	ctx, cancel := context.WithTimeout(context.Background(), bulkTimeout)
 	defer cancel()
 	ended := make(chan struct{})

@@ -186,7 +186,7 @@ func (s *Session) heedEdge(m message) error {
 			s.agent.Live()
 		}
 	case msgBulk:
-		s.group.Go(func() { s.join(m.Token) })
+		s.join(m.Token)
 	case msgDrain:
 		if s.agent.Drain != nil {
 			s.agent.Drain(m.Reason)

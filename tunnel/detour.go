@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -76,6 +77,20 @@ type volume struct {
 	early atomic.Bool // a connection has been wished for
 }
 
+// again makes a body that came back to the session one that may go over once more.
+func (v *volume) again() {
+	if v.left < 0 || v.left >= bulkMin+bulkLeft {
+		v.moved, v.since = 0, time.Now()
+	}
+}
+
+// over counts n bytes that passed a bulk connection.
+func (v *volume) over(n int) {
+	if v.left > 0 {
+		v.left = max(v.left-int64(n), 0)
+	}
+}
+
 // add counts n bytes and reports whether the rest should go over now.
 func (v *volume) add(n int) (early, now bool) {
 	if v.since.IsZero() {
@@ -106,14 +121,16 @@ func (v *volume) add(n int) (early, now bool) {
 func (s *Stream) ExpectRead(n int64) { s.expect(&s.down, n) }
 
 // ExpectWrite is like ExpectRead, for what is to be written.
-func (s *Stream) ExpectWrite(n int64) { s.expect(&s.up, n) }
+func (s *Stream) ExpectWrite(n int64) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	s.expect(&s.up, n)
+}
 
 func (s *Stream) expect(v *volume, n int64) {
 	s.wishLess(v)
-	v.left, v.moved, v.since = n, 0, time.Time{}
-	if n < 0 || n >= bulkMin+bulkLeft {
-		v.since = time.Now()
-	}
+	v.left, v.since = n, time.Time{}
+	v.again()
 }
 
 func (s *Stream) wishLess(v *volume) {
@@ -140,7 +157,8 @@ func (s *Stream) passed(v *volume, n int) *bulk {
 			s.wishLess(v)
 		}
 	}
-	if !now || s.settling.Load() {
+	// A stream that the agent has not acknowledged it may not know of yet.
+	if !now || s.settling.Load() || !s.acked.Load() || v == &s.down && !s.settledDown() {
 		return nil
 	}
 	b := s.session.bulks.take(s, v == &s.down)
@@ -162,9 +180,14 @@ func (s *Stream) read(p []byte) (int, error) {
 			n, err := a.read(p)
 			switch {
 			case n > 0:
+				s.down.over(n)
 				return n, nil
-			case err == errFrames || err == io.EOF:
-				s.arrived(a, err == io.EOF)
+			case err == errFrames:
+				s.down.again()
+				s.arrived(a, false)
+				continue
+			case err == io.EOF:
+				s.arrived(a, true)
 				continue
 			}
 			return 0, s.bulkError(a.bulk, err)
@@ -195,8 +218,9 @@ func (s *Stream) read(p []byte) (int, error) {
 // askFor tells the agent to go on over b. The answer, whenever it comes, is run's.
 func (s *Stream) askFor(b *bulk) {
 	s.asked.Store(&asking{b, make(chan struct{})})
-	if s.closed.Load() || b.send(bulkWant, s.id, 0) != nil {
+	if s.closed.Load() || b.send(bulkWant, s.id) != nil {
 		b.close()
+		s.unasked(b) // it may have been removed before it was asked
 	}
 }
 
@@ -206,7 +230,7 @@ func (s *Stream) askFor(b *bulk) {
 func (s *Stream) attach(b *bulk, offset uint64) bool {
 	s.deadlines.Lock()
 	defer s.deadlines.Unlock()
-	if offset < s.taken.Load() || !s.in.CompareAndSwap(nil, &arrival{bulk: b, offset: offset}) {
+	if offset < s.taken.Load() || s.last.Load() || !s.in.CompareAndSwap(nil, &arrival{bulk: b, offset: offset}) {
 		return false
 	}
 	b.tls.SetReadDeadline(s.readBy)
@@ -224,26 +248,33 @@ func (s *Stream) called() bool {
 	if !s.summoned {
 		return false
 	}
+	return s.dismiss()
+}
+
+// dismiss gives the session its deadline back, and reports whether the stream is
+// open. It is called with deadlines held.
+func (s *Stream) dismiss() bool {
 	s.summoned = false
 	s.mux.SetReadDeadline(s.readBy)
-	return !s.closed.Load()
+	if s.closed.Load() {
+		s.mux.SetReadDeadline(past)
+		return false
+	}
+	return true
 }
 
 // arrived ends an arrival whose last frame has been read.
 func (s *Stream) arrived(a *arrival, last bool) {
 	b := a.bulk
 	s.deadlines.Lock()
-	s.summoned = false
-	if !s.closed.Load() {
-		s.mux.SetReadDeadline(s.readBy)
-	}
+	s.dismiss()
 	b.tls.SetReadDeadline(time.Time{})
 	if last {
 		s.last.Store(true)
 	}
 	s.in.Store(nil)
 	s.deadlines.Unlock()
-	if b.send(bulkDone, s.id, 0) != nil {
+	if b.send(bulkDone, s.id) != nil {
 		b.close()
 	}
 	b.session.bulks.park(b)
@@ -271,14 +302,18 @@ func (s *Stream) want(b *bulk) bool {
 }
 
 // unwant ends what want began.
-func (s *Stream) unwant(b *bulk) {
+func (s *Stream) unwant(b *bulk) error {
 	if s.wanted.CompareAndSwap(b, nil) {
-		if b.send(bulkNo, s.id, 0) != nil {
-			b.close()
-		}
-		return
+		return b.send(bulkNo, s.id)
 	}
-	s.session.group.Go(func() { s.goBack(b) })
+	if b.stops.Add(1) > maxStops {
+		return errors.New("too many orders to stop")
+	}
+	s.session.group.Go(func() {
+		defer b.stops.Add(-1)
+		s.goBack(b)
+	})
+	return nil
 }
 
 // write writes to wherever the next bytes go.
@@ -292,39 +327,48 @@ func (s *Stream) write(p []byte) (int, error) {
 		return 0, ErrReset
 	}
 	if s.wanted.Load() != nil {
-		if b := s.wanted.Swap(nil); b != nil {
-			return s.goOver(b, p)
+		if b := s.wanted.Swap(nil); b != nil && s.goOver(b) {
+			return s.sendOver(b, p, s)
 		}
 	}
 	if b := s.out.Load(); b != nil {
-		n, err := b.sendFrames(p, nil)
-		if err != nil {
-			err = s.bulkError(b, err)
-		}
-		return n, err
+		s.up.over(len(p))
+		return s.sendOver(b, p, nil)
 	}
 	n, err := s.mux.Write(p)
 	s.sent += uint64(n)
 	if err != nil {
 		return n, s.writeError(err)
 	}
-	if b := s.passed(&s.up, n); b != nil {
-		_, err = s.goOver(b, nil)
+	if b := s.passed(&s.up, n); b != nil && s.goOver(b) {
+		_, err = s.sendOver(b, nil, s)
 	}
 	return n, err
 }
 
-// goOver sends p, and what follows, over b. It is called with sending held.
-func (s *Stream) goOver(b *bulk, p []byte) (int, error) {
+// goOver makes b what the next bytes go over, unless it has ended already. It is
+// called with sending held.
+func (s *Stream) goOver(b *bulk) bool {
 	s.deadlines.Lock()
 	s.out.Store(b)
 	b.tls.SetWriteDeadline(s.writeBy)
 	s.deadlines.Unlock()
+	b.sender.Store(s)
 	if s.closed.Load() || s.rst.Load() {
 		b.close()
 	}
-	n, err := b.sendFrames(p, s)
+	if b.gone() && b.sender.CompareAndSwap(s, nil) {
+		s.out.Store(nil) // nothing was sent over it
+		return false
+	}
+	return true
+}
+
+// sendOver sends p over b.
+func (s *Stream) sendOver(b *bulk, p []byte, start *Stream) (int, error) {
+	n, err := b.sendFrames(p, start)
 	if err != nil {
+		b.close() // TLS sends nothing after half a record
 		err = s.bulkError(b, err)
 	}
 	return n, err
@@ -338,23 +382,34 @@ func (s *Stream) goBack(b *bulk) error {
 	if s.out.Load() != b {
 		return nil
 	}
-	err := b.sendEnd(false)
+	if err := s.finish(b, false); err != nil {
+		return err
+	}
+	s.up.again()
+	return nil
+}
+
+// finish ends the frames that go over b, and our direction with them if last, and
+// returns when the peer has read all.
+func (s *Stream) finish(b *bulk, last bool) error {
+	err := b.sendEnd(last)
 	if err == nil {
-		err = b.awaitDone(bulkTimeout)
+		err = b.awaitDone()
 	}
 	if err != nil {
 		b.close()
 		return s.bulkError(b, err)
 	}
-	s.left(b)
+	s.session.bulks.park(b)
 	return nil
 }
 
-// left is called when the peer has read all that went over b.
+// left is called when the peer has read all that went over b, before b carries
+// anything else.
 func (s *Stream) left(b *bulk) {
-	b.tls.SetWriteDeadline(time.Time{})
-	s.out.Store(nil)
-	s.session.bulks.park(b)
+	s.deadlines.Lock()
+	s.out.CompareAndSwap(b, nil)
+	s.deadlines.Unlock()
 }
 
 // endOver ends our direction where it goes over a bulk connection, and returns
@@ -362,48 +417,40 @@ func (s *Stream) left(b *bulk) {
 func (s *Stream) endOver() error {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	if b := s.wanted.Swap(nil); b != nil && b.send(bulkNo, s.id, 0) != nil {
+	if b := s.wanted.Swap(nil); b != nil && b.send(bulkNo, s.id) != nil {
 		b.close()
 	}
 	b := s.out.Load()
 	if b == nil {
 		return nil
 	}
-	err := b.sendEnd(true)
-	if err == nil {
-		err = b.awaitDone(0)
-	}
+	err := s.finish(b, true)
 	if err != nil {
-		err = s.bulkError(b, err)
 		s.Close()
-		return err
 	}
-	s.left(b)
-	return nil
+	return err
 }
 
 // comeBack brings a stream that rests on b back to its session. Edge only.
 func (s *Stream) comeBack(b *bulk) {
-	if a := s.asked.Load(); a != nil && a.bulk == b {
-		b.send(bulkStop, s.id, 0)
-	}
-	if a := s.in.Load(); a != nil && a.bulk == b {
-		b.send(bulkStop, s.id, 0) // whoever reads it sees the end
-	}
 	if s.out.Load() == b {
 		s.goBack(b)
+		return
 	}
+	b.stop(s) // whoever reads sees the end
 }
 
 // Settled reports whether all of the stream is in its session.
-func (s *Stream) Settled() bool {
-	return s.asked.Load() == nil && s.in.Load() == nil && s.out.Load() == nil
-}
+func (s *Stream) Settled() bool { return s.settledDown() && s.out.Load() == nil }
+
+func (s *Stream) settledDown() bool { return s.asked.Load() == nil && s.in.Load() == nil }
 
 // Settle brings a stream whose bodies have passed back to its session, so that
-// it can be used again. It fails when there is more to read. Nobody may read or
-// write meanwhile. Edge only.
+// it can be used again. It fails when there is more to read, and when the agent
+// takes too long. Nobody may read or write meanwhile. Edge only.
 func (s *Stream) Settle() error {
+	t := time.AfterFunc(bulkTimeout, s.cutOver)
+	defer t.Stop()
 	s.ExpectRead(0)
 	s.ExpectWrite(0)
 	if b := s.out.Load(); b != nil {
@@ -412,22 +459,10 @@ func (s *Stream) Settle() error {
 		}
 	}
 	if a := s.asked.Load(); a != nil {
-		t := time.NewTimer(bulkTimeout)
-		defer t.Stop()
-		if err := a.bulk.send(bulkStop, s.id, 0); err != nil {
-			return s.bulkError(a.bulk, err)
-		}
-		select {
-		case <-a.answered:
-		case <-t.C:
-			a.bulk.close()
-			return errors.New("the agent did not answer")
-		}
-		// It may have begun before it read that it was to stop.
+		a.bulk.stop(s)
+		<-a.answered // it may have begun before it read that it was to stop
 	} else if a := s.in.Load(); a != nil {
-		if err := a.bulk.send(bulkStop, s.id, 0); err != nil {
-			return s.bulkError(a.bulk, err)
-		}
+		a.bulk.stop(s)
 	}
 	a := s.in.Load()
 	if a == nil {
@@ -436,7 +471,6 @@ func (s *Stream) Settle() error {
 	if s.taken.Load() != a.offset {
 		return errSurplus
 	}
-	a.bulk.tls.SetReadDeadline(time.Now().Add(bulkTimeout))
 	var p [1]byte
 	switch n, err := a.read(p[:]); {
 	case n > 0:
@@ -471,8 +505,8 @@ func (s *Stream) cutOver() {
 	}
 }
 
-// cutOut is called when the peer has given the stream up: it takes no more, and
-// what it sent before ends soon.
+// cutOut is called when the peer has given the stream up: it takes no more. What
+// it sent before ends with the connection that it has closed.
 func (s *Stream) cutOut() {
 	if b := s.wanted.Swap(nil); b != nil {
 		b.close()
@@ -480,16 +514,13 @@ func (s *Stream) cutOut() {
 	if b := s.out.Load(); b != nil {
 		b.close()
 	}
-	if a := s.in.Load(); a != nil {
-		a.bulk.tls.SetReadDeadline(time.Now().Add(bulkTimeout))
-	}
 }
 
 // bulkError is the error of a stream whose bulk connection has failed: what
 // was on its way is lost.
 func (s *Stream) bulkError(b *bulk, err error) error {
-	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() && !s.closed.Load() {
-		return err
+	if errors.Is(err, os.ErrDeadlineExceeded) && !s.closed.Load() {
+		return os.ErrDeadlineExceeded
 	}
 	b.close()
 	switch {

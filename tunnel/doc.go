@@ -22,9 +22,8 @@
 //	          Hello, as JSON
 //
 // The answer has no first byte: four bytes of length and a Welcome as JSON, at
-// most 64 KiB. With an error in it, the edge closes. Another kind of connection
-// (one stream of bulk, without yamux) may come; an edge answers one that it
-// does not know with CodeUnsupported.
+// most 64 KiB. With an error in it, the edge closes. Kind 2 is a bulk connection,
+// see bulk.go; an edge answers a kind that it does not know with CodeUnsupported.
 //
 // Both sides speak the lower of the two versions that they have said.
 //
@@ -59,6 +58,15 @@
 // somebody wants. Giving up is RST. A receiver of RST still delivers what
 // arrived before it, then an error: a transfer that was cut never looks like one
 // that ended.
+//
+// # Bulk
+//
+// A direction of a stream that moves much goes on over a further connection of
+// the session, without yamux, and comes back after it. The edge asks for such a
+// connection with a one-time token on the control stream, keeps those that nobody
+// uses for a while, and begins every transfer. A start says after how many bytes
+// of the session its frames come; nothing follows in the session before the
+// reader has said done. Detour.go moves the streams, bulk.go has the connections.
 //
 // # How it moves bytes
 //

@@ -575,11 +575,15 @@ func (s *Session) quota() *Quota {
 	return s.edge.Quota
 }
 
-// stream returns an open stream, or nil.
-func (s *Session) stream(id uint32) *Stream {
+// carried returns the open stream of an edge whose bytes may pass elsewhere, or
+// nil. Agent only.
+func (s *Session) carried(id uint32) *Stream {
 	s.table.Lock()
 	defer s.table.Unlock()
-	return s.table.m[id]
+	if st := s.table.m[id]; st != nil && !st.ours {
+		return st
+	}
+	return nil
 }
 
 // remove is called with the table locked.
@@ -681,6 +685,13 @@ func (s *Session) RemoteAddr() net.Addr { return s.link.RemoteAddr() }
 
 // Silence is how long ago the last byte arrived.
 func (s *Session) Silence() time.Duration { return s.link.silence() }
+
+// BulkConnections is how many further connections the session has.
+func (s *Session) BulkConnections() int {
+	s.bulks.mu.Lock()
+	defer s.bulks.mu.Unlock()
+	return len(s.bulks.all)
+}
 
 // Streams is how many streams we opened that are not closed.
 func (s *Session) Streams() int { return int(s.open.Load()) }

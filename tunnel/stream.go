@@ -250,7 +250,9 @@ func (s *Stream) Close() error {
 	s.session.forget(s)
 	s.wishLess(&s.down)
 	s.wishLess(&s.up)
-	if s.ended.Load() && s.Settled() && !s.rst.Load() {
+	// An agent that was asked for what comes next and has ended instead says no
+	// to that, whoever is still there to hear it.
+	if s.ended.Load() && s.in.Load() == nil && s.out.Load() == nil && !s.rst.Load() {
 		if s.fin.Load() {
 			return nil
 		}
@@ -265,6 +267,29 @@ func (s *Stream) Close() error {
 	s.session.link.reset(s.id, !s.ours || s.acked.Load(), !s.rst.Load())
 	s.mux.SetDeadline(past)
 	return nil
+}
+
+// lost is called when a connection has ended on which bytes that we sent were on
+// their way: the stream is broken, as if the peer had reset it, and the peer is
+// to know.
+func (s *Stream) lost() {
+	s.session.table.Lock()
+	over := s.closed.Load() || s.rst.Load()
+	if !over {
+		if !s.fin.Load() && !s.last.Load() {
+			s.cut.Store(true)
+		}
+		s.rst.Store(true)
+	}
+	s.session.table.Unlock()
+	if over {
+		return
+	}
+	s.session.link.post(resetFrame(s.id, 0))
+	s.mux.SetWriteDeadline(past)
+	s.mux.end()
+	s.cutOut()
+	s.gone()
 }
 
 // past is a deadline that wakes whoever waits.
@@ -329,8 +354,9 @@ func (s *Stream) SetDeadline(t time.Time) error {
 
 func (s *Stream) SetReadDeadline(t time.Time) error {
 	s.deadlines.Lock()
-	s.readBy, s.summoned = t, false
-	s.mux.SetReadDeadline(t)
+	if s.readBy = t; !s.summoned { // who reads must look around first
+		s.mux.SetReadDeadline(t)
+	}
 	if a := s.in.Load(); a != nil {
 		a.bulk.tls.SetReadDeadline(t)
 	}
