@@ -57,6 +57,10 @@ type Config struct {
 	BodyTimeout    time.Duration // without a byte in either direction; 0 means 5 min
 	Limits         Limits
 
+	// Bulk is how many further connections an agent may be asked for, each for
+	// one stream that moves much at a time; 0 means 8, less none.
+	Bulk int
+
 	// Analytics are sent only when both the key and On are set.
 	Analytics Analytics
 

@@ -208,7 +208,7 @@ func (e *Edge) build() error {
 	e.control = control.New(control.Config{
 		TLS: e.local.beside(certs.Config(e.certs)), Store: e.store, Registry: e.registry,
 		Software: e.cfg.Software, API: scheme + "://api." + e.cfg.Domain + port, Limits: told,
-		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Streams: l.EdgeStreams, Hello: e.cfg.HelloTimeout, Guesses: guesses, Logger: e.log,
+		Agents: l.Agents, Strangers: l.Strangers, PerAddr: l.StrangersPer, Streams: l.EdgeStreams, Bulk: e.cfg.Bulk, Hello: e.cfg.HelloTimeout, Guesses: guesses, Logger: e.log,
 	})
 	return nil
 }
@@ -256,6 +256,7 @@ func (e *Edge) counters() (*stats.Stats, error) {
 		Sources: stats.Sources{
 			Agents:         func() int { return e.control.Agents() },
 			Streams:        func() int { return e.control.Streams() },
+			Bulk:           func() int { return e.control.BulkConnections() },
 			ControlRefused: func() map[string]int64 { return e.control.Refused() },
 			KeysRefused:    e.store.Refused,
 			Public: func() stats.Public {

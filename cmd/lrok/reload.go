@@ -23,8 +23,11 @@ func checkNumbers(cmd *cobra.Command, origins map[string]origin) error {
 		case "int":
 			n, _ := strconv.Atoi(value)
 			ok = n >= 1
-			if f.Name == "max-user-tunnels" {
+			switch f.Name {
+			case "max-user-tunnels":
 				least, ok = "1 or more, or 0 for no limit", n >= 0
+			case "bulk-connections":
+				least, ok = "1 or more, or 0 for none", n >= 0
 			}
 		case "duration":
 			d, _ := time.ParseDuration(value)

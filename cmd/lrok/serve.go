@@ -35,6 +35,7 @@ type serveFlags struct {
 	tcpPorts                                 string
 	captureBody, captureTunnel, captureTotal string
 	analytics                                string
+	bulk                                     int
 }
 
 func newServe(o *options) *cobra.Command {
@@ -148,6 +149,7 @@ func (s *serveFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&s.captureTunnel, "capture-tunnel", "32MiB", "how much memory a tunnel's captures may take")
 	f.StringVar(&s.captureTotal, "capture-total", "512MiB", "how much memory all captures may take")
 	f.IntVar(&l.Streams, "max-streams", 2048, "streams open at once in one agent's session")
+	f.IntVar(&s.bulk, "bulk-connections", tunnel.DefaultBulk, "further connections of an agent, for what moves much; 0 for none")
 	f.IntVar(&l.EdgeStreams, "max-edge-streams", 100_000, "streams open at once in all agents' sessions")
 	f.IntVar(&l.Tunnels, "max-tunnels", 16, "tunnels in one agent's session")
 	f.IntVar(&l.UserTunnels, "max-user-tunnels", 0, "tunnels of one user; 0 for no limit")
@@ -197,6 +199,9 @@ func (s *serveFlags) config() (edge.Config, error) {
 		if *size.to, err = parseSize(size.text); err != nil {
 			return c, usage("--%s: %w", size.flag, err)
 		}
+	}
+	if c.Bulk = s.bulk; c.Bulk == 0 {
+		c.Bulk = -1
 	}
 	return c, nil
 }

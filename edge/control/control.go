@@ -57,6 +57,7 @@ type Config struct {
 	Strangers int // connections whose key is not yet accepted; 0 means DefaultStrangers
 	PerAddr   int // of these from one address; 0 means DefaultPerAddr
 	Streams   int // open at once to all agents together; 0 means DefaultStreams
+	Bulk      int // further connections of an agent; 0 means tunnel.DefaultBulk, less none
 
 	Hello, Ping, Dead time.Duration // as in tunnel.EdgeConfig
 
@@ -119,6 +120,7 @@ func New(cfg Config) *Server {
 		Claim:   s.claim,
 		Release: s.release,
 		Quota:   &s.all,
+		Bulk:    cfg.Bulk,
 	}
 	s.all.Set(orDefault(cfg.Streams, DefaultStreams))
 	return s
@@ -168,6 +170,17 @@ func (s *Server) Streams() int {
 	n := 0
 	for link := range s.byLink {
 		n += link.Streams()
+	}
+	return n
+}
+
+// BulkConnections returns how many further connections agents have.
+func (s *Server) BulkConnections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for link := range s.byLink {
+		n += link.BulkConnections()
 	}
 	return n
 }

@@ -21,6 +21,7 @@ import (
 type Sources struct {
 	Agents  func() int // connected
 	Streams func() int // to agents, open now
+	Bulk    func() int // further connections of agents, open now
 	Public  func() Public
 
 	// HandshakesRefused counts TLS handshakes for which no certificate was there.
@@ -139,6 +140,9 @@ func (s *Stats) gather() *metrics.Set {
 	}
 	if src.Streams != nil {
 		gauge("lrok_streams_open", float64(src.Streams()))
+	}
+	if src.Bulk != nil {
+		gauge("lrok_bulk_connections", float64(src.Bulk()))
 	}
 	if src.Public != nil {
 		p := src.Public()

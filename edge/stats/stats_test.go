@@ -503,6 +503,7 @@ func TestMetrics(t *testing.T) {
 			c.Sources = Sources{
 				Agents:            func() int { return 7 },
 				Streams:           func() int { return 8 },
+				Bulk:              func() int { return 3 },
 				HandshakesRefused: func() int64 { return 9 },
 				Certificates: func() []Certificate {
 					return []Certificate{{Names: []string{"*.tun.test", "tun.test"}, Source: `C:\certs "new"`, NotAfter: expiry}, {Source: "dev"}}
@@ -529,6 +530,7 @@ func TestMetrics(t *testing.T) {
 		want := map[string]string{
 			`lrok_agents`:                       "7",
 			`lrok_streams_open`:                 "8",
+			`lrok_bulk_connections`:             "3",
 			`lrok_users`:                        "2",
 			`lrok_tunnels{kind="http"}`:         "1",
 			`lrok_tunnels_online{kind="http"}`:  "0",
@@ -589,7 +591,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	r := newRig(t, func(c *Config) {
 		zero := func() int64 { return 0 }
 		c.Sources = Sources{
-			Agents: func() int { return 0 }, Streams: func() int { return 0 }, Public: func() Public { return Public{} },
+			Agents: func() int { return 0 }, Streams: func() int { return 0 }, Bulk: func() int { return 0 }, Public: func() Public { return Public{} },
 			HandshakesRefused: zero, KeysRefused: zero,
 			Certificates:   func() []Certificate { return []Certificate{{}} },
 			ControlRefused: func() map[string]int64 { return map[string]int64{"draining": 1} },
