@@ -172,6 +172,9 @@ func New(cfg Config) *Forwarder {
 		f.h2:     f.server(http.HandlerFunc(f.serveHTTP)),
 	}
 	f.servers[f.h2].ConnState = f.state2
+	// A client that agreed on HTTP/2 and then speaks HTTP/1.1 is not served: that
+	// is for the loop alone.
+	f.servers[f.h2].Protocols.SetHTTP1(false)
 	return f
 }
 

@@ -245,6 +245,29 @@ func TestPingFloodOverTLS(t *testing.T) {
 	r.still(t)
 }
 
+// A connection that was agreed to carry HTTP/2 carries nothing else: HTTP/1.1
+// comes in by the loop alone.
+func TestHTTP1WhereHTTP2WasAgreed(t *testing.T) {
+	var served atomic.Int64
+	r := start(t, service(t, func(http.ResponseWriter, *http.Request) { served.Add(1) }))
+	address := r.secure(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, ServerName: "a.tun.test", NextProtos: []string{"h2"}, MaxVersion: version}) //nolint:gosec // the certificate is not what is tested
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.tun.test\r\nConnection: close\r\n\r\n")
+		if b, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) || bytes.HasPrefix(b, []byte("HTTP/")) {
+			t.Errorf("%s: answer %q, %v, want the connection's end", tls.VersionName(version), b, err)
+		}
+		_ = c.Close()
+	}
+	if n := served.Load(); n != 0 {
+		t.Errorf("the service saw %d requests, want none", n)
+	}
+}
+
 // dial2 returns a connection on which HTTP/2 has begun.
 func dial2(t testing.TB, addr string) *tls.Conn {
 	t.Helper()
