@@ -127,12 +127,14 @@ func outbound(t *testing.T, env ...string) []string {
 		t.Errorf("the edge ends with %d, want 0", code)
 	}
 
-	// The tracer writes its last line after the edge has ended.
+	// The tracer writes its last line after the edge has ended, and a short
+	// process id with more than one space behind it.
+	ended := regexp.MustCompile(fmt.Sprintf(`(?m)^%d +\+\+\+ exited with`, e.cmd.Process.Pid))
 	var text string
 	eventually(t, "the trace is whole", func() bool {
 		b, err := os.ReadFile(trace)
 		text = string(b)
-		return err == nil && strings.Contains(text, fmt.Sprintf("%d +++ exited with", e.cmd.Process.Pid))
+		return err == nil && ended.MatchString(text)
 	})
 	if !strings.Contains(text, "exit_group(0") {
 		t.Fatalf("the trace does not hold the edge's end: nothing was traced\n%s", text)
