@@ -334,7 +334,8 @@ type bulks struct {
 	tokens map[bulkToken]*time.Timer
 	demand int // streams that could use one
 	hold   time.Duration
-	until  time.Time // none is asked for before
+	until  time.Time    // none is asked for before
+	warmed atomic.Int64 // when one was asked for in advance, as time since the link's start
 }
 
 // add makes b one of the session's, unless that has ended.
@@ -429,7 +430,11 @@ func (l *bulks) park(b *bulk) {
 	b.idle = time.AfterFunc(bulkIdle, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if b.user == nil {
+		switch {
+		case b.user != nil:
+		case len(l.parked) == 1 && b.session.far() && b.session.open.Load() > 0:
+			b.idle.Reset(bulkIdle) // the one that is kept while there is traffic
+		default:
 			l.unpark(b)
 			b.close() // run removes it
 		}
@@ -469,6 +474,21 @@ func (l *bulks) wish(s *Session, n int) {
 		l.ask(s)
 	}
 }
+
+// warm asks for a connection before anybody needs it, where making one takes
+// long.
+func (l *bulks) warm(s *Session) {
+	now := time.Since(s.link.start)
+	last := l.warmed.Load()
+	if s.far() && (last == 0 || now-time.Duration(last) > bulkTimeout) && l.warmed.CompareAndSwap(last, int64(now)) {
+		l.mu.Lock()
+		l.ask(s)
+		l.mu.Unlock()
+	}
+}
+
+// far reports whether a round trip takes long.
+func (s *Session) far() bool { return s.RTT() >= longRTT }
 
 // ask asks the agent for one more connection, if there are streams for it or
 // no other is spare. It is called with mu held.

@@ -76,9 +76,12 @@ func readOver(t testing.TB, st *Stream) (total int64) {
 // warm waits until the edge has a connection to take.
 func warm(t testing.TB, p *bulkPair) {
 	t.Helper()
-	p.edge.bulks.wish(p.edge, 1)
-	p.edge.bulks.wish(p.edge, -1)
-	eventually(t, "a bulk connection", func() bool { _, parked := p.bulkConns(); return parked > 0 })
+	eventually(t, "a bulk connection", func() bool {
+		p.edge.bulks.wish(p.edge, 1) // again and again: one that was being made may just have failed
+		p.edge.bulks.wish(p.edge, -1)
+		_, parked := p.bulkConns()
+		return parked > 0
+	})
 }
 
 // cutBulk closes the bulk connections below TLS, at the agent.
@@ -427,7 +430,8 @@ func TestBulkFinWhileAsked(t *testing.T) {
 				st.Connected(0)
 				io.Copy(struct{ io.Writer }{st}, newPattern(bulkMin+100<<10))
 				if asked {
-					eventually(t, "it is wanted", func() bool { return st.wanted.Load() != nil })
+					// The last of it may have gone over already.
+					eventually(t, "it is wanted", func() bool { return st.wanted.Load() != nil || st.out.Load() != nil })
 				}
 				st.CloseWrite()
 				if !asked {
@@ -950,7 +954,7 @@ func FuzzBulk(f *testing.F) {
 		w.uncork()
 		s := newSession(newLink(nil, w), nil)
 		s.agent = &AgentConfig{}
-		st := &Stream{session: s, id: 2, mux: newFlow(s.link, 2)}
+		st := &Stream{session: s, id: 2, mux: newFlow(s.link, 2, window, true)}
 		st.started.Store(true)
 		st.answered.Store(true)
 		s.table.m[2] = st
@@ -992,4 +996,48 @@ func FuzzBulk(f *testing.F) {
 		}
 		group.Wait()
 	})
+}
+
+// Where a round trip takes long a connection is there before anybody needs it, and
+// stays while there is traffic.
+func TestBulkAheadOnALongLink(t *testing.T) {
+	setTo(t, &bulkIdle, 20*time.Millisecond)
+	p := newBulkPair(t, nil, &AgentConfig{Serve: echo})
+	p.edge.rtt.Store(int64(longRTT))
+	c, err := p.edge.Open(Peer{Tunnel: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a bulk connection", func() bool { _, parked := p.bulkConns(); return parked == 1 })
+	if got := c.(*Stream).mux.in.first; got != longWindow {
+		t.Errorf("the window of a stream on a long link is %d", got)
+	}
+	c.Close()
+	eventually(t, "it is gone when nothing is open", func() bool { all, _ := p.bulkConns(); return all == 0 })
+}
+
+// Many streams share what one session may hold.
+func TestWindowsOfMany(t *testing.T) {
+	s := &Session{edge: &EdgeConfig{}, link: &link{}}
+	for _, c := range []struct {
+		streams int
+		rtt     time.Duration
+		want    int
+	}{
+		{1, 0, nearWindow},
+		{1, nearRTT, window},
+		{1, longRTT, longWindow},
+		{longStreams, longRTT, longWindow},
+		{longStreams + 1, longRTT, window},
+		{256, longRTT, window},
+		{512, longRTT, window / 2},
+		{1024, longRTT, window / 4},
+		{2048, 0, firstWindow},
+	} {
+		s.rtt.Store(int64(c.rtt))
+		s.resize(c.streams)
+		if got := s.link.window.Load(); got != int64(c.want) {
+			t.Errorf("%d streams, round trip %v: window %d, want %d", c.streams, c.rtt, got, c.want)
+		}
+	}
 }

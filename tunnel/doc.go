@@ -30,8 +30,8 @@
 // # Session
 //
 // After the welcome the connection carries yamux; the agent is its client. Its
-// keepalive is off, a yamux ping ends the session. The window of a stream may
-// grow to 1 MiB. Nobody acknowledges a stream late: the edge has at most 256 on
+// keepalive is off, a yamux ping ends the session. The window of a stream grows
+// to 1 MiB, more for few on a long link, less for hundreds. Nobody acknowledges a stream late: the edge has at most 256 on
 // the way.
 //
 // The agent opens the control stream first. Messages on it are four bytes of

@@ -31,7 +31,8 @@ type inflow struct {
 	n        int
 	pass     func([]byte) int // see PassTo
 	room     int              // what the peer may send yet
-	read     int              // what it may send again and does not know of
+	first    int              // what it could send to begin with
+	fixed    bool             // the window stays as it is
 	deadline time.Time
 	ended    bool // nothing more comes
 }
@@ -75,9 +76,11 @@ func (t *turn) light(sent, flushes uint) bool {
 // firstWindow is the window of a stream in yamux before an update.
 const firstWindow = 256 << 10
 
-func newFlow(l *link, id uint32) *flow {
+// newFlow returns a flow whose peer may send room bytes before it is told more.
+// How much that is later depends on the link, unless it is fixed.
+func newFlow(l *link, id uint32, room int, fixed bool) *flow {
 	f := &flow{link: l, id: id}
-	f.in.room = window
+	f.in.first, f.in.room, f.in.fixed = room, room, fixed
 	f.in.wake = make(chan struct{}, 1)
 	f.out.window.Store(firstWindow)
 	f.out.wake = make(chan struct{}, 1)
@@ -128,7 +131,7 @@ func (f *flow) Read(p []byte) (int, error) {
 			}
 		}
 		if n > 0 {
-			more := in.took(n)
+			more := f.more()
 			in.Unlock()
 			f.allow(more)
 			return n, nil
@@ -150,15 +153,20 @@ func (f *flow) Read(p []byte) (int, error) {
 	}
 }
 
-// took counts n bytes that were read and returns how many more the peer may send
-// now. It is told seldom.
-func (in *inflow) took(n int) (more int) {
-	if in.read += n; in.read < window/2 || in.ended {
+// more returns how many bytes the peer may send beyond what it knows of. It is
+// told seldom. The caller holds in.
+func (f *flow) more() int {
+	in := &f.in
+	size := window
+	if !in.fixed {
+		size = int(f.link.window.Load())
+	}
+	n := size - in.room - (len(in.buf) - in.r) - in.n
+	if n < size/2 || in.ended {
 		return 0
 	}
-	more, in.read = in.read, 0
-	in.room += more
-	return more
+	in.room += n
+	return n
 }
 
 // allow tells the peer that it may send n bytes more.
@@ -185,12 +193,11 @@ func (f *flow) deliver(p []byte, whole, last bool) {
 	if in.pass != nil && whole && in.dst != nil && in.n == 0 && in.r == len(in.buf) {
 		n := in.pass(p)
 		if p = p[n:]; len(p) == 0 {
-			more := in.took(n)
+			more := f.more()
 			in.Unlock()
 			f.allow(more)
 			return
 		}
-		in.read += n
 	}
 	if in.dst != nil && in.r == len(in.buf) {
 		n := copy(in.dst[in.n:], p)
@@ -214,7 +221,7 @@ func (f *flow) deliver(p []byte, whole, last bool) {
 func (in *inflow) grow(need int) {
 	unread := in.buf[in.r:]
 	if need > cap(in.buf) {
-		in.buf = make([]byte, 0, max(need, min(2*cap(in.buf), window)))
+		in.buf = make([]byte, 0, max(need, min(2*cap(in.buf), len(in.buf)-in.r+in.room)))
 	}
 	in.buf, in.r = append(in.buf[:0], unread...), 0
 }

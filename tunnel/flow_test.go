@@ -44,7 +44,7 @@ func waiting(l *link) int {
 func TestSmallAnswersPassBulk(t *testing.T) {
 	l := busyLink(t)
 	for id, n := range map[uint32]int{1: pieceSize, 3: pieceSize - 4*frameSize} {
-		if _, err := newFlow(l, id).Write(make([]byte, n)); err != nil {
+		if _, err := newFlow(l, id, window, true).Write(make([]byte, n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,7 +54,7 @@ func TestSmallAnswersPassBulk(t *testing.T) {
 		n  int
 	}{{5, 2 * pieceSize}, {7, pieceSize}, {9, 4 << 10}} {
 		go func() {
-			_, err := newFlow(l, w.id).Write(make([]byte, w.n))
+			_, err := newFlow(l, w.id, window, true).Write(make([]byte, w.n))
 			done <- err
 		}()
 		eventually(t, "a Write waits", func() bool { return waiting(l) == i+1 })
@@ -82,7 +82,7 @@ func TestSmallAnswersPassBulk(t *testing.T) {
 
 func TestWriteGivesUpItsTurn(t *testing.T) {
 	l := busyLink(t)
-	full, late := newFlow(l, 1), newFlow(l, 3)
+	full, late := newFlow(l, 1, window, true), newFlow(l, 3, window, true)
 	if _, err := full.Write(make([]byte, pieceSize)); err != nil {
 		t.Fatal(err)
 	}

@@ -71,6 +71,8 @@ func (f *frame) flags() uint16  { return binary.BigEndian.Uint16(f[2:]) }
 func (f *frame) id() uint32     { return binary.BigEndian.Uint32(f[4:]) }
 func (f *frame) length() uint32 { return binary.BigEndian.Uint32(f[8:]) }
 
+func (f *frame) setLength(n int) { binary.BigEndian.PutUint32(f[8:], uint32(n)) }
+
 func (f *frame) setFlags(v uint16) { binary.BigEndian.PutUint16(f[2:], v) }
 
 func (f *frame) body() int {
@@ -112,6 +114,8 @@ type link struct {
 	heard atomic.Int64 // when a byte last arrived, as time since start
 	since atomic.Int64 // when the running flush began, 0 while none runs
 	start time.Time
+
+	window atomic.Int64 // how much of a stream may be on its way or unread
 
 	slow atomic.Bool // flushes wait for the line
 	sure int         // how much speaks for that; whoever flushes

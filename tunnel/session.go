@@ -23,9 +23,17 @@ const (
 )
 
 const (
-	// window is how much of a stream may be on its way or unread. yamux knows
-	// no sum over streams; what moves much should not stay in a session.
-	window = 1 << 20
+	// window is how much of a stream may be on its way or unread. Where a round
+	// trip takes less than nearRTT it is nearWindow, where it takes longRTT that of
+	// up to longStreams is longWindow, and many share allWindows, in which each has
+	// firstWindow at least.
+	window      = 1 << 20
+	allWindows  = 256 << 20
+	longWindow  = 4 << 20
+	longStreams = 16
+	longRTT     = 5 * time.Millisecond
+	nearWindow  = 512 << 10
+	nearRTT     = time.Millisecond
 	// writeTimeout is how long a frame waits for its turn. A link that takes
 	// nothing at all is found dead long before; this is for many streams that
 	// share a slow one.
@@ -106,6 +114,7 @@ func newSession(l *link, logger *slog.Logger) *Session {
 		done:       make(chan struct{}),
 	}
 	s.table.m = make(map[uint32]*Stream)
+	l.window.Store(window)
 	l.in, l.out, l.down = s.arrives, s.leaves, s.down
 	return s
 }
@@ -432,6 +441,9 @@ func (s *Session) openStream(h header) (*Stream, error) {
 		s.quota().give()
 		return nil, s.offline()
 	}
+	if s.edge != nil && h.kind != kindProbe {
+		s.bulks.warm(s)
+	}
 	return st, nil
 }
 
@@ -442,14 +454,20 @@ func (s *Session) offline() error {
 // leaves sees a frame on its way out, before the peer can answer it.
 func (s *Session) leaves(f *frame) {
 	flags := f.flags()
-	if f.kind() > frameWindow || flags&(flagSYN|flagRST) == 0 {
+	if f.kind() > frameWindow || flags&(flagSYN|flagACK|flagRST) == 0 {
 		return
 	}
 	s.table.Lock()
 	defer s.table.Unlock()
 	id := f.id()
 	if flags&flagSYN != 0 {
-		s.table.m[id] = &Stream{session: s, id: id, ours: true, mux: newFlow(s.link, id)}
+		st := s.newStream(id, s.edge != nil)
+		st.ours = true
+		s.table.m[id] = st
+	}
+	if st := s.table.m[id]; st != nil && flags&(flagSYN|flagACK) != 0 && f.length() > 0 {
+		// What opens a stream, or accepts it, also says how large its window is.
+		f.setLength(st.mux.in.first - firstWindow)
 	}
 	if flags&flagRST != 0 {
 		// yamux resets what its backlog does not hold, which nobody accepts.
@@ -541,7 +559,7 @@ func (s *Session) announce(id uint32) error {
 	case s.table.theirs >= limit:
 		return fmt.Errorf("the peer opened more than %d streams", limit)
 	}
-	st := &Stream{session: s, id: id, mux: newFlow(s.link, id)}
+	st := s.newStream(id, s.agent != nil)
 	st.started.Store(true)
 	st.answered.Store(true)
 	s.table.m[id] = st
@@ -586,6 +604,29 @@ func (s *Session) carried(id uint32) *Stream {
 	return nil
 }
 
+// newStream is called with the table locked. A stream to a local service, unlike
+// the others, has a window that depends on the link.
+func (s *Session) newStream(id uint32, service bool) *Stream {
+	s.resize(len(s.table.m) + 1)
+	room := window
+	if service {
+		room = int(s.link.window.Load())
+	}
+	return &Stream{session: s, id: id, mux: newFlow(s.link, id, room, !service)}
+}
+
+// resize makes the windows fit n streams. It is called with the table locked.
+func (s *Session) resize(n int) {
+	size := window
+	switch {
+	case s.RTT() < nearRTT:
+		size = nearWindow
+	case n <= longStreams && s.far():
+		size = longWindow
+	}
+	s.link.window.Store(int64(max(min(size, allWindows/n), firstWindow)))
+}
+
 // remove is called with the table locked.
 func (s *Session) remove(id uint32) {
 	st := s.table.m[id]
@@ -593,6 +634,7 @@ func (s *Session) remove(id uint32) {
 		return
 	}
 	delete(s.table.m, id)
+	s.resize(len(s.table.m) + 1) // for the next one
 	if !st.ours {
 		s.table.theirs--
 	}

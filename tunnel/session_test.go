@@ -296,7 +296,7 @@ func TestResetWakesBlockedWriter(t *testing.T) {
 	}
 	result := make(chan error, 1)
 	go func() {
-		_, err := c.Write(make([]byte, 4<<20))
+		_, err := c.Write(make([]byte, 2*longWindow))
 		result <- err
 	}()
 	st := c.(*Stream)
@@ -309,7 +309,7 @@ func TestResetWakesBlockedWriter(t *testing.T) {
 		p.agent.table.Lock()
 		defer p.agent.table.Unlock()
 		a := p.agent.table.m[st.id]
-		return a != nil && a.got.Load() >= window
+		return a != nil && a.got.Load() >= uint64(a.mux.in.first)
 	})
 	close(stop)
 	within(t, "Write", 5*time.Second, func() {
@@ -430,7 +430,7 @@ func TestStalledReaders(t *testing.T) {
 	}
 	eventually(t, "all windows full", func() bool {
 		for _, c := range stalled {
-			if c.(*Stream).got.Load() < window {
+			if st := c.(*Stream); st.got.Load() < uint64(st.mux.in.first) {
 				return false
 			}
 		}
