@@ -1029,9 +1029,10 @@ func TestWindowsOfMany(t *testing.T) {
 		{1, longRTT, longWindow},
 		{longStreams, longRTT, longWindow},
 		{longStreams + 1, longRTT, window},
-		{256, longRTT, window},
-		{512, longRTT, window / 2},
-		{1024, longRTT, window / 4},
+		{128, longRTT, window},
+		{256, longRTT, window / 2},
+		{512, longRTT, window / 4},
+		{512, 0, firstWindow},
 		{2048, 0, firstWindow},
 	} {
 		s.rtt.Store(int64(c.rtt))

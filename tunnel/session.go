@@ -28,7 +28,7 @@ const (
 	// up to longStreams is longWindow, and many share allWindows, in which each has
 	// firstWindow at least.
 	window      = 1 << 20
-	allWindows  = 256 << 20
+	allWindows  = 128 << 20
 	longWindow  = 4 << 20
 	longStreams = 16
 	longRTT     = 5 * time.Millisecond
