@@ -340,7 +340,8 @@ func (c *conn) cut() {
 	c.mu.Lock()
 	up := c.up
 	c.mu.Unlock()
-	_ = c.nc.Close()
+	// The alert that ends TLS could wait for a client that does not read.
+	_ = under(c.nc).Close()
 	if up != nil {
 		_ = up.Close()
 	}
