@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,8 +32,9 @@ type inflow struct {
 	room     int              // what the peer may send yet
 	first    int              // what it could send to begin with
 	fixed    bool             // the window stays as it is
+	coming   int              // of a frame that has begun to arrive
 	deadline time.Time
-	ended    bool // nothing more comes
+	err      error // nothing more comes: io.EOF, or why not
 }
 
 type outflow struct {
@@ -136,16 +136,16 @@ func (f *flow) Read(p []byte) (int, error) {
 			f.allow(more)
 			return n, nil
 		}
-		if in.ended {
+		if err := in.err; err != nil {
 			in.Unlock()
-			return 0, io.EOF
+			return 0, err
 		}
 		in.dst = p
 		deadline := in.deadline
 		in.Unlock()
 		awake := sleep(in.wake, deadline)
 		in.Lock()
-		if !awake && in.n == 0 && in.r == len(in.buf) && !in.ended {
+		if !awake && in.n == 0 && in.r == len(in.buf) && in.err == nil {
 			in.dst = nil
 			in.Unlock()
 			return 0, yamux.ErrTimeout
@@ -161,8 +161,8 @@ func (f *flow) more() int {
 	if !in.fixed {
 		size = int(f.link.window.Load())
 	}
-	n := size - in.room - (len(in.buf) - in.r) - in.n
-	if n < size/2 || in.ended {
+	n := size - in.room - in.coming - (len(in.buf) - in.r) - in.n
+	if n < size/2 || in.err != nil {
 		return 0
 	}
 	in.room += n
@@ -182,6 +182,7 @@ func (f *flow) expect(n int) bool {
 	f.in.Lock()
 	defer f.in.Unlock()
 	f.in.room -= n
+	f.in.coming = n
 	return f.in.room >= 0
 }
 
@@ -190,6 +191,7 @@ func (f *flow) expect(n int) bool {
 func (f *flow) deliver(p []byte, whole, last bool) {
 	in := &f.in
 	in.Lock()
+	in.coming -= len(p)
 	if in.pass != nil && whole && in.dst != nil && in.n == 0 && in.r == len(in.buf) {
 		n := in.pass(p)
 		if p = p[n:]; len(p) == 0 {
@@ -232,17 +234,19 @@ func (f *flow) passTo(pass func([]byte) int) {
 	f.in.Unlock()
 }
 
-// end notes that nothing more arrives.
-func (f *flow) end() {
+// end has Read return err after what has arrived. Only the first end counts.
+func (f *flow) end(err error) {
 	f.in.Lock()
-	f.in.ended = true
+	if f.in.err == nil {
+		f.in.err = err
+	}
 	f.in.Unlock()
 	wake(f.in.wake)
 }
 
 // down wakes whoever waits: the link has ended.
 func (f *flow) down() {
-	f.end()
+	f.end(yamux.ErrSessionShutdown)
 	f.out.ended.Store(true)
 	wake(f.out.wake)
 }

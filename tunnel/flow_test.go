@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ func busyLink(t *testing.T) *link {
 	a, _ := tcpPair(t)
 	l := newLink(tls.Client(a, agentTestTLS()), newWire(a))
 	l.flushing, l.working = true, true // by somebody who never ends
+	l.turns = 1                        // of which not every one begins with bulk
 	return l
 }
 
@@ -77,6 +79,138 @@ func TestSmallAnswersPassBulk(t *testing.T) {
 	}
 	if want := []uint32{9, 5, 7, 5}; !slices.Equal(order, want) {
 		t.Errorf("frames leave in the order of streams %v, want %v", order, want)
+	}
+}
+
+// Small answers of many do not keep bulk waiting for ever.
+func TestBulkGetsItsTurn(t *testing.T) {
+	l := busyLink(t)
+	if _, err := newFlow(l, 1, window, true).Write(make([]byte, queueFast-2*frameSize)); err != nil {
+		t.Fatal(err)
+	}
+	var writers sync.WaitGroup
+	var flows []*flow
+	write := func(id uint32, n int) {
+		f := newFlow(l, id, window, true)
+		f.out.window.Store(1 << 40)
+		flows = append(flows, f)
+		writers.Go(func() {
+			for {
+				if _, err := f.Write(make([]byte, n)); err != nil {
+					return
+				}
+			}
+		})
+		eventually(t, "a Write waits", func() bool { return waiting(l) == len(flows) })
+	}
+	const bulk, small = 3, 60
+	write(bulk, pieceSize)
+	for i := range uint32(small) {
+		write(11+2*i, 2<<10)
+	}
+	var frames int
+	for range 20 * heavyTurn {
+		eventually(t, "all wait", func() bool { return waiting(l) == small+1 })
+		queued(l)
+		l.mu.Lock()
+		l.turns++
+		l.admit()
+		for b := l.queue; len(b) > 0; b = b[frameSize+(*frame)(b).body():] {
+			if (*frame)(b).id() == bulk {
+				frames++
+			}
+		}
+		l.mu.Unlock()
+	}
+	if frames != 20 {
+		t.Errorf("%d frames of bulk in %d flushes, want %d", frames, 20*heavyTurn, 20)
+	}
+	for _, f := range flows {
+		f.down()
+	}
+	writers.Wait()
+}
+
+// A frame that waits behind one that need not hurry does not wait with it.
+func TestWaitingBringsHeldFramesAlong(t *testing.T) {
+	p := newPair(t, nil, &AgentConfig{Serve: func(st *Stream) {
+		defer st.Close()
+		st.Connected(0)
+		io.Copy(io.Discard, st)
+	}})
+	<-p.edge.controlled
+	for range 2 {
+		l := p.edge.link
+		eventually(t, "the link is quiet", func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.working || len(l.queue) > 0 {
+				return false
+			}
+			l.slow.Store(true)
+			l.sure = slowSure
+			return true
+		})
+		c, err := p.edge.Open(Peer{Tunnel: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, "an upload on a slow line", 2*time.Second, func() {
+			if _, err := c.Write(make([]byte, 2*queueSlow)); err != nil {
+				t.Error(err)
+			}
+		})
+		c.Close()
+	}
+}
+
+// A flush may wait for the line, so who has a deadline leaves it to others.
+func TestWriteWithDeadlineDoesNotFlush(t *testing.T) {
+	a, _ := tcpPair(t)
+	l := newLink(tls.Client(a, agentTestTLS()), newWire(a)) // nobody answers its handshake
+	f := newFlow(l, 1, window, true)
+	f.SetWriteDeadline(time.Now().Add(time.Minute))
+	within(t, "a Write", 5*time.Second, func() {
+		if _, err := f.Write([]byte("hello")); err != nil {
+			t.Error(err)
+		}
+	})
+	l.Close()
+}
+
+// An end that comes when the link has ended already does not make what is missing
+// look whole.
+func TestNoEndAfterTheLinks(t *testing.T) {
+	l := busyLink(t)
+	f := newFlow(l, 1, window, true)
+	f.expect(3)
+	f.deliver([]byte("abc"), true, true)
+	f.down()
+	f.end(io.EOF)
+	got, err := io.ReadAll(f)
+	if string(got) != "abc" || err == nil {
+		t.Errorf("ReadAll = %q, %v, want abc and an error", got, err)
+	}
+}
+
+// What is on its way in a frame counts as much as what has arrived.
+func TestWindowWithHalfAFrame(t *testing.T) {
+	l := busyLink(t)
+	f := newFlow(l, 1, window, true)
+	f.expect(window)
+	f.deliver(make([]byte, 100), false, false)
+	if n, err := f.Read(make([]byte, 100)); n != 100 || err != nil {
+		t.Fatalf("Read = %d, %v", n, err)
+	}
+	if ids := queued(l); len(ids) != 0 || f.in.room != 0 {
+		t.Errorf("the peer may send %d bytes more with a window on its way, want none", f.in.room)
+	}
+	f.deliver(make([]byte, window-100), false, true)
+	if n, err := io.ReadFull(f, make([]byte, window-100)); err != nil {
+		t.Fatalf("ReadFull = %d, %v", n, err)
+	}
+	if f.in.room < window/2 {
+		t.Errorf("the peer may send %d bytes, want at least %d", f.in.room, window/2)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"runtime"
@@ -48,6 +49,10 @@ const (
 // heldFrames is how many frames that need not hurry may wait for one that
 // does.
 const heldFrames = 16
+
+// Every heavyTurn-th flush begins with a frame of somebody who moves bulk, if one
+// waits: small frames of many could keep him waiting for ever.
+const heavyTurn = 4
 
 // The frames of yamux: version, type, flags, stream id, length. Only those of
 // type data have a body.
@@ -255,6 +260,9 @@ func (l *link) look(p []byte) (int, error) {
 			return kept, fmt.Errorf("frame of version %d", f[0])
 		}
 		i += frameSize
+		if f.kind() == frameData && f.length() > math.MaxInt32 {
+			return kept, fmt.Errorf("stream %d exceeds its window", f.id())
+		}
 		n := f.body()
 		if n > 0 {
 			// To yamux a frame with bytes is what its flags say. The end of the
@@ -291,7 +299,7 @@ func (l *link) see(f *frame) (*flow, error) {
 		return nil, fmt.Errorf("stream %d exceeds its window", f.id())
 	}
 	if f.flags()&flagFIN != 0 {
-		to.end()
+		to.end(io.EOF)
 	}
 	return to, nil
 }
@@ -394,7 +402,8 @@ func (l *link) put(f *flow) error {
 		return nil
 	case l.fits(t) && (alone || len(l.light) == 0 && t.light(f.out.sent, l.turns)):
 		l.take(f)
-		if l.crowd > 0 || l.flushing || l.slow.Load() || len(l.queue) > pieceSlow {
+		// A flush waits for the line, whatever deadline there is.
+		if l.crowd > 0 || l.flushing || l.slow.Load() || len(l.queue) > pieceSlow || !f.writeBy().IsZero() {
 			l.rouse()
 			return nil
 		}
@@ -405,6 +414,9 @@ func (l *link) put(f *flow) error {
 	} else {
 		l.heavy = append(l.heavy, f)
 	}
+	// What is in the way may be frames that wait for others.
+	l.held, l.frames = 0, 0
+	l.rouse()
 	return errWait
 }
 
@@ -437,20 +449,28 @@ func (l *link) take(f *flow) {
 }
 
 // admit lets those who wait into the queue, while there is room: small answers
-// first.
+// first, but not for ever.
 func (l *link) admit() {
+	if l.turns%heavyTurn == 0 && len(l.heavy) > 0 && l.fits(&l.heavy[0].out.turn) {
+		l.let(&l.heavy)
+	}
 	for _, line := range []*[]*flow{&l.light, &l.heavy} {
 		for len(*line) > 0 {
-			f := (*line)[0]
-			if !l.fits(&f.out.turn) {
+			if !l.fits(&(*line)[0].out.turn) {
 				return
 			}
-			l.take(f)
-			*line = slices.Delete(*line, 0, 1)
-			f.out.turn.taken = true
-			wake(f.out.wake)
+			l.let(line)
 		}
 	}
+}
+
+// let takes the first of those who wait in a line.
+func (l *link) let(line *[]*flow) {
+	f := (*line)[0]
+	l.take(f)
+	*line = slices.Delete(*line, 0, 1)
+	f.out.turn.taken = true
+	wake(f.out.wake)
 }
 
 // refuse tells those who wait that their turn will not come.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -734,4 +735,94 @@ func TestDeadlines(t *testing.T) {
 	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Write = %v, want %v", err, net.ErrClosed)
 	}
+}
+
+// A header that did not go out in time goes out with the next bytes: whatever a
+// client sends is never taken for it.
+func TestHeaderGoesOutOnce(t *testing.T) {
+	served := make(chan Peer, 2)
+	p := newPair(t, nil, &AgentConfig{Serve: func(st *Stream) {
+		defer st.Close()
+		served <- st.Peer()
+		st.Connected(0)
+		io.Copy(st, st)
+	}})
+	<-p.edge.controlled
+	c, err := p.edge.Open(Peer{Tunnel: "mine", Kind: HTTP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	l := p.edge.link
+	eventually(t, "the line is busy and the queue full", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.flushing {
+			return false
+		}
+		l.flushing = true
+		f := newFrame(frameWindow, 0, c.(*Stream).id, 0)
+		for len(l.queue) < queueFast {
+			l.append(f[:])
+		}
+		return true
+	})
+	c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := c.Write([]byte("first")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("Write = %d, %v, want a timeout", n, err)
+	}
+	l.mu.Lock()
+	l.flushing = false
+	l.rouse()
+	l.mu.Unlock()
+	c.SetWriteDeadline(time.Time{})
+	evil := appendHeader(nil, header{kind: kindByte(TCP), peer: Peer{Tunnel: "other", Kind: TCP}})
+	if _, err := c.Write(evil); err != nil {
+		t.Fatal(err)
+	}
+	if peer := <-served; peer.Tunnel != "mine" {
+		t.Errorf("the agent serves %q, want mine", peer.Tunnel)
+	}
+	got := make([]byte, len(evil))
+	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, evil) {
+		t.Errorf("the echo is %q, %v, want %q", got, err, evil)
+	}
+}
+
+// Close frees a Write that waits for the window and a CloseWrite that waits for
+// the Write, also when the other side has ended.
+func TestCloseFreesWriters(t *testing.T) {
+	hold := make(chan struct{})
+	p := newPair(t, nil, &AgentConfig{Serve: func(st *Stream) {
+		defer st.Close()
+		st.Connected(0)
+		st.CloseWrite()
+		<-hold
+	}})
+	defer close(hold)
+	c, err := p.edge.Open(Peer{Tunnel: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(nil); err != nil {
+		t.Fatal(err)
+	}
+	st := c.(*Stream)
+	done := make(chan error, 2)
+	go func() {
+		_, err := c.Write(make([]byte, 8<<20))
+		done <- err
+	}()
+	eventually(t, "the window is full", func() bool { return st.mux.out.window.Load() == 0 })
+	eventually(t, "the other side has ended", st.fin.Load)
+	go func() { done <- c.(*Stream).CloseWrite() }()
+	eventually(t, "our side is ending", st.ended.Load)
+	c.Close()
+	within(t, "Write and CloseWrite after Close", 5*time.Second, func() {
+		for range 2 {
+			if err := <-done; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%v, want %v", err, net.ErrClosed)
+			}
+		}
+	})
 }

@@ -36,9 +36,10 @@ type Stream struct {
 	rst   atomic.Bool // the peer reset the stream
 	cut   atomic.Bool // reset before fin: what was read is not all
 
-	taken  atomic.Uint64 // bytes read from yamux
-	ended  atomic.Bool   // we ended our direction
-	closed atomic.Bool
+	taken    atomic.Uint64 // bytes read from yamux
+	ended    atomic.Bool   // we end our direction
+	finished atomic.Bool   // and have
+	closed   atomic.Bool
 
 	// What goes over bulk connections; see detour.go.
 	in       atomic.Pointer[arrival]
@@ -208,9 +209,11 @@ func (s *Stream) startWith(p []byte) (sent bool, err error) {
 	}
 	b := appendHeader(takePiece(), s.header)
 	b = append(b, p...)
-	_, err = s.write(b)
+	n, err := s.write(b)
 	givePiece(b)
-	s.started.Store(true)
+	if n > 0 {
+		s.started.Store(true)
+	}
 	return true, err
 }
 
@@ -230,6 +233,9 @@ func (s *Stream) CloseWrite() error {
 	if err := s.endOver(); err != nil {
 		return err
 	}
+	if s.closed.Load() {
+		return net.ErrClosed
+	}
 	// yamux calls the half-close Close, and does not say when it gave up.
 	began := time.Now()
 	err := s.mux.Close()
@@ -237,6 +243,7 @@ func (s *Stream) CloseWrite() error {
 		s.Close()
 		return os.ErrDeadlineExceeded
 	}
+	s.finished.Store(true)
 	return err
 }
 
@@ -250,9 +257,10 @@ func (s *Stream) Close() error {
 	s.session.forget(s)
 	s.wishLess(&s.down)
 	s.wishLess(&s.up)
+	defer s.mux.SetDeadline(past)
 	// An agent that was asked for what comes next and has ended instead says no
 	// to that, whoever is still there to hear it.
-	if s.ended.Load() && s.in.Load() == nil && s.out.Load() == nil && !s.rst.Load() {
+	if s.finished.Load() && s.in.Load() == nil && s.out.Load() == nil && !s.rst.Load() {
 		if s.fin.Load() {
 			return nil
 		}
@@ -265,7 +273,6 @@ func (s *Stream) Close() error {
 	}
 	s.cutOver()
 	s.session.link.reset(s.id, !s.ours || s.acked.Load(), !s.rst.Load())
-	s.mux.SetDeadline(past)
 	return nil
 }
 
@@ -287,7 +294,7 @@ func (s *Stream) lost() {
 	}
 	s.session.link.post(resetFrame(s.id, 0))
 	s.mux.SetWriteDeadline(past)
-	s.mux.end()
+	s.mux.end(io.EOF)
 	s.cutOut()
 	s.gone()
 }
