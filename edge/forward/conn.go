@@ -374,6 +374,9 @@ func (f *Forwarder) sweep(now time.Time) {
 	for x := range f.requests {
 		x.check(now)
 	}
+	for g := range f.gathers {
+		g.check(now, f.cfg.BodyTimeout)
+	}
 }
 
 func (c *conn) check(now time.Time) {

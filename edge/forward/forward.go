@@ -110,6 +110,7 @@ type Forwarder struct {
 	conns     map[*conn]struct{}
 	raws      map[*raw]struct{}
 	requests  map[*request]struct{}  // over HTTP/2, to tunnels
+	gathers   map[*gathered]struct{} // HTTP/2 over TLS
 	entering  map[net.Conn]struct{}  // those that have not said yet where they go
 	over      bool                   // everything has been cut
 	idle2     map[net.Conn]time.Time // HTTP/2 connections without a request, since when
@@ -159,7 +160,7 @@ func New(cfg Config) *Forwarder {
 	f := &Forwarder{
 		cfg: cfg, api: NewListener(), bridge: NewListener(), h2: NewListener(),
 		conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{},
-		raws: map[*raw]struct{}{}, requests: map[*request]struct{}{}, entering: map[net.Conn]struct{}{},
+		raws: map[*raw]struct{}{}, requests: map[*request]struct{}{}, gathers: map[*gathered]struct{}{}, entering: map[net.Conn]struct{}{},
 		idle2: map[net.Conn]time.Time{},
 		guard: guard{wrong: map[guesser]guesses{}},
 		gate:  gate{total: cfg.MaxConns, each: cfg.MaxConnsAddress, from: map[netip.Prefix]int{}},
@@ -175,6 +176,7 @@ func New(cfg Config) *Forwarder {
 	// A client that agreed on HTTP/2 and then speaks HTTP/1.1 is not served: that
 	// is for the loop alone.
 	f.servers[f.h2].Protocols.SetHTTP1(false)
+	f.servers[f.h2].HTTP2.WriteByteTimeout = f.cfg.BodyTimeout
 	return f
 }
 
@@ -337,6 +339,9 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	for r := range f.raws {
 		r.cut()
 	}
+	for g := range f.gathers {
+		g.cut()
+	}
 	for nc := range f.entering {
 		_ = nc.Close()
 	}
@@ -374,6 +379,11 @@ func (f *Forwarder) finite() bool {
 	defer f.mu.Unlock()
 	if len(f.entering) > 0 || f.h2Finite.Load() > 0 {
 		return true
+	}
+	for g := range f.gathers {
+		if g.ending() { // what it still has is the end of an answer
+			return true
+		}
 	}
 	for c := range f.conns {
 		c.mu.Lock()

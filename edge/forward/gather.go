@@ -12,9 +12,9 @@ const (
 	// maxGathered is how much may wait to be written; more does only when it
 	// comes in one piece.
 	maxGathered = 64 << 10
-	// lastFlush is how long what waits may take to be written once the
-	// connection is closed.
-	lastFlush = time.Second
+	// lastFlush is how long a piece of what waits may take to be written once
+	// the connection is closed.
+	lastFlush = 5 * time.Second
 )
 
 // A gathered connection is TLS that carries HTTP/2. net/http writes the head of
@@ -30,12 +30,14 @@ type gathered struct {
 	below    *helloConn
 	state    *tls.ConnectionState
 	own      ownStreams
+	gone     func() // is called when all is over; nil when nobody wants to know
 
 	mu      sync.Mutex
 	room    sync.Cond
 	queue   []byte
-	pooled  *[]byte // that queue is in
-	writing bool    // flush runs
+	pooled  *[]byte   // that queue is in
+	writing bool      // flush runs
+	began   time.Time // to write what it writes; zero while it does not
 	closed  bool
 	err     error
 }
@@ -82,42 +84,79 @@ func (g *gathered) flush() {
 		out, pooled := g.queue, g.pooled
 		g.queue, g.pooled = nil, nil
 		g.room.Broadcast()
+		g.began = time.Now()
+		if g.closed {
+			_ = g.Conn.SetWriteDeadline(g.began.Add(lastFlush))
+		}
 		g.mu.Unlock()
 		_, err := g.below.write(g.tls, out)
 		if *pooled = out[:0]; cap(out) <= 2*maxGathered {
 			gatherBufs.Put(pooled)
 		}
 		g.mu.Lock()
+		g.began = time.Time{}
 		if g.err = err; err != nil {
 			g.room.Broadcast()
 		}
 	}
 	g.writing = false
-	closed := g.closed
+	closed, err := g.closed, g.err
 	g.mu.Unlock()
-	if closed {
-		_ = g.Conn.Close()
+	if !closed {
+		return
+	}
+	if err != nil {
+		g.cut() // who takes nothing takes no alert either
+	}
+	_ = g.Conn.Close()
+	if g.gone != nil {
+		g.gone()
 	}
 }
 
-// Close closes the connection, after what is waiting to be written. It does not
-// wait for that.
+// Close closes the connection, after what is waiting to be written. It waits for
+// nothing.
 func (g *gathered) Close() error {
 	g.mu.Lock()
-	again := g.closed
-	g.closed = true
-	writing := g.writing
+	again, writing := g.closed, g.writing
+	g.closed, g.writing = true, true
 	g.room.Broadcast()
 	g.mu.Unlock()
 	if again {
 		return nil
 	}
+	_ = g.Conn.SetReadDeadline(past)
+	_ = g.Conn.SetWriteDeadline(time.Now().Add(lastFlush))
 	g.own.close()
-	if writing {
-		return g.Conn.SetDeadline(time.Now().Add(lastFlush))
+	if !writing {
+		go g.flush()
 	}
-	return g.Conn.Close()
+	return nil
 }
+
+// cut ends the connection whatever it does. Close is still to be called.
+func (g *gathered) cut() { _ = under(g).Close() }
+
+// check is called now and then. It cuts a connection whose client has read
+// nothing for too long.
+func (g *gathered) check(now time.Time, limit time.Duration) {
+	g.mu.Lock()
+	late := !g.began.IsZero() && now.Sub(g.began) > limit
+	g.mu.Unlock()
+	if late {
+		g.cut()
+	}
+}
+
+// ending reports whether the connection is closed and not over.
+func (g *gathered) ending() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
+}
+
+// SetWriteDeadline does nothing: no Write waits longer than check allows.
+func (g *gathered) SetWriteDeadline(time.Time) error { return nil }
 
 // NetConn is what [tls.Conn.NetConn] is.
 func (g *gathered) NetConn() net.Conn { return g.tls.NetConn() }

@@ -351,7 +351,7 @@ func TestGathered(t *testing.T) {
 	began := time.Now()
 	_ = g.Close()
 	<-failed
-	if took := time.Since(began); took > lastFlush/2 {
+	if took := time.Since(began); took > soon/2 {
 		t.Errorf("Close and the Write that waited took %v, want no wait for the other side", took)
 	}
 	waitFor(t, func() bool {

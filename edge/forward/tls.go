@@ -98,7 +98,28 @@ func (f *Forwarder) serveTLS(nc net.Conn, config *tls.Config) {
 	case state.Version < tls.VersionTLS13:
 		_ = f.h2.hand(tc) // which looks at the cipher; closed with f
 	default:
-		_ = f.h2.hand(newGathered(tc, h, &state))
+		g := newGathered(tc, h, &state)
+		f.follow(g)
+		_ = f.h2.hand(g)
+	}
+}
+
+// follow watches over g until it is over, which the end of f waits for. The
+// caller is one of f's connections.
+func (f *Forwarder) follow(g *gathered) {
+	f.wg.Add(1)
+	g.gone = func() {
+		f.mu.Lock()
+		delete(f.gathers, g)
+		f.mu.Unlock()
+		f.wg.Done()
+	}
+	f.mu.Lock()
+	f.gathers[g] = struct{}{}
+	over := f.over
+	f.mu.Unlock()
+	if over {
+		g.cut()
 	}
 }
 
