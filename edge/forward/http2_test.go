@@ -411,3 +411,26 @@ func BenchmarkHTTP2(b *testing.B) {
 		})
 	}
 }
+
+// A connection keeps nothing of tunnels whose agents have gone, or came back and
+// got another one.
+func TestOwnStreamsForgetTunnels(t *testing.T) {
+	local := service(t, func(http.ResponseWriter, *http.Request) {})
+	r := start(t, local)
+	other := r.claim(t, "u", local, tunnel.Claim{Name: "other"})
+	var o ownStreams
+	defer o.close()
+	for _, rig := range []*rig{r, other} {
+		up, err := rig.tunnel.Open(tunnel.Peer{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !o.put(rig.tunnel, up, 0) {
+			t.Fatal("the stream is not kept")
+		}
+		r.f.cfg.Registry.Release(r.sess)
+	}
+	if _, ok := o.pools[r.tunnel]; ok || len(o.pools) != 1 {
+		t.Errorf("streams to %d tunnels are kept, want only those to the one with an agent", len(o.pools))
+	}
+}

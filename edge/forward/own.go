@@ -45,7 +45,9 @@ func (o *ownStreams) put(t *registry.Tunnel, up tunnel.Conn, keepAlive int) bool
 	p := o.pools[t]
 	if p == nil {
 		for other, p := range o.pools {
-			if closed(other) { // by its owner, who may open it again and again
+			// Its owner may close it and open it again, or its agent go and come
+			// back, any number of times.
+			if closed(other) || !other.Online() {
 				p.Close()
 				delete(o.pools, other)
 			}
