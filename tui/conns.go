@@ -9,7 +9,6 @@ import (
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
@@ -319,10 +318,10 @@ func (t *theme) shortPeer(addr string, n int) string {
 	}
 	more := t.g.ellipsis
 	if n < 12 {
-		return ansi.Truncate(s, max(n, 0), more)
+		return t.cut(s, max(n, 0), more)
 	}
 	tail := min(n*2/3, n-4)
-	return ansi.Truncate(s, n-tail-ansi.StringWidth(more), "") + more + ansi.TruncateLeft(s, w-tail, "")
+	return t.cut(s, n-tail-t.columns(more), "") + more + t.last(s, tail)
 }
 
 // drawConnDetail is all that is known of one connection.

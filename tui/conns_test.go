@@ -698,7 +698,7 @@ func hostileConnections(t testing.TB, m testModel, s string) {
 					t.Fatalf("%s with %q: %d rows on a screen of %d", what, s, len(rows), m.h)
 				}
 				for i, r := range rows {
-					if w := m.th.visible(r); w > m.w {
+					if w := m.th.columns(r); w > m.w {
 						t.Fatalf("%s with %q: row %d is %d columns wide, the screen %d", what, s, i, w, m.w)
 					}
 				}

@@ -686,7 +686,7 @@ func wrapValue(m *model, out []string, name string, r role, v string, absent boo
 		v, r = m.th.g.none, dim
 	}
 	s := []byte(format.Sanitize(clip(v, width*rows)))
-	ends := format.Wrap(nil, s, max(width-5, 8))
+	ends := format.Wrap(nil, s, max(width-5, 8), m.th.clusterColumns)
 	from := 0
 	for i, end := range ends {
 		if i >= rows {

@@ -3,8 +3,6 @@ package tui
 import (
 	"strings"
 
-	"github.com/charmbracelet/x/ansi"
-
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -156,13 +154,13 @@ func (m *model) invitation(t *tab, r rect) []string {
 	var code []string
 	if r.h >= 18 && isHTTP(t) {
 		code = m.qr(t.URL)
-		if len(code) > 0 && (len(code) > r.h-3 || left+ansi.StringWidth(code[0])+between+need > r.w) {
+		if len(code) > 0 && (len(code) > r.h-3 || left+m.th.columns(code[0])+between+need > r.w) {
 			code = nil
 		}
 	}
 	codeW := 0
 	if len(code) > 0 {
-		codeW = ansi.StringWidth(code[0])
+		codeW = m.th.columns(code[0])
 	}
 	var rows []string
 	skip := 0

@@ -287,6 +287,9 @@ func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 	value, pos := b.in.value, b.in.pos
 	// What does not fit goes out at the left, so that the cursor stays in view.
 	from := max(pos-width+2, 0)
+	for from < pos && m.th.width(string(value[from:pos])) > width-2 {
+		from++
+	}
 	l.max = x + width
 	value = value[:min(len(value), from+width)]
 	pos = min(pos, len(value))

@@ -58,7 +58,7 @@ func TestHomeNamesTheAddress(t *testing.T) {
 			t.Errorf("at %d columns the address or the service is not there:\n%s", w, text)
 		}
 		for i, r := range m.home.draw(m.model, nil, rect{0, 0, w, 20}) {
-			if n := m.th.visible(r); n > w {
+			if n := m.th.columns(r); n > w {
 				t.Errorf("at %d columns row %d has %d:\n%s", w, i, n, text)
 			}
 		}

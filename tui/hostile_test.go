@@ -8,6 +8,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/tunnel"
@@ -90,7 +92,7 @@ func hostileModel(t testing.TB, m testModel, s string) {
 			t.Fatalf("%s with %q: %d rows on a screen of %d", what, s, len(rows), m.h)
 		}
 		for i, r := range rows {
-			if w := m.th.visible(r); w > m.w {
+			if w := m.th.columns(r); w > m.w {
 				t.Fatalf("%s with %q: row %d is %d columns wide, the screen %d", what, s, i, w, m.w)
 			}
 		}
@@ -145,22 +147,27 @@ func hostileModel(t testing.TB, m testModel, s string) {
 var hostileSeeds = []string{
 	"\x1b]0;owned\x07", "\x1b[2J\x1b[H", "\x1b]52;c;aGk=\x1b\\", "\x9b31m", "\u009b31m", "a\rb\nc\td\x00\x7f",
 	"\u202eabc\u2066", "a\u200bb\u200d", "\xff\xfe\xc3\x28", "👩‍👩‍👧 한국어 \u0301\u0301\u0301", "\ue000\U000e0001", "\x1b", "\u2028\u2029\u00ad", strings.Repeat("\u0300", 300),
+	"\u0cf3", "\u093e\u0903a\u302e", "\u0915\u094d\u0937", "\U0001f1e9\U0001f1ea\U0001f1eb", "\U0001f44d\U0001f3fd", "\u1100\u1161\u11a8", "a\u0d4e", "\uff76\uff9e\uff9e",
 	"\x1bP+q544e\x1b\\", "\x1b[?1049l", "\x1b_Gf=100;AAAA\x1b\\", "漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字", strings.Repeat("x", 5000),
 }
 
 func FuzzHostileBytes(f *testing.F) {
 	for _, s := range hostileSeeds {
-		f.Add(s, byte(0))
-		f.Add(s, byte(1))
+		for _, size := range []byte{0, 1, 2, 4, 64, 65, 66} {
+			f.Add(s, size)
+		}
 	}
 	sizes := [][2]int{{120, 36}, {80, 24}, {40, 10}, {29, 5}, {60, 45}}
 	f.Fuzz(func(t *testing.T, s string, size byte) {
 		if len(s) > 10_000 {
 			return
 		}
-		d := sizes[int(size)%len(sizes)]
+		d := sizes[int(size&0x3f)%len(sizes)]
 		m := modelWith(t, d[0], d[1], 3)
 		m.c.ASCII = size&0x80 != 0
+		if size&0x40 != 0 {
+			m.method = ansi.GraphemeWidth
+		}
 		m.paint()
 		hostileModel(t, m, s)
 	})
@@ -169,7 +176,7 @@ func FuzzHostileBytes(f *testing.F) {
 // The gate runs random bytes, rich in what terminals react to.
 func TestHostileBytes(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	parts := []string{"\x1b", "[", "]", "?", "\x9b", "\u009d", "\x07", "\x1b\\", "52;c;", "\r", "\n", "\b", "\x00", "\u202e", "\u200d", "\xff", "漢", "\u0301", "m", "J", "31", ";", "a", "\x7f", "{", "\"", "\\u001b"}
+	parts := []string{"\x1b", "[", "]", "?", "\x9b", "\u009d", "\x07", "\x1b\\", "52;c;", "\r", "\n", "\b", "\x00", "\u202e", "\u200d", "\xff", "漢", "\u0301", "\u0cf3", "\u094d", "\u0915", "\U0001f1e9", "\U0001f3fd", "\u1100", "\u1161", "\u0d4e", "m", "J", "31", ";", "a", "\x7f", "{", "\"", "\\u001b"}
 	n := 400
 	if testing.Short() || raceEnabled {
 		n = 60
@@ -181,7 +188,12 @@ func TestHostileBytes(t *testing.T) {
 			b.WriteString(parts[r.IntN(len(parts))])
 		}
 		d := sizes[i%len(sizes)]
-		hostileModel(t, modelWith(t, d[0], d[1], 1), b.String())
+		m := modelWith(t, d[0], d[1], 1)
+		if i%2 == 1 {
+			m.method = ansi.GraphemeWidth
+			m.paint()
+		}
+		hostileModel(t, m, b.String())
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
@@ -60,6 +61,7 @@ type model struct {
 	noColor bool
 	ground  color.Color
 	profile colorprofile.Profile // what the terminal can show, Unknown at first
+	method  ansi.Method          // how the renderer counts columns
 
 	w, h   int
 	share  int
@@ -157,6 +159,7 @@ func (m *model) paint() {
 		}
 	}
 	m.th = newTheme(name, m.c.ASCII, none, ground)
+	m.th.method = m.method
 }
 
 // fromEnviron guesses the background from COLORFGBG ("15;0"), which counts until
@@ -278,6 +281,12 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 	case tea.ColorProfileMsg:
 		m.profile = msg.Profile
 		m.paint()
+	case tea.ModeReportMsg:
+		// The renderer hears the same and decides in the same way.
+		if msg.Mode == ansi.ModeUnicodeCore && (msg.Value == ansi.ModeReset || msg.Value == ansi.ModeSet || msg.Value == ansi.ModePermanentlySet) {
+			m.method = ansi.GraphemeWidth
+			m.paint()
+		}
 	case tea.FocusMsg:
 		m.blurred = false
 	case tea.BlurMsg:

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/x/ansi"
 	"rsc.io/qr"
 )
 
@@ -23,16 +22,14 @@ func (m *model) overlay(rows []string) []string {
 	if len(box) == 0 {
 		return rows
 	}
-	bw := ansi.StringWidth(box[0])
+	bw := m.th.columns(box[0])
 	x, y := max((m.w-bw)/2, 0), max((m.h-len(box))/2, 0)
 	for i, b := range box {
 		if y+i >= len(rows) {
 			break
 		}
-		under := rows[y+i]
-		left := ansi.Truncate(under, x, "")
-		left += blanks[:min(max(x-ansi.StringWidth(left), 0), len(blanks))]
-		rows[y+i] = left + "\x1b[m" + b + "\x1b[m" + ansi.TruncateLeft(under, x+bw, "")
+		left, right := m.th.around(rows[y+i], x, x+bw)
+		rows[y+i] = left + "\x1b[m" + b + "\x1b[m" + right
 	}
 	return rows
 }
@@ -51,7 +48,7 @@ func (m *model) box(title string, rows []string, width int) []string {
 	wall.put(accent, g.wall)
 	w := wall.String()
 	for _, r := range rows {
-		n := max(width-ansi.StringWidth(r), 0)
+		n := max(width-m.th.columns(r), 0)
 		out = append(out, w+" "+r+strings.Repeat(" ", n)+" "+w)
 	}
 	end := m.th.line(width + 4)
@@ -268,12 +265,12 @@ func (qrView) cursor(*model) *tea.Cursor                 { return nil }
 func (qrView) draw(m *model, w, height int) []string {
 	t := m.tab()
 	rows := m.qr(t.URL)
-	if len(rows) == 0 || len(rows)+3 > height || ansi.StringWidth(rows[0])+4 > w {
+	if len(rows) == 0 || len(rows)+3 > height || m.th.columns(rows[0])+4 > w {
 		l := m.th.line(min(w-4, 60))
 		l.put(warn, "the window is too small for the QR code")
 		return m.box("QR", []string{l.String()}, min(w-4, 60))
 	}
-	return m.box("QR", append(rows, m.textRow(dim, bare(t.URL), ansi.StringWidth(rows[0]))), ansi.StringWidth(rows[0]))
+	return m.box("QR", append(rows, m.textRow(dim, bare(t.URL), m.th.columns(rows[0]))), m.th.columns(rows[0]))
 }
 
 func (m *model) textRow(r role, s string, width int) string {

@@ -37,6 +37,7 @@ type pager struct {
 	c             content
 	cur, top      spot
 	width, height int
+	th            *theme // what it was last drawn with, nil before
 
 	buf   []byte
 	spans []span
@@ -88,15 +89,19 @@ func (p *pager) show(c content) {
 }
 
 // text lays line i out.
-func (p *pager) text(t *theme, i int) (rows []int) {
+func (p *pager) text(i int) (rows []int) {
 	p.buf, p.spans = p.c.line(p.buf[:0], p.spans[:0], i)
-	if t != nil && t.ascii {
+	if p.th != nil && p.th.ascii {
 		if s := string(p.buf); !ascii(s) {
 			p.buf, p.spans = append(p.buf[:0], format.ASCII(s)...), p.spans[:0]
 		}
 	}
 	w := max(p.width-p.gutter(), 1)
-	p.ends = format.Wrap(p.ends[:0], p.buf, w)
+	var columns func([]byte) int
+	if p.th != nil {
+		columns = p.th.clusterColumns
+	}
+	p.ends = format.Wrap(p.ends[:0], p.buf, w, columns)
 	if len(p.ends) == 0 {
 		p.ends = append(p.ends, len(p.buf))
 	}
@@ -113,7 +118,7 @@ func ascii(s string) bool {
 }
 
 func (p *pager) down(s spot) (spot, bool) {
-	if s.row+1 < len(p.text(nil, s.line)) {
+	if s.row+1 < len(p.text(s.line)) {
 		return spot{s.line, s.row + 1}, true
 	}
 	if s.line+1 < p.c.count() {
@@ -127,7 +132,7 @@ func (p *pager) up(s spot) (spot, bool) {
 		return spot{s.line, s.row - 1}, true
 	}
 	if s.line > 0 {
-		return spot{s.line - 1, len(p.text(nil, s.line-1)) - 1}, true
+		return spot{s.line - 1, len(p.text(s.line-1)) - 1}, true
 	}
 	return s, false
 }
@@ -221,7 +226,7 @@ func (p *pager) settle() {
 	if n-p.top.line >= p.height {
 		return // the screen is full
 	}
-	last := spot{n - 1, len(p.text(nil, n-1)) - 1}
+	last := spot{n - 1, len(p.text(n-1)) - 1}
 	for k := 1; k < p.height; k++ {
 		last, _ = p.up(last)
 	}
@@ -248,6 +253,7 @@ func (p *pager) foldAll(closed bool) {
 
 // draw appends height rows to out.
 func (p *pager) draw(t *theme, out []string, focused bool) []string {
+	p.th = t
 	if p.c == nil || p.c.count() == 0 {
 		for range p.height {
 			out = append(out, "")
@@ -255,7 +261,7 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 		return out
 	}
 	at := p.top
-	rows := p.text(t, at.line)
+	rows := p.text(at.line)
 	f, _ := p.c.(folder)
 	for range p.height {
 		if at.line >= p.c.count() {
@@ -292,7 +298,7 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 		}
 		at = spot{line: at.line + 1}
 		if at.line < p.c.count() {
-			rows = p.text(t, at.line)
+			rows = p.text(at.line)
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package tui
 import (
 	"image/color"
 	"strings"
+	"unicode/utf8"
 
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
@@ -48,6 +49,7 @@ type theme struct {
 	current  [roles]string // the same on the selected row of the pane without focus
 	ascii    bool
 	g        glyphs
+	method   ansi.Method // how the renderer counts columns
 }
 
 // glyphs is all there is besides letters.
@@ -198,7 +200,8 @@ type line struct {
 	b    []byte
 	w    int // columns so far
 	max  int
-	last int // role of the last text, -1 when none is open
+	last int    // role of the last text, -1 when none is open
+	edge string // the last text, if its end may join what comes next
 }
 
 func (t *theme) line(width int) line {
@@ -221,13 +224,26 @@ func (l *line) put(r role, s string) {
 	}
 	// What is far longer than the row is cut first, so that a header of a
 	// megabyte costs no more than one of a hundred bytes.
-	if len(s) > 16*room+64 {
-		s = s[:16*room+64]
+	if len(s) > 32*room+64 {
+		s = s[:32*room+64]
 	}
 	s, w := l.th.clean(s)
+	if l.edge != "" && s[0] >= utf8.RuneSelf && l.th.columns(l.edge+s) != l.th.columns(l.edge)+w {
+		// Two halves of a flag, say, or of a Hangul syllable. The first one shows
+		// as its code point, and they stay apart.
+		_, n := utf8.DecodeRuneInString(s)
+		s = format.ASCII(s[:n]) + s[n:]
+		w = l.th.columns(s)
+	}
 	if w > room {
-		s = ansi.Truncate(s, room, l.th.g.ellipsis)
-		w = ansi.StringWidth(s)
+		s = l.th.cut(s, room, l.th.g.ellipsis)
+		w = l.th.columns(s)
+	}
+	if s == "" {
+		return
+	}
+	if l.edge = ""; s[len(s)-1] >= utf8.RuneSelf {
+		l.edge = s
 	}
 	if l.last != int(r) {
 		if l.last >= 0 {
@@ -256,7 +272,7 @@ func (t *theme) clean(s string) (string, int) {
 	if t.ascii {
 		s = format.ASCII(s)
 	}
-	return s, ansi.StringWidth(s)
+	return s, t.columns(s)
 }
 
 // cell appends s in a column of n, cut or filled up.
@@ -318,7 +334,7 @@ func (l *line) fill(r role, s string, x int) {
 	if n <= 0 {
 		return
 	}
-	w := max(ansi.StringWidth(s), 1)
+	w := max(l.th.columns(s), 1)
 	l.put(r, strings.Repeat(s, n/w))
 }
 
@@ -352,32 +368,28 @@ func (t *theme) shortPath(target string, n int) string {
 	}
 	more := t.g.ellipsis
 	path, query, found := strings.Cut(s, "?")
-	pw := ansi.StringWidth(path)
+	pw := t.columns(path)
 	if found && pw <= n && pw+2 > n {
 		return path + more[:len(more)*(n-pw)] // a query without room for any of it
 	}
 	if found && pw+2 <= n {
 		room := n - pw - 2 // for "?" and the ellipsis
 		if room < 8 {
-			return path + "?" + ansi.Truncate(query, room, "") + more
+			return path + "?" + t.cut(query, room, "") + more
 		}
 		tail := room / 3
-		qw := ansi.StringWidth(query)
-		return path + "?" + ansi.Truncate(query, room-tail, "") + more + ansi.TruncateLeft(query, qw-tail, "")
+		return path + "?" + t.cut(query, room-tail, "") + more + t.last(query, tail)
 	}
 	if n < 6 {
-		return ansi.Truncate(path, n, more)
+		return t.cut(path, n, more)
 	}
 	last := path
 	if i := strings.LastIndexByte(path[:max(len(path)-1, 0)], '/'); i > 0 {
 		last = path[i:]
 	}
-	lw := ansi.StringWidth(last)
+	lw := t.columns(last)
 	if lw > n-2 {
-		return more + ansi.TruncateLeft(path, pw-(n-1), "")
+		return more + t.last(path, n-1)
 	}
-	return ansi.Truncate(path, n-lw-1, "") + more + last
+	return t.cut(path, n-lw-1, "") + more + last
 }
-
-// visible measures a finished row.
-func (t *theme) visible(row string) int { return ansi.StringWidth(row) }

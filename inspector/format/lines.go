@@ -178,7 +178,9 @@ func (l *Lines) bounds(start int) (end, next int) {
 
 // Wrap appends to ends where the rows of a sanitized line end when it is broken
 // at width columns, wide characters kept whole. A line has at least one row.
-func Wrap(ends []int, text []byte, width int) []int {
+// Columns measures one character that is not ASCII, with its marks; nil does it
+// as Unicode has it.
+func Wrap(ends []int, text []byte, width int, columns func(cluster []byte) int) []int {
 	width = max(width, 2) // room for one wide character
 	start, column := len(ends), 0
 	for i := 0; i < len(text); {
@@ -197,6 +199,9 @@ func Wrap(ends []int, text []byte, width int) []int {
 			break
 		}
 		w := graphemes.Width()
+		if columns != nil {
+			w = columns(graphemes.Value())
+		}
 		if column+w > width {
 			ends = append(ends, i)
 			column = 0

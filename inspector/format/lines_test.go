@@ -105,7 +105,7 @@ func TestWrap(t *testing.T) {
 	} {
 		var got []string
 		at := 0
-		for _, end := range Wrap(nil, []byte(tt.in), tt.width) {
+		for _, end := range Wrap(nil, []byte(tt.in), tt.width, nil) {
 			got = append(got, tt.in[at:end])
 			at = end
 		}
@@ -145,7 +145,7 @@ func FuzzLines(f *testing.F) {
 			text := l.AppendLine(nil, i)
 			checkSafe(t, string(text), "")
 			at := 0
-			for _, e := range Wrap(nil, text, width) {
+			for _, e := range Wrap(nil, text, width, nil) {
 				if row := string(text[at:e]); !utf8.ValidString(row) || ansi.StringWidth(row) > width {
 					t.Fatalf("row %q is %d columns wide, want at most %d", row, ansi.StringWidth(row), width)
 				}

@@ -4,17 +4,21 @@ import (
 	"strconv"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/clipperhouse/displaywidth"
 )
 
 // maxMarks is how many combining marks may follow one character. Vietnamese
-// needs two, Hebrew with points and accents three or four; a pile of a hundred is
-// an attack on the rows above and below.
-const maxMarks = 4
+// needs two, Hebrew with points and accents three or four, Burmese five; a pile of
+// a hundred is an attack on the rows above and below.
+const maxMarks = 6
 
 // Sanitize returns s as one line that is safe on a terminal: control characters,
 // line ends and tabs included, become visible, and so do bidirectional controls,
-// zero-width characters and bytes that are not UTF-8. A clean s is returned as
-// it is, without a copy.
+// zero-width characters and bytes that are not UTF-8. So do marks without a
+// character to stand on, and what would join the character after it: the result
+// takes as many columns beside ASCII as alone. A clean s is returned as it is,
+// without a copy.
 func Sanitize(s string) string {
 	if Clean(s) {
 		return s
@@ -137,7 +141,11 @@ func appendSafe(dst, p []byte, lines bool) []byte {
 // The count of combining marks since the last full character goes through marks.
 func harmless(r rune, marks *int) bool {
 	switch {
-	case r >= 0xa1 && r < 0x300 && r != 0xad, // Latin
+	case r >= 0xa0 && r < 0x300 && r != 0xad, // Latin
+		r >= 0x370 && r < 0x482,    // Greek, Cyrillic
+		r >= 0x2010 && r < 0x2028,  // dashes, quotes, the ellipsis
+		r >= 0x2100 && r < 0x2c00,  // symbols, boxes, blocks
+		r >= 0x30a0 && r < 0x3100,  // Katakana
 		r >= 0x3400 && r <= 0x9fff, // Han
 		r >= 0xac00 && r <= 0xd7a3: // Hangul
 		*marks = 0
@@ -146,12 +154,42 @@ func harmless(r rune, marks *int) bool {
 		return false // C1
 	case invisible(r):
 		return false
-	case unicode.In(r, unicode.Mn, unicode.Me):
+	}
+	switch joins(r) {
+	case before:
 		*marks++
 		return *marks <= maxMarks
+	case after:
+		return false // a few letters of archaic scripts, which take in what follows
 	}
 	*marks = 0
 	return true
+}
+
+// A side is where a character joins its neighbour, whatever that is.
+type side uint8
+
+const (
+	neither side = iota
+	before       // it is a mark on the character before
+	after        // it is drawn with the character after
+)
+
+// joins asks the tables that rows are measured with. Those of package unicode are
+// of another version and know marks that take a column only as marks.
+func joins(r rune) side {
+	var b [utf8.UTFMax + 2]byte
+	text := append(utf8.AppendRune(append(b[:0], 'a'), r), 'a')
+	g := displaywidth.BytesGraphemes(text)
+	g.Next()
+	if len(g.Value()) > 1 {
+		return before
+	}
+	g.Next()
+	if len(g.Value()) > utf8.RuneLen(r) {
+		return after
+	}
+	return neither
 }
 
 // invisible reports whether r takes no cell of its own, reorders its

@@ -25,7 +25,10 @@ func TestSanitize(t *testing.T) {
 		{"tags \U000e0041", `tags \U000e0041`},
 		{"selector \u2764\ufe0f", `selector ` + "\u2764" + `\ufe0f`},
 		{"\u0301leading", `\u0301leading`},
-		{"e\u0301\u0301\u0301\u0301\u0301\u0301", "e\u0301\u0301\u0301\u0301" + `\u0301` + "\u0301"},
+		{"e" + strings.Repeat("\u0301", 8), "e" + strings.Repeat("\u0301", 6) + `\u0301` + "\u0301"},
+		{"मराठी मျှော် ｶﾞ 👍🏽 กำ", "मराठी मျှော် ｶﾞ 👍🏽 กำ"},
+		{"\u0cf3 \U0001f3fd", `\u0cf3` + " \U0001f3fd"},
+		{"joins \u0d4eక", `joins \u0d4e` + "క"},
 		{"surrogate \xed\xa0\x80", `surrogate \xed\xa0\x80`},
 		{"overlong \xc0\x9b", `overlong \xc0\x9b`},
 		{"noncharacter \ufffe", `noncharacter \ufffe`},
@@ -108,6 +111,30 @@ func FuzzSanitize(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whatever code point it is: the text takes columns of its own, as many beside
+// ASCII as alone, in both ways that terminals count.
+func TestSanitizedColumnsAddUp(t *testing.T) {
+	for r := rune(0x80); r < 0x110000; r++ {
+		switch {
+		case r == 0x3400, r == 0x4e00, r == 0xac00: // Han and Hangul are all alike
+			r += 0x19a0
+		case r == 0xe100:
+			r = 0xf8f0 // private use
+		case r == 0x20000:
+			r = 0xe0000
+		case r == 0xf0010:
+			r = 0x10fff0
+		}
+		s := Sanitize(string(r))
+		for name, m := range map[string]ansi.Method{"code points": ansi.WcWidth, "characters": ansi.GraphemeWidth} {
+			w := m.StringWidth(s)
+			if w == 0 || m.StringWidth("a"+s) != w+1 || m.StringWidth(s+"a") != w+1 {
+				t.Errorf("%U, sanitized %+q, by %s: %d columns alone, %d after a letter, %d before", r, s, name, w, m.StringWidth("a"+s)-1, m.StringWidth(s+"a")-1)
+			}
+		}
+	}
 }
 
 var sink []byte
