@@ -112,13 +112,28 @@ func tables() []table {
 	}
 }
 
+// span is the range of the one-minute figures in load averages.
+func span(loads []string) string {
+	var x []float64
+	for _, l := range loads {
+		var one float64
+		if _, err := fmt.Sscan(l, &one); err == nil {
+			x = append(x, one)
+		}
+	}
+	if len(x) == 0 {
+		return "not known"
+	}
+	return fmt.Sprintf("%.2f to %.2f", minOf(x), maxOf(x))
+}
+
 // printDocs writes the tables of docs/benchmarks.md: cells are medians and, of
 // several rounds, the range.
 func (rs runs) printDocs(w io.Writer) {
 	fmt.Fprintln(w, "## Machine and versions")
 	fmt.Fprintln(w)
 	all := rs.merged()
-	fmt.Fprintf(w, "Started %s; load averages (1, 5 and 15 minutes) %s.\n", all.Started, strings.Join(all.Load, " / "))
+	fmt.Fprintf(w, "Started %s; load of one minute %s.\n", all.Started, span(all.Load))
 	if m := all.Machine.String(); all.Machine.CPU != "" {
 		fmt.Fprintf(w, "%s.\n", m)
 	}

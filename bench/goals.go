@@ -102,14 +102,14 @@ func (b bound) judge(rs runs) (got, want, verdict string) {
 		word = "at least "
 	}
 	if len(b.of) == 0 {
-		want = word + fmt.Sprintf("%.3g", b.limit)
+		want = word + fmt.Sprintf("%.4g", b.limit)
 		x := rs.values(b.fig, sys)
 		if len(x) == 0 {
 			return "", want, notMeasured
 		}
 		return cell(x), want, b.verdict(median(x), b.limit)
 	}
-	want = word + fmt.Sprintf("%.3g", b.limit) + " of " + strings.Join(b.of, " and ")
+	want = word + fmt.Sprintf("%.4g", b.limit) + " of " + strings.Join(b.of, " and ")
 	note := ""
 	all := append([]string{sys}, b.of...)
 	x := rs.values(b.fig, sys, all...)
@@ -177,6 +177,11 @@ func goals() []goal {
 		{"a new client connection per request", []bound{
 			atLeast(1.4, "requests/s", rate("b. GET new connection each c=16"), "frp"),
 			atMost(500, "CPU µs/request", cpu("b. GET new connection each c=16", "req")),
+		}},
+		{"GET over HTTPS and HTTP/2, of HTTP/1.1", []bound{
+			atMost(1.5, "CPU, HTTPS, 64 connections", cpu("m. HTTPS GET keep-alive c=64", "req").times(cpu(get(64), "req"))),
+			atMost(1.5, "CPU, HTTP/2, 4 connections of 16", cpu("n. HTTP/2 GET 4 connections of 16", "req").times(cpu(get(64), "req"))),
+			atMost(1.5, "CPU, HTTP/2, 64 connections of 1", cpu("n. HTTP/2 GET 64 connections of 1", "req").times(cpu(get(64), "req"))),
 		}},
 	}
 	for _, dir := range []string{"download", "upload"} {
