@@ -11,7 +11,7 @@ import (
 // arrays in the order of b. The keys of a keep their order, and added keys come
 // last. What did not change keeps its text.
 func Apply(a []byte, changes []Change) ([]byte, error) {
-	dc, err := parse(a, nil)
+	dc, err := parse(a, Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -22,6 +22,9 @@ func Apply(a []byte, changes []Change) ([]byte, error) {
 		arrays:  make(map[int32][]int32),
 	}
 	for i := range changes {
+		if changes[i].Op == Equal {
+			continue
+		}
 		if err := e.add(&changes[i]); err != nil {
 			return nil, fmt.Errorf("change %d at %s: %w", i, changes[i].Path, err)
 		}

@@ -390,12 +390,16 @@ func (d *differ) report(as, bs []int32, al alignment) {
 				removed(int(i))
 				next = int(i) + 1
 			}
-			if al.moved[i] || !d.same(a, b) {
+			if al.moved[i] || d.o.Equal || !d.same(a, b) {
 				m := d.pushIndex(i, name(d.a, a))
 				if al.moved[i] {
 					d.emit(Move, a, -1, j)
 				}
-				d.value(a, b)
+				if al.moved[i] && d.same(a, b) {
+					d.equal += d.a.leaves(a)
+				} else {
+					d.value(a, b)
+				}
 				d.back(m)
 			} else {
 				d.equal += d.a.leaves(a)

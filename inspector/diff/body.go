@@ -24,18 +24,25 @@ func bodies(a, b *inspector.Message, o Options) Body {
 	x, wholeX := out.decode("A", a)
 	y, wholeY := out.decode("B", b)
 	whole := wholeX && wholeY
+	o.Progress.expect(len(x) + len(y) - len(a.Body.Data) - len(b.Body.Data)) // decoded it is more
+	if p := o.Progress; p != nil {
+		end := p.read.Load() + int64(len(x)+len(y))
+		defer func() { p.read.Store(end) }()
+	}
 	ka, kb := format.Sniff(a.Get("Content-Type"), x), format.Sniff(b.Get("Content-Type"), y)
 	switch {
 	case len(x) == 0 && !wholeX, len(y) == 0 && !wholeY:
 		out.Kind = "binary" // a body that is not at hand is not an empty one
 	case len(x) == 0 && len(y) == 0:
+	case o.Plain && (ka.IsText() || ka == format.KindEmpty) && (kb.IsText() || kb == format.KindEmpty):
+		out.text(out.indented(ka, x), out.indented(kb, y), o)
 	case either(ka, kb, format.KindJSON) && out.json(x, y, o):
 	case either(ka, kb, format.KindForm):
 		out.Kind = "form"
 		out.fields(format.Form(x), format.Form(y), o)
 	case either(ka, kb, format.KindMultipart) && out.multipart(a, b, x, y, o):
 	case ka.IsText() && kb.IsText(), ka == format.KindEmpty && kb.IsText(), kb == format.KindEmpty && ka.IsText():
-		out.text(x, y)
+		out.text(x, y, o)
 	default:
 		out.binary(x, y)
 	}
@@ -115,7 +122,7 @@ func (out *Body) json(x, y []byte, o Options) bool {
 		if len(y) == 0 {
 			c, side = Change{Path: ".", Op: Remove, A: x}, x
 		}
-		if _, err = parse(side, o.Done); err == nil {
+		if _, err = parse(side, o); err == nil {
 			changes = []Change{c}
 		}
 	} else {
@@ -134,11 +141,31 @@ func (out *Body) json(x, y []byte, o Options) bool {
 func (out *Body) changes(changes []Change, equal int) {
 	out.Changes = append(out.Changes, changes...)
 	out.Counts.Equal += equal
+	listed := 0
 	for i := range changes {
-		out.Counts.count(changes[i].Op, changes[i].Ignored)
+		out.Counts.differs(changes[i].Op, changes[i].Ignored)
+		if listed += b2i(changes[i].Op == Equal); listed == maxEqual {
+			listed = 0
+			out.Notes = append(out.Notes, "equal values beyond the first "+format.Count(maxEqual)+" are not listed")
+		}
 		if n := changes[i].Note; n != "" {
 			out.Notes = append(out.Notes, changes[i].Path+": "+n)
 		}
+	}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// differs counts what a list of differences holds. Equal values are counted
+// where they are found: not all of them are listed.
+func (c *Counts) differs(op Op, ignored bool) {
+	if op != Equal {
+		c.count(op, ignored)
 	}
 }
 
@@ -200,7 +227,7 @@ func compareFields(x, y []format.Pair, prefix string, o Options) (changes []Chan
 			steps = []step{{key: []byte(prefix)}, {key: []byte(f.name)}}
 		}
 		for i := range o.Ignore {
-			if c.Rule == "" && o.Ignore[i].matchPath(steps) {
+			if c.Rule == "" && op != Equal && o.Ignore[i].matchPath(steps) {
 				c.Rule = o.Ignore[i].text
 			}
 		}
@@ -220,6 +247,9 @@ func compareFields(x, y []format.Pair, prefix string, o Options) (changes []Chan
 			change(f, Replace, quoteText(x[i].Value), quoteText(y[j].Value))
 		default:
 			equal++
+			if o.Equal {
+				change(f, Equal, quoteText(x[i].Value), quoteText(y[j].Value))
+			}
 		}
 	}
 	for j, f := range fy {
@@ -329,6 +359,9 @@ func (out *Body) part(path []byte, p, q *format.Part, o Options) {
 	}
 	if bytes.Equal(p.Data, q.Data) {
 		out.Counts.Equal++
+		if o.Equal {
+			out.Changes = append(out.Changes, Change{Path: string(path), Op: Equal, A: partValue(p), B: partValue(q)})
+		}
 		return
 	}
 	if format.Sniff(p.Type, p.Data) == format.KindJSON && format.Sniff(q.Type, q.Data) == format.KindJSON {
@@ -375,9 +408,22 @@ func digest(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (out *Body) text(x, y []byte) {
+// indented returns JSON with one value a line, anything else as it is.
+func (out *Body) indented(kind format.Kind, data []byte) []byte {
+	if kind != format.KindJSON {
+		return data
+	}
+	var b bytes.Buffer
+	if json.Indent(&b, bytes.TrimSpace(data), "", "  ") != nil {
+		return data
+	}
+	return b.Bytes()
+}
+
+func (out *Body) text(x, y []byte, o Options) {
 	out.Kind = "text"
-	out.Lines = Text(string(x), string(y))
+	t := texts{done: o.Done}
+	out.Lines = t.compare(string(x), string(y))
 	for i := range out.Lines {
 		out.Counts.count(out.Lines[i].Op, false)
 	}

@@ -15,6 +15,7 @@ package diff
 import (
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 )
 
 // ErrCanceled is returned when Options.Done was closed before the end.
@@ -30,16 +31,44 @@ type Options struct {
 	// BodyDiffers tells Headers that the bodies differ, so that a different
 	// Content-Length is no news. Exchanges sets it by itself.
 	BodyDiffers bool
+	// Equal also lists what is equal: start line, header lines, fields, and
+	// values, an object or array without a difference as one, up to 20,000 in
+	// a body.
+	Equal bool
+	// Plain compares bodies of text line by line, whatever they hold. JSON is
+	// indented first.
+	Plain bool
+	// Progress, when not nil, is where another goroutine can see how far the
+	// comparison is.
+	Progress *Progress
 	// Done, when not nil, stops the comparison once it is closed: pass
 	// ctx.Done().
 	Done <-chan struct{}
+}
+
+// A Progress tells how far a comparison is. The zero value is ready for one.
+type Progress struct{ read, total atomic.Int64 }
+
+// Bytes returns how many bytes of the bodies were read, of how many.
+func (p *Progress) Bytes() (read, total int64) { return p.read.Load(), p.total.Load() }
+
+func (p *Progress) add(n int) {
+	if p != nil {
+		p.read.Add(int64(n))
+	}
+}
+
+func (p *Progress) expect(n int) {
+	if p != nil {
+		p.total.Add(int64(n))
+	}
 }
 
 // An Op says what happened to a value on the way from A to B.
 type Op string
 
 const (
-	Equal   Op = "equal" // only in Line
+	Equal   Op = "equal" // only in Line, and elsewhere with Options.Equal
 	Add     Op = "add"
 	Remove  Op = "remove"
 	Replace Op = "replace"
@@ -130,6 +159,7 @@ type Report struct {
 // A Ref names one of the two exchanges.
 type Ref struct {
 	ID       string `json:"id"`
+	Tunnel   string `json:"tunnel,omitempty"`
 	Number   uint64 `json:"number"`
 	ReplayOf string `json:"replayOf,omitempty"`
 	Method   string `json:"method"`

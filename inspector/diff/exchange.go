@@ -2,6 +2,7 @@ package diff
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,14 @@ import (
 func Exchanges(a, b *inspector.Exchange, side Side, o Options) Report {
 	r := Report{A: ref(a), B: ref(b), Side: side}
 	otherProto := major(a.Proto) != major(b.Proto)
+	for _, x := range []*inspector.Exchange{a, b} {
+		if side != Response {
+			o.Progress.expect(len(x.Request.Body.Data))
+		}
+		if side != Request {
+			o.Progress.expect(len(x.Response.Body.Data))
+		}
+	}
 	if side != Response {
 		m := messages(&a.Request, &b.Request, otherProto, o)
 		m.start(requestLine(a, b, o))
@@ -29,7 +38,7 @@ func Exchanges(a, b *inspector.Exchange, side Side, o Options) Report {
 }
 
 func ref(x *inspector.Exchange) Ref {
-	r := Ref{ID: x.ID, Number: x.Number, ReplayOf: x.ReplayOf, Method: x.Method, Path: x.Path, Status: x.Status}
+	r := Ref{ID: x.ID, Tunnel: x.Tunnel, Number: x.Number, ReplayOf: x.ReplayOf, Method: x.Method, Path: x.Path, Status: x.Status}
 	if x.State == inspector.Done {
 		r.Duration = int64(x.Timing.Done)
 	}
@@ -50,7 +59,7 @@ func messages(a, b *inspector.Message, otherProto bool, o Options) *Messages {
 	m.HeaderCounts.Equal += equal
 	for _, list := range [][]HeaderChange{m.Headers, m.Trailers} {
 		for i := range list {
-			m.HeaderCounts.count(list[i].Op, list[i].Ignored)
+			m.HeaderCounts.differs(list[i].Op, list[i].Ignored)
 		}
 	}
 	return m
@@ -60,7 +69,7 @@ func (m *Messages) start(changes []Change, equal int) {
 	m.Start = changes
 	m.StartCounts.Equal = equal
 	for i := range changes {
-		m.StartCounts.count(changes[i].Op, changes[i].Ignored)
+		m.StartCounts.differs(changes[i].Op, changes[i].Ignored)
 	}
 }
 
@@ -74,6 +83,9 @@ type startLine struct {
 func (s *startLine) text(path, a, b, builtIn string) {
 	if a == b {
 		s.equal++
+		if s.o.Equal && a != "" {
+			s.changes = append(s.changes, Change{Path: path, Op: Equal, A: quoteText(a), B: quoteText(b)})
+		}
 		return
 	}
 	s.change(Change{Path: path, Op: Replace, A: quoteText(a), B: quoteText(b)}, builtIn)
@@ -104,7 +116,7 @@ func requestLine(a, b *inspector.Exchange, o Options) ([]Change, int) {
 		fields, equal := compareFields(format.Form([]byte(queryA)), format.Form([]byte(queryB)), "query", o)
 		s.changes = append(s.changes, fields...)
 		s.equal += equal
-		if len(fields) == 0 {
+		if !slices.ContainsFunc(fields, func(c Change) bool { return c.Op != Equal }) {
 			s.text("query", queryA, queryB, ruleQuery)
 		}
 	}
@@ -128,6 +140,10 @@ func statusLine(a, b *inspector.Exchange, o Options) ([]Change, int) {
 		s.change(c, "")
 	} else {
 		s.equal++
+		if s.o.Equal && a.Status != 0 {
+			v := strconv.AppendInt(nil, int64(a.Status), 10)
+			s.changes = append(s.changes, Change{Path: "status", Op: Equal, A: v, B: v})
+		}
 		s.text("reason", a.Reason, b.Reason, ruleReason)
 	}
 	s.text("error", a.Error, b.Error, "")
@@ -187,7 +203,7 @@ func (r Report) Summary() string {
 func (m *Messages) summary() []string {
 	var parts []string
 	for i := range m.Start {
-		if c := &m.Start[i]; !c.Ignored {
+		if c := &m.Start[i]; !c.Ignored && c.Op != Equal {
 			parts = append(parts, c.Path+" "+c.values(c.Path, 40))
 		}
 	}

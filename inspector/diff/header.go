@@ -81,6 +81,9 @@ func (h *headers) name(name string, as, bs []int) (equal int) {
 			h.toB[i], taken[js[0]] = js[0], true
 			free[v] = js[1:]
 			equal++
+			if h.o.Equal {
+				h.out = append(h.out, HeaderChange{Name: h.b[js[0]].Name, Op: Equal, A: v, B: v})
+			}
 			continue
 		}
 		restA = append(restA, i)

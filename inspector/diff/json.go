@@ -12,6 +12,7 @@ const (
 	maxOutput  = 48 << 20 // bytes of paths and of the changes themselves
 	maxAlign   = 2000     // elements of an array on either side
 	maxCells   = 64 << 20 // pairs of elements looked at in all arrays together
+	maxEqual   = 20_000   // equal values listed with Options.Equal
 )
 
 // JSON compares two JSON documents. Values are equal as JSON sees them: the
@@ -38,9 +39,9 @@ func compareJSON(a, b []byte, o Options) (changes []Change, equal int, err error
 	parsed := make(chan struct{})
 	go func() { // reading is most of the work, and the two are independent
 		defer close(parsed)
-		d.b, errB = parse(b, o.Done)
+		d.b, errB = parse(b, o)
 	}()
-	d.a, err = parse(a, o.Done)
+	d.a, err = parse(a, o)
 	<-parsed
 	if err != nil {
 		return nil, 0, fmt.Errorf("a: %w", err)
@@ -61,6 +62,7 @@ type differ struct {
 	out   []Change
 	bytes int // of out and what it points to
 	equal int // values that are equal
+	kept  int // of them in out
 
 	path  []byte // where the walk is, for people
 	ptr   []byte // and for Apply
@@ -122,7 +124,7 @@ func (d *differ) emit(op Op, a, b int32, to int) {
 	c.Ignored = c.Rule != ""
 	d.out = append(d.out, c)
 	d.bytes += 192 + len(c.Path) + len(c.Pointer)
-	d.over = d.over || len(d.out) > maxChanges || d.bytes > maxOutput
+	d.over = d.over || len(d.out)-d.kept > maxChanges || d.bytes > maxOutput
 }
 
 func (d *differ) rule(op Op, a, b int32) string {
@@ -141,6 +143,19 @@ func (d *differ) rule(op Op, a, b int32) string {
 	return volatile(key, d.a.raw(a), d.b.raw(b), d.a.nodes[a].kind, d.b.nodes[b].kind)
 }
 
+// keep reports two equal values where the walk is.
+func (d *differ) keep(a, b int32) {
+	d.equal += d.a.leaves(a)
+	if d.o.Equal && d.kept < maxEqual {
+		d.kept++
+		path := string(d.path)
+		if path == "" {
+			path = "."
+		}
+		d.out = append(d.out, Change{Path: path, Pointer: string(d.ptr), Op: Equal, A: d.a.raw(a), B: d.b.raw(b)})
+	}
+}
+
 // stop reports whether the walk has to end, here or altogether.
 func (d *differ) stop() bool {
 	if d.ticks++; d.ticks&0x3ff == 0 && closed(d.o.Done) {
@@ -152,21 +167,21 @@ func (d *differ) stop() bool {
 func (d *differ) value(a, b int32) {
 	na, nb := &d.a.nodes[a], &d.b.nodes[b]
 	if na.hash == nb.hash && na.kind == nb.kind {
-		d.equal += d.a.leaves(a)
+		d.keep(a, b)
 		return
 	}
 	if na.kind != nb.kind || na.kind < kindArray {
 		d.emit(Replace, a, b, 0)
 		return
 	}
-	changes, bytes, equal := len(d.out), d.bytes, d.equal
+	changes, bytes, equal, kept := len(d.out), d.bytes, d.equal, d.kept
 	if na.kind == kindObject {
 		d.object(a, b)
 	} else {
 		d.array(a, b)
 	}
 	if d.over && !d.canceled {
-		d.out, d.bytes, d.equal = d.out[:changes], bytes, equal
+		d.out, d.bytes, d.equal, d.kept = d.out[:changes], bytes, equal, kept
 		d.over = false
 		d.note = "too many differences to list"
 		d.emit(Replace, a, b, 0)
@@ -253,7 +268,7 @@ func (d *differ) repeated(a, b int32) {
 
 // member compares two values under the same key; -1 stands for none.
 func (d *differ) member(a, b int32, occurrence int) {
-	if a >= 0 && b >= 0 && d.a.nodes[a].hash == d.b.nodes[b].hash {
+	if a >= 0 && b >= 0 && d.a.nodes[a].hash == d.b.nodes[b].hash && !d.o.Equal {
 		d.value(a, b)
 		return
 	}

@@ -265,7 +265,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		dc, err := parse(data, nil)
+		dc, err := parse(data, Options{})
 		if bytes.HasPrefix(data, []byte("\ufeff")) {
 			return
 		}

@@ -26,11 +26,8 @@ const (
 // occur once in both are anchors, and only short stretches between them are
 // searched for the smallest difference.
 func Text(a, b string) []Line {
-	as, bs := splitLines(a), splitLines(b)
-	t := texts{as: as, bs: bs}
-	t.stretch(0, len(as), 0, len(bs))
-	t.emphasise()
-	return t.lines
+	var t texts
+	return t.compare(a, b)
 }
 
 // splitLines keeps line ends, so that a missing last one is a difference.
@@ -48,9 +45,17 @@ func splitLines(s string) []string {
 }
 
 type texts struct {
+	done   <-chan struct{} // once closed, what is left is one change
 	as, bs []string
 	lines  []Line
 	words  int // bytes compared by word
+}
+
+func (t *texts) compare(a, b string) []Line {
+	t.as, t.bs = splitLines(a), splitLines(b)
+	t.stretch(0, len(t.as), 0, len(t.bs))
+	t.emphasise()
+	return t.lines
 }
 
 func (t *texts) equal(i, j int) { t.add(Equal, i, j, t.as[i]) }
@@ -130,7 +135,7 @@ func anchors(as, bs []string) [][2]int {
 
 func (t *texts) gap(i0, i1, j0, j1 int) {
 	i, j := i0, j0
-	if i0 < i1 && j0 < j1 {
+	if i0 < i1 && j0 < j1 && !closed(t.done) {
 		for _, d := range lcs.DiffLines(t.as[i0:i1], t.bs[j0:j1]) {
 			for ; i < i0+d.Start; i, j = i+1, j+1 {
 				t.equal(i, j)
@@ -174,6 +179,9 @@ func (t *texts) emphasise() {
 		for n := range min(middle-start, k-middle) {
 			a, b := &t.lines[start+n], &t.lines[middle+n]
 			t.words += len(a.Text) + len(b.Text)
+			if closed(t.done) {
+				return
+			}
 			fine := t.words <= maxWordTotal && max(len(a.Text), len(b.Text)) <= maxWordLine
 			a.Spans, b.Spans = emphasis(a.Text, b.Text, fine)
 		}

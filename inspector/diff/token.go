@@ -105,7 +105,8 @@ type parser struct {
 	doc
 	pos     int
 	scratch []byte
-	done    <-chan struct{}
+	o       Options
+	told    int // of data, to Progress
 	// table finds repeated keys; a slot counts only if its round is the
 	// current one, so that it need not be cleared for every object.
 	table []slot
@@ -117,11 +118,11 @@ type slot struct {
 	round uint32
 }
 
-func parse(data []byte, done <-chan struct{}) (*doc, error) {
+func parse(data []byte, o Options) (*doc, error) {
 	if len(data) > maxJSON {
 		return nil, &SyntaxError{Offset: maxJSON, Message: "more than 8 MiB of JSON"}
 	}
-	p := parser{done: done}
+	p := parser{o: o}
 	p.data = data
 	p.nodes = make([]node, 0, 16+len(data)/16)
 	p.pos = len(data) - len(bytes.TrimPrefix(data, []byte("\ufeff")))
@@ -163,8 +164,12 @@ func (p *parser) value(depth int) error {
 	if at == maxNodes {
 		return p.fail("more than two million JSON values")
 	}
-	if at&0xffff == 0xffff && closed(p.done) {
-		return ErrCanceled
+	if at&0x3fff == 0x3fff {
+		if closed(p.o.Done) {
+			return ErrCanceled
+		}
+		p.o.Progress.add(p.pos - p.told)
+		p.told = p.pos
 	}
 	p.nodes = append(p.nodes, node{start: int32(p.pos), size: 1})
 	var n node
