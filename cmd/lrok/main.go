@@ -15,6 +15,7 @@ import (
 
 	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/tunnel"
@@ -134,6 +135,9 @@ is started on this machine: the inspector works, the URL is local only.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.home(cmd.Context()) },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			err = fmt.Errorf("--%s: %s", e.GetFlag().Name, wrongValue(e.GetFlag(), e.GetValue()))
+		}
 		return usage("%w\nsee %s --help", err, cmd.CommandPath())
 	})
 	f := root.PersistentFlags()

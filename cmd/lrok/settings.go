@@ -186,12 +186,14 @@ func unknownSetting(cmd *cobra.Command, key string, known []string) string {
 func wrongValue(f *pflag.Flag, v string) string {
 	wanted := f.Value.Type()
 	switch wanted {
-	case "int":
+	case "int", "int64":
 		wanted = "a number"
 	case "bool":
 		wanted = "true or false"
 	case "duration":
 		wanted = "a time like 30s or 2m"
+	case "stringSlice":
+		wanted = "a list with commas"
 	}
 	return fmt.Sprintf("%q is not %s", v, wanted)
 }
