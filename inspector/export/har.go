@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"strings"
 	"time"
@@ -148,6 +149,7 @@ func newEntry(x *inspector.Exchange, o Options) harEntry {
 	for _, t := range []float64{e.Timings.Blocked, e.Timings.Connect, e.Timings.Send, e.Timings.Wait, e.Timings.Receive} {
 		e.Time += max(t, 0)
 	}
+	e.Time = math.Round(e.Time*1e3) / 1e3 // whole microseconds, as its parts are
 	for _, f := range r.header {
 		if strings.EqualFold(f.Name, "Cookie") {
 			for p := range strings.SplitSeq(f.Value, ";") {
