@@ -54,6 +54,34 @@ type party struct {
 	wg     sync.WaitGroup
 }
 
+// gather returns a party that calls a service which says what host it was asked
+// for, and the keys of n users. The caller ends it.
+func gather(t testing.TB, e *edgeProcess, n int) (c *party, keys []string, end func()) {
+	t.Helper()
+	local := service(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Host)
+	})
+	pem, err := os.ReadFile(e.ca())
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := agent.ParseTarget(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c = &party{edge: e.control, tls: trust(t, pem), target: target, end: ctx}
+	keys = users(t, e.dir, n)
+	eventually(t, "the edge knows the new keys", func() bool {
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		a, leave := c.join(t, keys[len(keys)-1], "first")
+		defer leave()
+		return isOnline(ctx, a)
+	})
+	return c, keys, func() { stop(); c.wg.Wait() }
+}
+
 // join runs an agent with tunnels of these names until the party ends or leave is
 // called.
 func (c *party) join(t testing.TB, key string, names ...string) (a *agent.Agent, leave func()) {
@@ -102,31 +130,9 @@ func TestThousandTunnels(t *testing.T) {
 	if os.Getenv("LROK_NIGHTLY") != "" {
 		seconds = 60
 	}
-	local := service(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Host)
-	})
 	e := serve(t, nil)
-	keys := users(t, e.dir, 50)
-	pem, err := os.ReadFile(e.ca())
-	if err != nil {
-		t.Fatal(err)
-	}
-	target, err := agent.ParseTarget(local)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, everybody := context.WithCancel(context.Background())
-	c := &party{edge: e.control, tls: trust(t, pem), target: target, end: end}
-	defer c.wg.Wait()
-	defer everybody()
-
-	eventually(t, "the edge knows the new keys", func() bool {
-		ctx, stop := context.WithTimeout(t.Context(), time.Second)
-		defer stop()
-		a, leave := c.join(t, keys[len(keys)-1], "first")
-		defer leave()
-		return isOnline(ctx, a)
-	})
+	c, keys, end := gather(t, e, 50)
+	defer end()
 
 	var hosts []string
 	var all []*agent.Agent
@@ -320,30 +326,9 @@ func TestEverybodyComesBack(t *testing.T) {
 		agents = 2000
 	}
 	const limit = 30 * time.Second
-	local := service(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Host)
-	})
 	e := serve(t, nil)
-	keys := users(t, e.dir, 20)
-	pem, err := os.ReadFile(e.ca())
-	if err != nil {
-		t.Fatal(err)
-	}
-	target, err := agent.ParseTarget(local)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, everybody := context.WithCancel(context.Background())
-	c := &party{edge: e.control, tls: trust(t, pem), target: target, end: end}
-	defer c.wg.Wait()
-	defer everybody()
-	eventually(t, "the edge knows the new keys", func() bool {
-		ctx, stop := context.WithTimeout(t.Context(), time.Second)
-		defer stop()
-		a, leave := c.join(t, keys[len(keys)-1], "first")
-		defer leave()
-		return isOnline(ctx, a)
-	})
+	c, keys, end := gather(t, e, 20)
+	defer end()
 
 	all := make([]*agent.Agent, agents)
 	allOnline := func(what string) time.Duration {
