@@ -463,7 +463,7 @@ func (m *model) otherPane() tea.Cmd {
 func (m *model) notForConnections(k tea.KeyPressMsg) {
 	for i := range m.keys {
 		a := &m.keys[i]
-		if a.in&(inList|inDetail|inEmpty) == 0 || a.run == nil || !key.Matches(k, a.bind) {
+		if a.in&(inList|inDetail|inEmpty) == 0 || !key.Matches(k, a.bind) {
 			continue
 		}
 		what := "requests"
@@ -473,24 +473,6 @@ func (m *model) notForConnections(k tea.KeyPressMsg) {
 		m.say(text, "%s is for %s; a %s tunnel has connections, and ? shows their keys", k.String(), what, strings.ToUpper(string(m.tab().Kind)))
 		return
 	}
-}
-
-// A copying is one answer to y.
-type copying struct{ key, word string }
-
-func (m *model) copies() []copying {
-	t := m.tab()
-	if t == nil || isHTTP(t) {
-		return copies
-	}
-	list := []copying{{"u", "url"}}
-	if m.selected() != nil {
-		list = append(list, copying{"p", "peer"})
-	}
-	if how, _ := howTo(t.Tunnel); how != "" {
-		list = append(list, copying{"c", "command to connect"})
-	}
-	return list
 }
 
 func (m *model) copyConnection(t *tab, x *capture, k string) tea.Cmd {

@@ -227,7 +227,7 @@ func TestKeysOfRequestsAreNotForConnections(t *testing.T) {
 	for _, k := range []string{"r", "e", "d", "D", "m", "'", "S", "x", "s", "z", "o", "t", "]", "[", "Q"} {
 		m.note = note{}
 		m.key(k)
-		if text := m.shows(); !strings.Contains(text, k+" is for ") || m.over != nil || m.prefix != "" || m.focus != inList {
+		if text := m.shows(); !strings.Contains(text, k+" is for ") || m.over != nil || m.prefix != nil || m.focus != inList {
 			t.Errorf("%s says nothing, or does something:\n%s", k, text)
 		}
 	}

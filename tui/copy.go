@@ -15,9 +15,9 @@ import (
 	"github.com/lrok-dev/lrok/inspector/format"
 )
 
-// copies is what y offers. An empty key is one that is not named.
-var copies = []copying{
-	{"u", "url"}, {"c", "curl"}, {"r", "raw"}, {"h", "headers"}, {"b", "body"}, {"", ""},
+// copying is what y offers of a request.
+var copying = []struct{ key, word string }{
+	{"u", "url"}, {"c", "curl"}, {"r", "raw"}, {"h", "headers"}, {"b", "body"},
 }
 
 type (
@@ -29,19 +29,27 @@ type (
 	}
 )
 
-func (m *model) copy() tea.Cmd {
-	if m.place()&connecting != 0 {
-		m.prefix = "y"
-		return nil
+// copies are the keys that may follow y.
+func (m *model) copies() []choice {
+	var list []choice
+	add := func(key, word string) {
+		list = append(list, choice{key, word, func(m *model) tea.Cmd { return m.copyWhat(key) }})
 	}
-	if m.place() == inEmpty {
-		return m.copyWhat("u")
+	t := m.tab()
+	if t == nil || isHTTP(t) {
+		for _, c := range copying {
+			add(c.key, c.word)
+		}
+		return list
 	}
-	if m.selected() == nil {
-		return nil
+	add("u", "url")
+	if m.selected() != nil {
+		add("p", "peer")
 	}
-	m.prefix = "y"
-	return nil
+	if how, _ := howTo(t.Tunnel); how != "" {
+		add("c", "command to connect")
+	}
+	return list
 }
 
 func (m *model) copyWhat(k string) tea.Cmd {
@@ -56,11 +64,7 @@ func (m *model) copyWhat(k string) tea.Cmd {
 		}
 		return m.putClipboard("the URL", s)
 	}
-	known := false
-	for _, c := range copies {
-		known = known || c.key == k && k != ""
-	}
-	if x == nil || !known {
+	if x == nil {
 		return nil
 	}
 	response := m.focus == inDetail && (m.detail.tab == tabResponse || m.detail.tab == tabRaw && m.detail.raw == 1)

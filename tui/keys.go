@@ -1,6 +1,9 @@
 package tui
 
 import (
+	"slices"
+	"strings"
+
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 )
@@ -25,18 +28,34 @@ const (
 )
 
 // An action is one thing a person can do: its keys, its words and the code. The
-// table below is the only place where keys are named; help and hint bar are
-// made from it.
+// table of actions is the only place where keys are named; keys, help, hint bar
+// and palette are made from it.
 type action struct {
-	name  string // for the palette and the tests
+	name  string // in the palette, and for the tests
 	in    place
+	when  func(*model) bool // whether it can be done now, nil for always; where not, the next action with that key has its turn
 	bind  key.Binding
-	group string
+	group string // of the help, "" for an action that is only a hint
 	// hint is the word in the hint bar, "" for none; rank orders the hints, the
 	// lowest stay when there is little room.
 	hint string
 	rank int
-	run  func(*model) tea.Cmd
+	// now changes key, word and rank of the hint with what is going on.
+	now   func(m *model, h hint) hint
+	quiet place // where the hint is left out although the key works
+	looks bool  // it only moves: it works while a question waits as well
+	early bool  // its hint is there before the tunnel has its address
+
+	run func(*model) tea.Cmd
+	// then are the keys of which one has to follow, for an action without run.
+	// The status row names them.
+	then func(*model) []choice
+}
+
+// A hint is an action in the hint bar.
+type hint struct {
+	key, word string
+	rank      int
 }
 
 // groups are those of the help, in its order: what one can do on the screen
@@ -59,82 +78,189 @@ func (a *action) groupAt(at place) string {
 
 // applies reports whether a does something here.
 func (m *model) applies(a *action, at place) bool {
-	switch {
-	case a.in&at == 0:
-		return false
-	case a.name == "tunnels":
-		return len(m.tabs) > 1
-	case a.name == "back":
-		return m.home != nil || at&(inEmpty|inQuiet) == 0
+	return a.in&at != 0 && (a.when == nil || a.when(m))
+}
+
+// does is the action of key k here, nil for none.
+func (m *model) does(k tea.KeyPressMsg) *action {
+	at := m.place()
+	for i := range m.keys {
+		if a := &m.keys[i]; key.Matches(k, a.bind) && m.applies(a, at) {
+			return a
+		}
 	}
-	return a.group != "Move" || at&(inEmpty|inQuiet) == 0
+	return nil
+}
+
+// start does a, or waits for the key that says how.
+func (m *model) start(a *action) tea.Cmd {
+	if a.run == nil {
+		m.prefix = &prefix{a.bind.Help().Desc, a.then(m)}
+		return nil
+	}
+	return a.run(m)
+}
+
+// describe is what the help says about a.
+func (m *model) describe(a *action) string {
+	s := a.bind.Help().Desc
+	if a.then == nil {
+		return s
+	}
+	var list []string
+	for _, c := range a.then(m) {
+		list = append(list, c.key+" "+c.word)
+	}
+	return s + ": then " + strings.Join(list, ", ")
+}
+
+// A prefix is a key that waits for the next one.
+type prefix struct {
+	title   string
+	choices []choice
+}
+
+// press takes the key after the prefix; one that means nothing ends it.
+func (p *prefix) press(m *model, k string) tea.Cmd {
+	m.prefix = nil
+	for _, c := range p.choices {
+		if c.key == k {
+			return c.run(m)
+		}
+	}
+	return nil
 }
 
 func bind(help, what string, keys ...string) key.Binding {
 	return key.NewBinding(key.WithKeys(keys...), key.WithHelp(help, what))
 }
 
-// actions returns the table. It is a function because the actions refer to the
-// model, which refers to them.
+// actions returns the table: every part of the screen brings its own. It is a
+// function because the actions refer to the model, which refers to them.
 func actions() []action {
+	return slices.Concat(
+		moves(),
+		homeActions(),
+		requestActions(),
+		connectionActions(),
+		bodyActions(),
+		compareActions(),
+		screenActions(),
+	)
+}
+
+func moves() []action {
+	by := func(n func(*model) int) func(*model) tea.Cmd {
+		return func(m *model) tea.Cmd { return m.move(n(m)) }
+	}
+	rows := func(m *model) bool { return m.place()&(inEmpty|inQuiet) == 0 }
 	return []action{
-		{name: "down", in: everywhere, bind: bind("j ↓", "one row down", "j", "down"), group: "Move", run: func(m *model) tea.Cmd { return m.move(1) }},
-		{name: "up", in: everywhere, bind: bind("k ↑", "one row up", "k", "up"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-1) }},
-		{name: "half-down", in: everywhere, bind: bind("ctrl-d", "half a page down", "ctrl+d"), group: "Move", run: func(m *model) tea.Cmd { return m.move(m.page() / 2) }},
-		{name: "half-up", in: everywhere, bind: bind("ctrl-u", "half a page up", "ctrl+u"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-m.page() / 2) }},
-		{name: "page-down", in: everywhere, bind: bind("space PgDn", "a page down", "space", "pgdown", "ctrl+f"), group: "Move", run: func(m *model) tea.Cmd { return m.move(m.page()) }},
-		{name: "page-up", in: everywhere, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: func(m *model) tea.Cmd { return m.move(-m.page()) }},
-		{name: "first", in: everywhere, bind: bind("g Home", "to the first (the oldest)", "g", "home"), group: "Move", run: (*model).first},
-		{name: "latest", in: everywhere, bind: bind("G End", "to the latest, and follow", "G", "end"), group: "Move", run: (*model).latest},
-		{name: "open", in: inList, bind: bind("enter l →", "open the request", "enter", "l", "right"), group: "Requests", hint: "open", rank: 1, run: (*model).open},
-		{name: "open-connection", in: inConns, bind: bind("enter l →", "open the connection", "enter", "l", "right"), group: "Connections", hint: "open", rank: 1, run: (*model).open},
-		{name: "open-tunnel", in: inHome, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Tunnels", hint: "open", rank: 1, run: (*model).openTunnel},
-		{name: "back", in: everywhere &^ inHome, bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back},
+		{name: "down", in: everywhere, when: rows, looks: true, bind: bind("j ↓", "one row down", "j", "down"), group: "Move", run: by(func(*model) int { return 1 })},
+		{name: "up", in: everywhere, when: rows, looks: true, bind: bind("k ↑", "one row up", "k", "up"), group: "Move", run: by(func(*model) int { return -1 })},
+		{name: "half-down", in: everywhere, when: rows, looks: true, bind: bind("ctrl-d", "half a page down", "ctrl+d"), group: "Move", run: by(func(m *model) int { return m.page() / 2 })},
+		{name: "half-up", in: everywhere, when: rows, looks: true, bind: bind("ctrl-u", "half a page up", "ctrl+u"), group: "Move", run: by(func(m *model) int { return -m.page() / 2 })},
+		{name: "page-down", in: everywhere, when: rows, looks: true, bind: bind("space PgDn", "a page down", "space", "pgdown", "ctrl+f"), group: "Move", run: by(func(m *model) int { return m.page() })},
+		{name: "page-up", in: everywhere, when: rows, looks: true, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: by(func(m *model) int { return -m.page() })},
+		{name: "first", in: everywhere, when: rows, looks: true, bind: bind("g Home", "to the first (the oldest)", "g", "home"), group: "Move", run: (*model).first},
+		{name: "latest", in: everywhere, when: rows, looks: true, bind: bind("G End", "to the latest, and follow", "G", "end"), group: "Move", run: (*model).latest},
+		{
+			name: "back", in: everywhere &^ inHome, when: func(m *model) bool { return m.home != nil || rows(m) },
+			bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back,
+		},
 		{name: "back-hint", in: inDiff | inDetail | inConn, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back},
 		{name: "next-tab", in: capturing, bind: bind("] tab", "next tab", "]", "tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(1) }},
 		{name: "previous-tab", in: capturing, bind: bind("[ shift-tab", "previous tab", "[", "shift+tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(-1) }},
 		{name: "pane", in: inConns | inConn, bind: bind("tab", "between the list and the connection", "tab", "shift+tab"), group: "Move", run: (*model).otherPane},
-		{name: "tabs-hint", in: inDetail, bind: bind("[ ]", "tabs", "]"), hint: "tabs", rank: 6, run: func(m *model) tea.Cmd { return m.turn(1) }},
+		{
+			name: "tabs-hint", in: inDetail, bind: bind("[ ]", "tabs", "]"), hint: "tabs", rank: 6, run: func(m *model) tea.Cmd { return m.turn(1) },
+			now: func(_ *model, h hint) hint { h.key = "[ ]"; return h },
+		},
+	}
+}
 
+func homeActions() []action {
+	return []action{
+		{name: "open-tunnel", in: inHome, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Tunnels", hint: "open", rank: 1, run: (*model).openTunnel},
+	}
+}
+
+func requestActions() []action {
+	return []action{
+		{name: "open", in: inList, bind: bind("enter l →", "open the request", "enter", "l", "right"), group: "Requests", hint: "open", rank: 1, run: (*model).open},
 		{name: "replay", in: capturing, bind: bind("r", "replay now; 5r replays five times", "r"), group: "Requests", hint: "replay", rank: 2, run: (*model).replay},
 		{name: "edit", in: capturing, bind: bind("e", "edit in $EDITOR, compare, send", "e"), group: "Requests", hint: "edit", rank: 3, run: (*model).edit},
-		{name: "test", in: inEmpty | inList, bind: bind("t", "send a test request to yourself", "t"), group: "Requests", run: (*model).test},
-		{name: "test-hint", in: inEmpty, bind: bind("t", "test", "t"), hint: "test request", rank: 1, run: (*model).test},
-		{name: "url-hint", in: inEmpty, bind: bind("y", "copy the URL", "y"), hint: "copy url", rank: 2, run: (*model).copy},
-		{name: "qr-hint", in: inEmpty, bind: bind("Q", "QR code", "Q"), hint: "QR code", rank: 3, run: (*model).startQR},
-		{name: "copy", in: everywhere &^ (connecting | inHome), bind: bind("y", "copy: then u url, c curl, r raw, h headers, b body", "y"), group: "Requests", hint: "copy", rank: 7, run: (*model).copy},
-		{name: "pause", in: inList | inDetail | inEmpty | connecting, bind: bind("p", "pause the view; capture goes on", "p"), group: "Requests", hint: "pause", rank: 8, run: (*model).pause},
+		{
+			name: "test", in: inEmpty | inList, bind: bind("t", "send a test request to yourself", "t"), group: "Requests",
+			hint: "test request", rank: 1, quiet: inList, run: (*model).test,
+		},
+		{name: "copy-url", in: inEmpty, bind: bind("y", "copy the URL", "y"), group: "Requests", hint: "copy url", rank: 2, run: func(m *model) tea.Cmd { return m.copyWhat("u") }},
+		{
+			name: "copy", in: capturing | inDiff, when: func(m *model) bool { return m.selected() != nil },
+			bind: bind("y", "copy", "y"), group: "Requests", hint: "copy", rank: 7, then: (*model).copies,
+		},
+		{
+			name: "pause", in: inList | inDetail | inEmpty | connecting, bind: bind("p", "pause the view; capture goes on", "p"), group: "Requests",
+			hint: "pause", rank: 8, quiet: inEmpty, run: (*model).pause,
+			now: func(m *model, h hint) hint {
+				if m.paused {
+					h.word, h.rank = "resume", 0 // the way out
+				}
+				return h
+			},
+		},
 		{name: "clear", in: inList | inConns, bind: bind("c", "clear the list", "c"), group: "Requests", run: (*model).clear},
-		{name: "filter", in: inList | inDetail | inEmpty | inConns | inConn, bind: bind("/ f", "filter the list", "/", "f"), group: "Requests", hint: "filter", rank: 5, run: (*model).startFilter},
+		{name: "filter", in: inList | inDetail | inEmpty | inConns | inConn, bind: bind("/ f", "filter the list", "/", "f"), group: "Requests", hint: "filter", rank: 5, quiet: inEmpty, run: (*model).startFilter},
 		{name: "reverse", in: inList | inConns, bind: bind("v", "newest at the top or at the bottom", "v"), group: "Requests", run: (*model).reverse},
+	}
+}
 
-		{name: "copy-connection", in: connecting, bind: bind("y", "copy: then u url, p peer, c command to connect", "y"), group: "Connections", hint: "copy", rank: 7, run: (*model).copy},
+func connectionActions() []action {
+	return []action{
+		{name: "open-connection", in: inConns, bind: bind("enter l →", "open the connection", "enter", "l", "right"), group: "Connections", hint: "open", rank: 1, run: (*model).open},
+		{name: "copy-connection", in: connecting, bind: bind("y", "copy", "y"), group: "Connections", hint: "copy", rank: 7, then: (*model).copies},
+	}
+}
 
+func bodyActions() []action {
+	return []action{
 		{name: "fold", in: inDetail, bind: bind("o enter", "open or close a fold", "o", "enter"), group: "Body", run: func(m *model) tea.Cmd { m.detail.pager().fold(); return nil }},
-		{name: "folds", in: inDetail, bind: bind("z", "folds: then a one, M close all, R open all", "z"), group: "Body", run: (*model).folds},
+		{name: "folds", in: inDetail, bind: bind("z", "folds", "z"), group: "Body", then: (*model).folds},
 		{name: "hex", in: inDetail, bind: bind("x", "bytes or text", "x"), group: "Body", hint: "hex", rank: 10, run: (*model).toggleHex},
 		{name: "side", in: inDetail | inDiff, bind: bind("s", "the other side: request or response", "s"), group: "Body", run: (*model).otherSide},
 		{name: "secrets", in: capturing, bind: bind("S", "show or hide secrets", "S"), group: "Body", run: (*model).secrets},
+	}
+}
 
+func compareActions() []action {
+	return []action{
 		{name: "diff", in: capturing, bind: bind("d", "compare with the mark, the original or the last on the route", "d"), group: "Compare", hint: "diff", rank: 4, run: (*model).startDiff},
 		{name: "pick", in: capturing, bind: bind("D", "choose what to compare with", "D"), group: "Compare", run: (*model).startPick},
 		{name: "mark", in: capturing, bind: bind("m", "mark as A of the next comparison", "m"), group: "Compare", hint: "mark", rank: 6, run: (*model).mark},
 		{name: "to-mark", in: capturing, bind: bind("'", "go to the mark", "'"), group: "Compare", run: (*model).toMark},
-		{name: "next-change", in: inDiff, bind: bind("n", "next change", "n"), group: "Compare", hint: "next", rank: 1, run: func(m *model) tea.Cmd { m.diff.step(1); return nil }},
-		{name: "previous-change", in: inDiff, bind: bind("N", "previous change", "N"), group: "Compare", run: func(m *model) tea.Cmd { m.diff.step(-1); return nil }},
+		{name: "next-change", in: inDiff, looks: true, bind: bind("n", "next change", "n"), group: "Compare", hint: "next", rank: 1, run: func(m *model) tea.Cmd { m.diff.step(1); return nil }},
+		{name: "previous-change", in: inDiff, looks: true, bind: bind("N", "previous change", "N"), group: "Compare", run: func(m *model) tea.Cmd { m.diff.step(-1); return nil }},
 		{name: "diff-side", in: inDiff, bind: bind("tab", "request or response", "tab", "shift+tab", "]", "["), group: "Compare", hint: "request/response", rank: 2, run: (*model).otherSide},
 		{name: "ignore", in: inDiff, bind: bind("i", "ignore this path, or look at it again", "i"), group: "Compare", hint: "ignore path", rank: 3, run: (*model).ignore},
 		{name: "swap", in: inDiff, bind: bind("w", "swap A and B", "w"), group: "Compare", hint: "swap", rank: 5, run: (*model).swap},
 		{name: "replay-b", in: inDiff, bind: bind("r", "replay B again", "r"), group: "Compare", hint: "replay B", rank: 4, run: (*model).replay},
+	}
+}
 
+func screenActions() []action {
+	return []action{
 		{name: "help", in: everywhere, bind: bind("?", "help", "?"), group: "Screen", hint: "help", rank: 90, run: (*model).startHelp},
 		{name: "log", in: everywhere, bind: bind("L", "what happened to the connection", "L"), group: "Screen", run: (*model).startLog},
-		{name: "qr", in: everywhere &^ (connecting | inHome), bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", run: (*model).startQR},
+		{name: "qr", in: everywhere &^ (connecting | inHome), bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", hint: "QR code", rank: 3, quiet: everywhere &^ inEmpty, run: (*model).startQR},
 		{name: "layout", in: capturing | inConns | inConn, bind: bind("+ _", "more or less room for the detail", "+", "_"), group: "Screen", run: (*model).zoom},
 		{name: "wider", in: capturing | inConns | inConn, bind: bind(">", "more room for the list", ">"), group: "Screen", run: func(m *model) tea.Cmd { m.share = min(m.share+4, 75); return nil }},
 		{name: "narrower", in: capturing | inConns | inConn, bind: bind("<", "less room for the list", "<"), group: "Screen", run: func(m *model) tea.Cmd { m.share = max(m.share-4, 30); return nil }},
 		{name: "mouse", in: everywhere, bind: bind("M", "release the mouse, to select text", "M"), group: "Screen", run: (*model).toggleMouse},
-		{name: "tunnels", in: everywhere &^ inHome, bind: bind("1-9", "that tunnel, in the order of the tabs"), group: "Screen", hint: "tunnel", rank: 4, run: func(m *model) tea.Cmd { m.toTab((m.cur + 1) % len(m.tabs)); return nil }},
+		{
+			name: "tunnels", in: everywhere &^ inHome, when: func(m *model) bool { return len(m.tabs) > 1 }, early: true,
+			bind: bind("1-9", "that tunnel, in the order of the tabs"), group: "Screen", hint: "tunnel", rank: 4,
+			run: func(m *model) tea.Cmd { m.toTab((m.cur + 1) % len(m.tabs)); return nil },
+			now: func(m *model, h hint) hint { h.key = sprintf("1-%d", min(len(m.tabs), 9)); return h },
+		},
 		{name: "suspend", in: everywhere, bind: bind("ctrl-z", "suspend; the tunnel stays up", "ctrl+z"), group: "Screen", run: func(*model) tea.Cmd { return tea.Suspend }},
 		{name: "redraw", in: everywhere, bind: bind("ctrl-l", "draw the screen anew", "ctrl+l"), group: "Screen", run: func(*model) tea.Cmd { return tea.ClearScreen }},
 		{name: "quit", in: everywhere, bind: bind("q", "quit", "q"), group: "Screen", hint: "quit", rank: 91, run: (*model).quit},

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
@@ -37,6 +36,7 @@ type question struct {
 	choices []choice
 }
 
+// A choice is a key that answers a question or follows a prefix.
 type choice struct {
 	key, word string
 	run       func(*model) tea.Cmd
@@ -85,8 +85,10 @@ type model struct {
 	note    note
 	log     []logEntry
 	count   int
-	counted int    // generation of the count's timer
-	prefix  string // "y" or "z": the next key belongs to it
+	counted int     // generation of the count's timer
+	prefix  *prefix // the next key belongs to it
+	prompt  *prompt
+	past    map[string]*[]string // what was entered at the prompts, by their name
 	hits    []hit
 	opened  []*opened    // most recent first
 	wanted  atomic.Value // id of the capture that the detail waits for; commands read it
@@ -218,6 +220,10 @@ type (
 		err error
 	}
 	forgotMsg struct{ tunnel string }
+
+	// A result is what a command brings back and knows itself what to do
+	// with. It is how a part of the screen adds messages of its own.
+	result interface{ arrive(m *model) tea.Cmd }
 )
 
 func (m *model) Init() tea.Cmd {
@@ -296,9 +302,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 	case tea.KeyPressMsg:
 		return m.press(msg)
 	case tea.PasteMsg:
-		if m.bar.editing {
-			return m.bar.update(m, msg)
-		}
+		return m.paste(msg)
 	case tea.MouseClickMsg:
 		return m.click(msg)
 	case tea.MouseWheelMsg:
@@ -360,6 +364,25 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.home.update(m, msg)
 	case trafficMsg:
 		m.traffic(msg)
+	case result:
+		return msg.arrive(m)
+	}
+	return nil
+}
+
+// paste gives text to whoever is asking for some.
+func (m *model) paste(msg tea.PasteMsg) tea.Cmd {
+	if o, ok := m.over.(interface {
+		paste(*model, tea.PasteMsg) tea.Cmd
+	}); ok && m.ask == nil {
+		return o.paste(m, msg)
+	}
+	switch {
+	case m.ask != nil || m.over != nil:
+	case m.prompt != nil:
+		return m.prompt.update(m, msg)
+	case m.bar.editing:
+		return m.bar.update(m, msg)
 	}
 	return nil
 }
@@ -541,16 +564,12 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		return m.browse(k)
 	case m.over != nil:
 		return m.over.press(m, k)
+	case m.prompt != nil:
+		return m.prompt.update(m, k)
 	case m.bar.editing:
 		return m.bar.update(m, k)
-	case m.prefix != "":
-		p := m.prefix
-		m.prefix = ""
-		if p == "y" {
-			return m.copyWhat(s)
-		}
-		m.foldWhat(s)
-		return nil
+	case m.prefix != nil:
+		return m.prefix.press(m, s)
 	}
 	if len(s) == 1 && (s[0] >= '1' && s[0] <= '9' || s[0] == '0' && m.count > 0) {
 		m.count = min(m.count*10+int(s[0]-'0'), 100)
@@ -561,34 +580,23 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		}
 		return nil
 	}
-	at := m.place()
-	for i := range m.keys {
-		a := &m.keys[i]
-		if a.in&at != 0 && a.run != nil && key.Matches(k, a.bind) {
-			cmd := a.run(m)
-			m.count = 0
-			return cmd
+	a := m.does(k)
+	if a == nil {
+		m.count = 0
+		if m.place()&connecting != 0 {
+			m.notForConnections(k)
 		}
+		return nil
 	}
+	cmd := m.start(a)
 	m.count = 0
-	if at&connecting != 0 {
-		m.notForConnections(k)
-	}
-	return nil
+	return cmd
 }
 
 // browse lets a person look around while a question waits.
 func (m *model) browse(k tea.KeyPressMsg) tea.Cmd {
-	for i := range m.keys {
-		a := &m.keys[i]
-		if a.in&m.place() == 0 || a.run == nil || !key.Matches(k, a.bind) {
-			continue
-		}
-		switch a.name {
-		case "down", "up", "half-down", "half-up", "page-down", "page-up", "first", "latest", "next-change", "previous-change":
-			return a.run(m)
-		}
-		return nil
+	if a := m.does(k); a != nil && a.looks {
+		return m.start(a)
 	}
 	return nil
 }
@@ -800,19 +808,14 @@ func (m *model) toggleMouse() tea.Cmd {
 	return nil
 }
 
-func (m *model) folds() tea.Cmd {
-	m.prefix = "z"
-	return nil
-}
-
-func (m *model) foldWhat(s string) {
-	switch s {
-	case "a":
-		m.detail.pager().fold()
-	case "M":
-		m.detail.pager().foldAll(true)
-	case "R":
-		m.detail.pager().foldAll(false)
+func (m *model) folds() []choice {
+	fold := func(key, word string, f func(*pager)) choice {
+		return choice{key, word, func(m *model) tea.Cmd { f(m.detail.pager()); return nil }}
+	}
+	return []choice{
+		fold("a", "this one", (*pager).fold),
+		fold("M", "close all", func(p *pager) { p.foldAll(true) }),
+		fold("R", "open all", func(p *pager) { p.foldAll(false) }),
 	}
 }
 

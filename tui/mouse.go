@@ -14,6 +14,11 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 	last := m.lastClick
 	m.lastClick.at, m.lastClick.x, m.lastClick.y = now, msg.X, msg.Y
 	twice := last.x == msg.X && last.y == msg.Y && now.Sub(last.at) < 400*time.Millisecond && !last.at.IsZero()
+	if o, ok := m.over.(interface {
+		click(*model, tea.MouseClickMsg) tea.Cmd
+	}); ok {
+		return o.click(m, msg)
+	}
 	if m.over != nil {
 		m.over = nil
 		return nil
@@ -96,6 +101,9 @@ func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
 	t := m.tab()
 	switch {
 	case m.over != nil:
+		if o, ok := m.over.(interface{ wheel(*model, int) tea.Cmd }); ok {
+			return o.wheel(m, n)
+		}
 	case m.focus == inHome:
 		m.home.move(n / 3)
 	case m.focus == inDiff:

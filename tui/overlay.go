@@ -8,7 +8,10 @@ import (
 	"rsc.io/qr"
 )
 
-// An overlay lies over the screen and takes all keys.
+// An overlay lies over the screen and takes all keys. It may have further
+// methods: paste(m, tea.PasteMsg) tea.Cmd when it asks for text,
+// click(m, tea.MouseClickMsg) tea.Cmd and wheel(m, rows int) tea.Cmd for the
+// mouse, which closes all others, and tips(m) []tip for the last row.
 type overlay interface {
 	press(m *model, k tea.KeyPressMsg) tea.Cmd
 	// draw returns the box's rows, all of the same width, at most w x h.
@@ -130,14 +133,17 @@ func (h *help) draw(m *model, w, height int) []string {
 		var list []string
 		for i := range m.keys {
 			a := &m.keys[i]
-			help := a.bind.Help()
-			if a.group == "" || !wanted(a) || q != "" && !strings.Contains(strings.ToLower(help.Desc+" "+help.Key+" "+a.name), q) {
+			if a.group == "" || !wanted(a) {
+				continue
+			}
+			k, what := a.bind.Help().Key, m.describe(a)
+			if q != "" && !strings.Contains(strings.ToLower(what+" "+k+" "+a.name), q) {
 				continue
 			}
 			l := m.th.line(width)
 			l.gap(1)
-			l.cell(r, help.Key, 12)
-			l.put(desc, help.Desc)
+			l.cell(r, k, 12)
+			l.put(desc, what)
 			list = append(list, l.String())
 		}
 		if len(list) == 0 {

@@ -497,26 +497,19 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		}
 		l.put(strong, " "+s)
 		return l.String(), nil
-	case m.prefix == "y":
-		l.put(strong, "copy  ")
-		for _, c := range m.copies() {
-			if c.key == "" {
-				continue
-			}
+	case m.prefix != nil:
+		p := m.prefix
+		l.put(strong, p.title+"  ")
+		for _, c := range p.choices {
+			x := l.w
 			l.put(hotkey, c.key)
 			l.put(text, " "+c.word+"  ")
+			m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, func(m *model) tea.Cmd { return p.press(m, c.key) }})
 		}
 		l.put(dim, "esc")
 		return l.String(), nil
-	case m.prefix == "z":
-		l.put(strong, "folds  ")
-		l.put(hotkey, "a")
-		l.put(text, " this one  ")
-		l.put(hotkey, "M")
-		l.put(text, " close all  ")
-		l.put(hotkey, "R")
-		l.put(text, " open all")
-		return l.String(), nil
+	case m.prompt != nil:
+		return m.prompt.draw(m, l, y)
 	case m.bar.editing:
 		return m.bar.draw(m, l, right, y)
 	case m.count > 0:
@@ -605,6 +598,12 @@ func (m *model) tips() []tip {
 				return c.run(m)
 			}})
 		}
+	case m.over != nil:
+		if o, ok := m.over.(interface{ tips(*model) []tip }); ok {
+			return o.tips(m)
+		}
+	case m.prompt != nil:
+		return m.prompt.tips(m)
 	case m.bar.editing:
 		add := func(key, word string, code rune, mod tea.KeyMod) {
 			list = append(list, tip{key, word, func(m *model) tea.Cmd {
@@ -643,67 +642,48 @@ func (m *model) drawHints(y int) string {
 		return l.String()
 	}
 	at := m.place()
-	var list []*action
+	early := at&(inEmpty|inQuiet) != 0 && !m.granted()
+	type entry struct {
+		hint
+		*action
+	}
+	var list []entry
 	for i := range m.keys {
-		if a := &m.keys[i]; m.applies(a, at) && a.hint != "" && (at&(inEmpty|inQuiet) == 0 || m.granted() || a.rank >= 90 || a.name == "tunnels") && !((a.name == "copy" || a.name == "pause" || a.name == "filter") && (at == inHome || at == inEmpty)) {
-			list = append(list, a)
-		}
-	}
-	rank := func(a *action) int {
-		if a.name == "pause" && m.paused {
-			return 0 // the way out
-		}
-		return a.rank
-	}
-	word := func(a *action) string {
-		if a.name == "pause" && m.paused {
-			return "resume"
-		}
-		return a.hint
-	}
-	sort.SliceStable(list, func(i, j int) bool { return rank(list[i]) < rank(list[j]) })
-	first := func(a *action) string {
-		if a.name == "tunnels" {
-			return sprintf("1-%d", min(len(m.tabs), 9))
-		}
-		return first(a)
-	}
-	width := func(a *action) int { return m.th.width(first(a)) + 1 + len(word(a)) + 2 }
-	l := m.th.line(m.w)
-	l.gap(1)
-	var right []*action
-	rightW := 0
-	for _, a := range list {
-		if a.rank >= 90 {
-			right = append(right, a)
-			rightW += width(a)
-		}
-	}
-	put := func(a *action) {
-		x := l.w
-		l.put(hotkey, first(a))
-		l.put(dim, " "+word(a))
-		m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, a.run})
-		l.gap(2)
-	}
-	for _, a := range list {
-		if a.rank >= 90 || l.w+width(a) > m.w-rightW {
+		a := &m.keys[i]
+		if a.hint == "" || a.quiet&at != 0 || !m.applies(a, at) || early && a.rank < 90 && !a.early {
 			continue
 		}
-		put(a)
+		k, _, _ := strings.Cut(a.bind.Help().Key, " ")
+		h := hint{k, a.hint, a.rank}
+		if a.now != nil {
+			h = a.now(m, h)
+		}
+		list = append(list, entry{h, a})
+	}
+	sort.SliceStable(list, func(i, j int) bool { return list[i].hint.rank < list[j].hint.rank })
+	width := func(e entry) int { return m.th.width(e.key) + 1 + m.th.width(e.word) + 2 }
+	l := m.th.line(m.w)
+	l.gap(1)
+	put := func(e entry) {
+		x := l.w
+		l.put(hotkey, e.key)
+		l.put(dim, " "+e.word)
+		m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, func(m *model) tea.Cmd { return m.start(e.action) }})
+		l.gap(2)
+	}
+	first := sort.Search(len(list), func(i int) bool { return list[i].hint.rank >= 90 })
+	rightW := 0
+	for _, e := range list[first:] {
+		rightW += width(e)
+	}
+	for _, e := range list[:first] {
+		if l.w+width(e) <= m.w-rightW {
+			put(e)
+		}
 	}
 	l.to(m.w - rightW + 1)
-	for _, a := range right {
-		put(a)
+	for _, e := range list[first:] {
+		put(e)
 	}
 	return l.String()
-}
-
-// first is the key of a that the hint bar names.
-func first(a *action) string {
-	s, _, _ := strings.Cut(a.bind.Help().Key, " ")
-	if a.name == "tabs-hint" {
-		return "[ ]"
-	}
-	return s
 }
