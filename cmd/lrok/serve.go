@@ -437,6 +437,12 @@ func (o *options) serverLogger() *slog.Logger {
 	if o.logsToTerminal() {
 		return slog.New(slog.NewTextHandler(o.stderr, opts))
 	}
+	opts.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String()) // 30s, as in text, instead of nanoseconds
+		}
+		return a
+	}
 	return slog.New(slog.NewJSONHandler(o.stderr, opts))
 }
 
