@@ -223,11 +223,14 @@ func compareFields(x, y []format.Pair, prefix string, o Options) (changes []Chan
 			c.Path = string(appendKey(nil, []byte(f.name), f.n))
 		}
 		steps := []step{{key: []byte(f.name)}}
-		if prefix != "" {
-			steps = []step{{key: []byte(prefix)}, {key: []byte(f.name)}}
+		ignores := func(r *Rule) bool {
+			if prefix != "" {
+				return r.matchStart(prefix + "." + string(fieldPath(f.name, 0)))
+			}
+			return r.matchPath(steps)
 		}
 		for i := range o.Ignore {
-			if c.Rule == "" && op != Equal && o.Ignore[i].matchPath(steps) {
+			if c.Rule == "" && op != Equal && ignores(&o.Ignore[i]) {
 				c.Rule = o.Ignore[i].text
 			}
 		}

@@ -114,3 +114,41 @@ func TestDoneStopsEveryKind(t *testing.T) {
 		t.Error("a stopped comparison of JSON says equal")
 	}
 }
+
+// What a start line says and a value of the same name are two things: a rule
+// for one leaves the other.
+func TestRulesOfTheStartLine(t *testing.T) {
+	a, b := answer(200, "application/json", `{"status":"paid","path":1}`), answer(500, "application/json", `{"status":"open","path":2}`)
+	a.Path, b.Path = "/x?page=1&token=a&page=2", "/x?page=1&token=b&page=3"
+	for rule, want := range map[string]string{
+		".status":      "query.token query.page#2 status .path",
+		"status":       "query.token query.page#2 .status .path",
+		"..status":     "query.token query.page#2 status .path",
+		"query.token":  "query.page#2 status .status .path",
+		"query.page":   "query.token status .status .path",
+		"query.*":      "status .status .path",
+		".path":        "query.token query.page#2 status .status",
+		"header:token": "query.token query.page#2 status .status .path",
+	} {
+		r := Exchanges(a, b, Both, Options{Ignore: rules(t, rule)})
+		var got []string
+		for _, list := range [][]Change{r.Request.Start, r.Response.Start, r.Response.Body.Changes} {
+			for _, c := range list {
+				if !c.Ignored {
+					got = append(got, c.Path)
+				}
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("rule %s leaves %q, want %q", rule, s, want)
+		}
+	}
+	if got := Generalize("query.page#2"); got != "query.page" {
+		t.Errorf("the rule for query.page#2 is %q", got)
+	}
+	for _, bad := range []string{"query.", "stat", "body"} {
+		if _, err := ParseRule(bad); err == nil {
+			t.Errorf("ParseRule(%q) is no error", bad)
+		}
+	}
+}

@@ -93,7 +93,7 @@ func (s *startLine) text(path, a, b, builtIn string) {
 
 func (s *startLine) change(c Change, builtIn string) {
 	for i := range s.o.Ignore {
-		if c.Rule == "" && s.o.Ignore[i].matchPath([]step{{key: []byte(c.Path)}}) {
+		if c.Rule == "" && s.o.Ignore[i].matchStart(c.Path) {
 			c.Rule = s.o.Ignore[i].text
 		}
 	}

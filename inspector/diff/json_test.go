@@ -205,7 +205,7 @@ func TestGeneralize(t *testing.T) {
 		`.["a[0]"].b`:                   `.["a[0]"].b`,
 		".[0][1]":                       ".[*][*]",
 		".":                             ".",
-		`.a["x\"]y"][name="\"]"].b#2.c`: `.a["x\"]y"][*].b#2.c`,
+		`.a["x\"]y"][name="\"]"].b#2.c`: `.a["x\"]y"][*].b.c`,
 	} {
 		if got := Generalize(path); got != want {
 			t.Errorf("Generalize(%s) = %s, want %s", path, got, want)

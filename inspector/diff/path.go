@@ -132,10 +132,16 @@ func parseToken(token string) (key string, occurrence int, err error) {
 }
 
 // Generalize turns the path of a change into one for a rule:
-// .items[id=42].updated_at becomes .items[*].updated_at.
+// .items[id=42].updated_at becomes .items[*].updated_at, and the second of a
+// name that repeats, .tag#2, all of that name.
 func Generalize(path string) string {
 	var b strings.Builder
 	for i := 0; i < len(path); {
+		if path[i] == '#' {
+			for i++; i < len(path) && '0' <= path[i] && path[i] <= '9'; i++ {
+			}
+			continue
+		}
 		if path[i] != '[' {
 			b.WriteByte(path[i])
 			i++

@@ -3,17 +3,19 @@ package diff
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"unicode"
 )
 
-// A Rule calls differences noise: those at a path and below it, or those in a
-// header.
+// A Rule calls differences noise: those at a path and below it, those in a
+// header, or one of the start line.
 type Rule struct {
 	text   string
 	header string // lower case, * for anything
+	start  string // a word of the start line, query.* for all parameters
 	steps  []ruleStep
 }
 
@@ -25,8 +27,10 @@ type ruleStep struct {
 }
 
 // ParseRule reads a rule: a path such as .items[*].updated_at, where * stands
-// for any key or element and .. for any depth (..updated_at), or header:NAME,
-// where * stands for any text. What lies below the path is ignored too.
+// for any key or element and .. for any depth (..updated_at), header:NAME,
+// where * stands for any text, or what a start line holds: method, path,
+// query.NAME, query.*, host, proto, status, reason, error, endedBy. What lies
+// below the path is ignored too.
 func ParseRule(s string) (Rule, error) {
 	r := Rule{text: s}
 	if len(s) > 1024 {
@@ -37,6 +41,11 @@ func ParseRule(s string) (Rule, error) {
 			return Rule{}, fmt.Errorf("rule %q names no header, write header:x-request-id", s)
 		}
 		r.header = strings.ToLower(name)
+		return r, nil
+	}
+	name, isQuery := strings.CutPrefix(s, "query.")
+	if isQuery && name != "" || slices.Contains(startWords, s) {
+		r.start = s
 		return r, nil
 	}
 	bad := func() (Rule, error) {
@@ -97,7 +106,16 @@ func ParseRule(s string) (Rule, error) {
 // String is the text that ParseRule reads.
 func (r Rule) String() string { return r.text }
 
-func (r *Rule) matchPath(steps []step) bool { return r.header == "" && matchSteps(r.steps, steps) }
+// startWords are the names of what a start line holds, besides parameters.
+var startWords = []string{"method", "path", "query", "host", "proto", "status", "reason", "error", "endedBy"}
+
+func (r *Rule) matchStart(name string) bool {
+	return r.start != "" && (r.start == name || r.start == "query.*" && strings.HasPrefix(name, "query"))
+}
+
+func (r *Rule) matchPath(steps []step) bool {
+	return r.header == "" && r.start == "" && matchSteps(r.steps, steps)
+}
 
 // matchSteps reports whether the rule covers the path or something above it.
 // Two .. in one rule would make this quadratic, more of them worse, so the
