@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"regexp"
 	"regexp/syntax"
@@ -108,36 +109,24 @@ func (s *Search) find(data []byte, at int) []int {
 	return []int{at - before + loc[0], at - before + loc[1]}
 }
 
-// Prev looks the other way, for the last match that starts before from.
-func (s *Search) Prev(data []byte, from, limit int) Hit {
-	if limit <= 0 {
-		limit = searchLimit
+// All finds the matches in data one after another, up to most of them, and
+// reports whether there are more. It stops early when ctx ends.
+func (s *Search) All(ctx context.Context, data []byte, most int) (found [][2]int, more bool) {
+	for at := 0; ctx.Err() == nil; {
+		h := s.Next(data, at, 0)
+		switch {
+		case h.Found && len(found) == most:
+			return found, true
+		case h.Found:
+			found = append(found, [2]int{h.Start, h.End})
+			at = h.End
+		case h.Done:
+			return found, false
+		default:
+			at = h.Resume
+		}
 	}
-	from = min(max(from, 0), len(data))
-	stop := max(0, from-limit)
-	miss := Hit{Resume: stop, Done: stop == 0}
-	if s.re == nil {
-		if len(s.lower) == 0 {
-			return Hit{Done: true}
-		}
-		window := data[stop:min(len(data), from+len(s.lower)-1)]
-		if i := lastIndexFold(window, s.lower); i >= 0 {
-			return Hit{Found: true, Start: stop + i, End: stop + i + len(s.lower)}
-		}
-		return miss
-	}
-	reach := min(len(data), from+searchContext)
-	for at := stop; at < from; {
-		loc := s.find(data[:reach], at)
-		if loc == nil || loc[0] >= from {
-			break
-		}
-		if loc[1] > loc[0] {
-			miss = Hit{Found: true, Start: loc[0], End: loc[1]}
-		}
-		at = max(loc[1], loc[0]+1)
-	}
-	return miss
+	return found, false
 }
 
 // Spans appends start and end of every match in one line's text, to mark them.
@@ -164,39 +153,39 @@ func (s *Search) Spans(dst [][2]int, text []byte) [][2]int {
 }
 
 // indexFold is bytes.Index with ASCII letter case ignored in b; lower is in
-// lower case.
+// lower case. Each of the two forms of the first letter is looked for once, not
+// anew for each of the other: a body of one form only would take forever.
 func indexFold(b, lower []byte) int {
 	first := lower[0]
 	upper := upperOf(first)
-	for at := 0; at+len(lower) <= len(b); at++ {
-		rest := b[at : len(b)-len(lower)+1]
-		n := bytes.IndexByte(rest, first)
-		if upper != first {
-			if n >= 0 {
-				rest = rest[:n]
-			}
-			if m := bytes.IndexByte(rest, upper); m >= 0 {
-				n = m
-			}
+	last := len(b) - len(lower)
+	next := func(c byte, at int) int {
+		if at > last {
+			return last + 1
 		}
-		if n < 0 {
+		if n := bytes.IndexByte(b[at:last+1], c); n >= 0 {
+			return at + n
+		}
+		return last + 1
+	}
+	low, up := next(first, 0), last+1
+	if upper != first {
+		up = next(upper, 0)
+	}
+	for {
+		at := min(low, up)
+		if at > last {
 			return -1
 		}
-		at += n
 		if equalFold(b[at:at+len(lower)], lower) {
 			return at
 		}
-	}
-	return -1
-}
-
-func lastIndexFold(b, lower []byte) int {
-	for at := len(b) - len(lower); at >= 0; at-- {
-		if equalFold(b[at:at+len(lower)], lower) {
-			return at
+		if at == low {
+			low = next(first, at+1)
+		} else {
+			up = next(upper, at+1)
 		}
 	}
-	return -1
 }
 
 func equalFold(b, lower []byte) bool {

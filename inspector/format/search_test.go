@@ -2,32 +2,23 @@ package format
 
 import (
 	"bytes"
+	"context"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// all walks through every match in both directions.
-func all(s *Search, data []byte, limit int) (forward, back [][2]int) {
+// all walks through every match, overlapping ones too.
+func all(s *Search, data []byte, limit int) (found [][2]int) {
 	for at := 0; ; {
 		h := s.Next(data, at, limit)
 		switch {
 		case h.Found:
-			forward = append(forward, [2]int{h.Start, h.End})
+			found = append(found, [2]int{h.Start, h.End})
 			at = h.Start + 1
 		case h.Done:
-			for at := len(data); ; {
-				h := s.Prev(data, at, limit)
-				switch {
-				case h.Found:
-					back = append([][2]int{{h.Start, h.End}}, back...)
-					at = h.Start
-				case h.Done:
-					return forward, back
-				default:
-					at = h.Resume
-				}
-			}
+			return found
 		default:
 			at = h.Resume
 		}
@@ -66,13 +57,12 @@ func TestSearch(t *testing.T) {
 		{"word", pattern(`\bone\b`), "one"},
 	} {
 		for _, limit := range []int{0, 1, 7, 1000} {
-			forward, back := all(tt.s, data, limit)
-			if got := starts(forward, data); got != tt.want {
+			if got := starts(all(tt.s, data, limit), data); got != tt.want {
 				t.Errorf("%s: Next with limit %d found %q, want %q", tt.name, limit, got, tt.want)
 			}
-			if got := starts(back, data); got != tt.want {
-				t.Errorf("%s: Prev with limit %d found %q, want %q", tt.name, limit, got, tt.want)
-			}
+		}
+		if found, more := tt.s.All(t.Context(), data, 10); starts(found, data) != tt.want || more {
+			t.Errorf("%s: All = %q, %v, want %q", tt.name, starts(found, data), more, tt.want)
 		}
 	}
 	if got := starts(NewSearch("r").Spans(nil, data[:5]), data); got != "r r r" {
@@ -100,9 +90,44 @@ func TestSearchReadsALimitedPart(t *testing.T) {
 	if h.Found || h.Done || h.Resume != 1000 {
 		t.Errorf("Next = %+v, want to resume at 1000", h)
 	}
-	h = NewSearch("needle").Prev(data, 1<<20, 1000)
-	if h.Found || h.Done || h.Resume != 1<<20-1000 {
-		t.Errorf("Prev = %+v, want to resume at %d", h, 1<<20-1000)
+	found, _ := NewSearch("needle").All(t.Context(), data, 5)
+	if len(found) != 1 || found[0] != [2]int{1 << 20, 1<<20 + 6} {
+		t.Errorf("All = %v, want what lies beyond many of its steps", found)
+	}
+}
+
+func TestAllStops(t *testing.T) {
+	data := bytes.Repeat([]byte("ab"), 1<<20)
+	if found, more := NewSearch("b").All(t.Context(), data, 100); len(found) != 100 || !more {
+		t.Errorf("All found %d, more %v, want 100 and more", len(found), more)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found, _ := NewSearch("b").All(ctx, data, 100); len(found) != 0 {
+		t.Errorf("All found %d after its context had ended", len(found))
+	}
+}
+
+// A body in one letter case only must not make a search with the other one slow:
+// the first letter of this one is at every place, in the wrong case.
+func BenchmarkSearchOfOneCase(b *testing.B) {
+	data := bytes.Repeat([]byte("A"), 5<<20)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		NewSearch("ab").All(b.Context(), data, 100)
+	}
+}
+
+func BenchmarkSearchAll(b *testing.B) {
+	data := bigJSON(5<<20, false)
+	pattern, _ := NewPattern(`"[a-z]+":\s*4`)
+	for name, s := range map[string]*Search{"text": NewSearch("name"), "pattern": pattern} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				s.All(b.Context(), data, 100_000)
+			}
+		})
 	}
 }
 
@@ -132,27 +157,8 @@ func FuzzSearch(f *testing.F) {
 			want = append(want, [2]int{at + loc[0], at + loc[1]})
 			at += loc[0] + 1
 		}
-		forward, back := all(NewSearch(text), data, limit)
-		if len(forward) != len(want) || len(back) != len(want) {
-			t.Fatalf("%q in %q: forward %v, back %v, want %v", text, data, forward, back, want)
-		}
-		for i := range want {
-			if forward[i] != want[i] || back[i] != want[i] {
-				t.Fatalf("%q in %q: forward %v, back %v, want %v", text, data, forward, back, want)
-			}
+		if found := all(NewSearch(text), data, limit); !slices.Equal(found, want) {
+			t.Fatalf("%q in %q: found %v, want %v", text, data, found, want)
 		}
 	})
-}
-
-func BenchmarkSearchNext(b *testing.B) {
-	data := bigJSON(5<<20, false)
-	pattern, _ := NewPattern(`not[a-z]+here`)
-	for name, s := range map[string]*Search{"text": NewSearch("nothing here"), "pattern": pattern} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(256 << 10)
-			for b.Loop() {
-				s.Next(data, 1<<20, 0)
-			}
-		})
-	}
 }

@@ -200,13 +200,21 @@ func isToken(s string) bool {
 // RedactTarget replaces the values of secret parameters, and a password, in a
 // request target or URL and leaves all other bytes as they are.
 func RedactTarget(target string) string {
+	return hideTarget(target, func(string, string) string { return Redacted })
+}
+
+// MaskTarget is RedactTarget for a screen, where the first characters of a long
+// secret tell it from others. Of the rest no byte changes: it is not sanitized.
+func MaskTarget(target string) string { return hideTarget(target, Mask) }
+
+func hideTarget(target string, hide func(name, value string) string) string {
 	if i := strings.Index(target, "://"); i >= 0 {
 		authority := target[i+3:]
 		if end := strings.IndexAny(authority, "/?#"); end >= 0 {
 			authority = authority[:end]
 		}
 		if at := strings.LastIndexByte(authority, '@'); at >= 0 {
-			target = target[:i+3] + Redacted + target[i+3+at:]
+			target = target[:i+3] + hide("", authority[:at]) + target[i+3+at:]
 		}
 	}
 	path, query, ok := strings.Cut(target, "?")
@@ -217,7 +225,7 @@ func RedactTarget(target string) string {
 	pieces := strings.Split(query, "&")
 	for i, p := range pieces {
 		if name, value, ok := strings.Cut(p, "="); ok && value != "" && SecretParam(unescape([]byte(name))) {
-			pieces[i] = name + "=" + Redacted
+			pieces[i] = name + "=" + hide("", value)
 		}
 	}
 	target = path + "?" + strings.Join(pieces, "&")

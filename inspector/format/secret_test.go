@@ -66,3 +66,16 @@ func TestRedactTarget(t *testing.T) {
 		}
 	}
 }
+
+func TestMaskTarget(t *testing.T) {
+	for in, want := range map[string]string{
+		"/a?b=c": "/a?b=c",
+		"/x?token=0123456789abcdef0123&n=4&sig=5": "/x?token=0123●●●●&n=4&sig=●●●●",
+		"https://u:p@a.example/b":                 "https://●●●●@a.example/b",
+		"/x?cookie=a=0123456789abcdef0123":        "/x?cookie=a=01●●●●",
+	} {
+		if got := MaskTarget(in); got != want {
+			t.Errorf("MaskTarget(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
