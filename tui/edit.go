@@ -2,6 +2,7 @@ package tui
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -21,7 +23,8 @@ import (
 
 // Edit and replay: the request goes to a file that only its owner can read, an
 // editor changes it, the screen shows what would be sent and asks. The file and
-// its directory are gone when the edit is over, however it ends.
+// its directory are gone when the edit is over, however it ends; those of an edit
+// that the screen's end cut short go with the screen.
 type (
 	editingMsg struct {
 		x    inspector.Exchange
@@ -76,14 +79,26 @@ func (m *model) edit() tea.Cmd {
 		if b := x.Request.Body; b.Truncated() {
 			return editingMsg{err: errors.New(sprintf("the body was captured in part (%s of %s): it cannot be sent again", format.Bytes(b.Captured), format.Bytes(b.Size)))}
 		}
-		file, err := writeDraft(&x)
+		file, err := m.drafts.write(&x)
 		return editingMsg{x, file, err}
 	}
 }
 
-// writeDraft writes the request to lrok-<id>.http, 0600 in a directory of its
-// own, 0700.
-func writeDraft(x *inspector.Exchange) (string, error) {
+// Drafts are the files of edits that are not over.
+type drafts struct {
+	mu   sync.Mutex
+	dirs map[string]bool
+	over bool
+}
+
+// write writes the request to lrok-<id>.http, 0600 in a directory of its own,
+// 0700.
+func (d *drafts) write(x *inspector.Exchange) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over {
+		return "", context.Canceled // a command that outlives the screen leaves nothing
+	}
 	dir, err := os.MkdirTemp("", "lrok-edit-")
 	if err != nil {
 		return "", err
@@ -99,7 +114,30 @@ func writeDraft(x *inspector.Exchange) (string, error) {
 		_ = os.RemoveAll(dir)
 		return "", err
 	}
+	if d.dirs == nil {
+		d.dirs = map[string]bool{}
+	}
+	d.dirs[dir] = true
 	return file, nil
+}
+
+// remove ends the edit of file.
+func (d *drafts) remove(file string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dir := filepath.Dir(file)
+	_ = os.RemoveAll(dir)
+	delete(d.dirs, dir)
+}
+
+// close removes what is left. Nothing is written afterwards.
+func (d *drafts) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
+	for dir := range d.dirs {
+		_ = os.RemoveAll(dir)
+	}
 }
 
 // editor is the command that edits a file, nil when there is none.
@@ -157,7 +195,7 @@ func (e *editorRun) Run() error {
 }
 
 func (m *model) edited(msg editedMsg) tea.Cmd {
-	done := func() { _ = os.RemoveAll(filepath.Dir(msg.file)) }
+	done := func() { m.drafts.remove(msg.file) }
 	switch {
 	case msg.err != nil:
 		done()

@@ -26,7 +26,8 @@ type tab struct {
 	dropped int
 }
 
-// A question waits for one key: what destroys something asks first.
+// A question waits for one key: what destroys something asks first. Its last
+// choice is no, and any other key means the same.
 type question struct {
 	text    string
 	brief   string // the text where there is little room, "" for the same
@@ -93,7 +94,8 @@ type model struct {
 	opened  []*opened    // most recent first
 	wanted  atomic.Value // id of the capture that the detail waits for; commands read it
 
-	rules []diff.Rule // what comparisons ignore, from i
+	rules  []diff.Rule // what comparisons ignore, from i
+	drafts drafts      // of edits
 
 	paused    bool
 	reveal    bool
@@ -551,12 +553,7 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		}
 		if !q.pass {
 			m.ask, m.quitting = nil, false
-			for _, c := range q.choices {
-				if c.key == "esc" {
-					return c.run(m) // any other key is no
-				}
-			}
-			return nil
+			return q.choices[len(q.choices)-1].run(m)
 		}
 		if q.nudged = s == "enter" && q.enter != ""; q.nudged {
 			return nil
@@ -846,6 +843,7 @@ func (m *model) quit() tea.Cmd {
 		return tea.Quit
 	}
 	m.quitting = true
+	was := m.ask
 	is := "are"
 	if requests+conns == 1 {
 		is = "is"
@@ -862,7 +860,7 @@ func (m *model) quit() tea.Cmd {
 		brief: what + ". Quit?",
 		choices: []choice{
 			{"y", "quit", func(*model) tea.Cmd { return tea.Quit }},
-			{"n", "stay", func(*model) tea.Cmd { return nil }},
+			{"n", "stay", func(m *model) tea.Cmd { m.ask = was; return nil }},
 		},
 	}
 	return nil

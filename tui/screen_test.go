@@ -236,6 +236,12 @@ func script(t *testing.T, body string) []string {
 // onTerminal runs the screen on a real terminal, as an editor needs one.
 func onTerminal(t *testing.T, environ []string) (*screen, *demoEdge) {
 	t.Helper()
+	return onTerminalUntil(context.Background(), t, environ)
+}
+
+// onTerminalUntil does so until ctx ends.
+func onTerminalUntil(ctx context.Context, t *testing.T, environ []string) (*screen, *demoEdge) {
+	t.Helper()
 	e := newDemoEdge(func() time.Time { return frozen })
 	for _, x := range demoList(frozen) {
 		e.add(x)
@@ -250,7 +256,7 @@ func onTerminal(t *testing.T, environ []string) (*screen, *demoEdge) {
 	s := &screen{em: vt.NewEmulator(120, 36), in: master, done: make(chan struct{}), tty: true}
 	go func() { _, _ = io.Copy(master, s.em) }()
 	go func() { _, _ = io.Copy(s, master) }()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		defer close(s.done)
 		s.sum, s.err = Run(ctx, Config{

@@ -98,6 +98,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	f := newFeed(c.API, c.Agent)
 	f.abort = cancel
 	m := newModel(ctx, c, f)
+	defer m.drafts.close()
 
 	options := []tea.ProgramOption{tea.WithEnvironment(c.Environ), tea.WithoutSignalHandler()}
 	if c.Input != nil {
