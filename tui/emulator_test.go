@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -118,7 +119,7 @@ func newWire(t testing.TB, w, h int) *wire {
 		}
 	}()
 	t.Cleanup(func() {
-		_ = v.em.Close()
+		_ = v.em.InputPipe().(io.Closer).Close() // Close itself races with Read
 		<-answered
 	})
 	return v
