@@ -249,6 +249,7 @@ func compareActions() []action {
 func screenActions() []action {
 	return []action{
 		{name: "help", in: everywhere, bind: bind("?", "help", "?"), group: "Screen", hint: "help", rank: 90, run: (*model).startHelp},
+		{name: "palette", in: everywhere, bind: bind(": ctrl-p", "any action by its name", ":", "ctrl+p"), group: "Screen", run: (*model).startPalette},
 		{name: "log", in: everywhere, bind: bind("L", "what happened to the connection", "L"), group: "Screen", run: (*model).startLog},
 		{name: "qr", in: everywhere &^ (connecting | inHome), bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", hint: "QR code", rank: 3, quiet: everywhere &^ inEmpty, run: (*model).startQR},
 		{name: "layout", in: capturing | inConns | inConn, bind: bind("+ _", "more or less room for the detail", "+", "_"), group: "Screen", run: (*model).zoom},
