@@ -21,6 +21,8 @@ type capture struct {
 	unseen bool
 	shown  bool // the filter lets it through
 	body   match
+	read   uint64    // the version of which body tells
+	readAt time.Time // when that was, also of what could not be read
 	flow   *[2]meter // of a connection that is open: in and out
 }
 
@@ -53,8 +55,10 @@ type captures struct {
 
 	forgotten int // of seen, those that the edge was told to forget
 
-	query string
-	match *filter.Filter
+	query   string
+	match   *filter.Filter
+	scan    int  // counts the filters, to know the results of this one
+	reading bool // one capture is being looked into
 
 	open  int       // in flight, cleared ones too
 	fresh time.Time // when the youngest of them came
@@ -203,10 +207,12 @@ func (c *captures) clear() {
 // filter shows what f matches; nil shows all.
 func (c *captures) filter(query string, f *filter.Filter, now time.Time) {
 	c.query, c.match = query, f
+	c.scan++
+	c.reading = false
 	c.shown = c.shown[:0:0]
 	e := c.env(now)
 	for _, x := range c.all {
-		x.body = unknown
+		x.body, x.read, x.readAt = unknown, 0, time.Time{}
 		if x.shown = c.passes(x, e); x.shown {
 			c.shown = append(c.shown, x)
 		}
@@ -225,6 +231,34 @@ func (c *captures) refilter(x *capture, now time.Time) {
 			c.shown = slices.Delete(c.shown, i, i+1)
 		}
 	}
+}
+
+// scanned is how many captures a filter looks into: what is younger than that
+// many others. It is what an edge keeps unless told otherwise.
+const scanned = 100
+
+// unread returns the youngest capture that the filter has to look into, and how
+// many of how many there are. What is still going on is looked into again, once
+// a second.
+func (c *captures) unread(now time.Time) (next *capture, left, of int) {
+	if c.match == nil || !c.match.NeedsBody() {
+		return nil, 0, 0
+	}
+	for i := len(c.all) - 1; i >= 0 && of < scanned; i-- {
+		x := c.all[i]
+		of++
+		known := x.body != unknown
+		if known && x.read == x.Version || x.State == inspector.Open && now.Sub(x.Timing.Accepted) < time.Second {
+			continue
+		}
+		if !known {
+			left++
+		}
+		if next == nil && (now.Sub(x.readAt) >= time.Second || known && x.State != inspector.Open) {
+			next = x
+		}
+	}
+	return next, left, of
 }
 
 func (c *captures) passes(x *capture, e filter.Env) bool {

@@ -10,21 +10,20 @@ import (
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/filter"
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 // A filterBar is the line where the filter is typed. The list shows the last
 // query that could be read while a new one is being written.
 type filterBar struct {
-	in       input
-	editing  bool
-	err      *filter.Error
-	offers   []filter.Completion
-	offer    int
-	before   string // the query when editing began
-	history  []string
-	at       int // in history
-	scanning bool
-	scan     int // generation of the scan of bodies
+	in      input
+	editing bool
+	err     *filter.Error
+	offers  []filter.Completion
+	offer   int
+	before  string // the query when editing began
+	history []string
+	at      int // in history
 }
 
 // set shows the query of another tab.
@@ -171,8 +170,6 @@ func (m *model) setFilter(q string) tea.Cmd {
 		return nil
 	}
 	b.err = nil
-	b.scan++
-	b.scanning = false
 	if strings.TrimSpace(q) == "" {
 		t.captures.filter("", nil, m.c.Now())
 		t.list.settle(t.captures)
@@ -191,48 +188,46 @@ func (m *model) setFilter(q string) tea.Cmd {
 	}
 	t.captures.filter(q, f, m.c.Now())
 	t.list.settle(t.captures)
-	if !f.NeedsBody() || len(t.all) == 0 {
-		return nil
-	}
-	b.scanning = true
-	return m.scanNext(t.Name, f, b.scan, len(t.all)-1, 100)
+	return nil
 }
 
 // A scannedMsg says whether one capture's bodies match.
 type scannedMsg struct {
-	tunnel string
-	f      *filter.Filter
-	scan   int
-	id     string
-	ok     bool
-	left   int
+	tunnel  string
+	scan    int
+	id      string
+	version uint64
+	ok      bool
+	err     error
 }
 
-// scanNext looks into the bodies of the capture at i of the newest hundred. One
-// at a time: the screen and the edge have other things to do.
-func (m *model) scanNext(name string, f *filter.Filter, scan, i, left int) tea.Cmd {
+// look goes on with looking into bodies for the filter in front, one capture at a
+// time: the screen and the edge have other things to do. What has come in last is
+// looked into first.
+func (m *model) look() tea.Cmd {
 	t := m.tab()
-	if i < 0 || left == 0 || t == nil || t.Name != name || i >= len(t.all) {
-		m.bar.scanning = false
+	if t == nil || t.reading {
 		return nil
 	}
-	id := t.all[i].ID
-	e := t.env(m.c.Now())
-	marked, unseen := e.Marked(id), e.Unseen(id)
+	now := m.c.Now()
+	x, _, _ := t.unread(now)
+	if x == nil {
+		return nil
+	}
+	t.reading, x.readAt = true, now
+	e := t.env(now)
+	marked, unseen := e.Marked(x.ID), e.Unseen(x.ID)
+	msg, f := scannedMsg{tunnel: t.Name, scan: t.scan, id: x.ID, version: x.Version}, t.match
 	var have *inspector.Exchange
-	if o := m.find(id); o != nil && o.x.Version == t.all[i].Version {
+	if o := m.find(x.ID); o != nil && o.x.Version == x.Version {
 		have = &o.x
 	}
 	return func() tea.Msg {
-		msg := scannedMsg{tunnel: name, f: f, scan: scan, id: id, left: left - 1}
 		x := inspector.Exchange{}
 		if have != nil {
 			x = *have
-		} else {
-			var err error
-			if x, err = fetch(m.ctx, m.c.API, id); err != nil {
-				return msg
-			}
+		} else if x, msg.err = fetch(m.ctx, m.c.API, msg.id); msg.err != nil {
+			return msg
 		}
 		msg.ok = f.Match(&x, filter.Env{
 			Now: e.Now, Marked: func(string) bool { return marked }, Unseen: func(string) bool { return unseen },
@@ -256,24 +251,43 @@ func plainBody(m *inspector.Message) []byte {
 	return m.Body.Data
 }
 
-func (m *model) scanned(msg scannedMsg) tea.Cmd {
-	t := m.tab()
-	if msg.scan != m.bar.scan || t == nil || t.Name != msg.tunnel {
-		return nil
+func (msg scannedMsg) arrive(m *model) tea.Cmd {
+	i := slices.IndexFunc(m.tabs, func(t *tab) bool { return t.Name == msg.tunnel && t.scan == msg.scan })
+	if i < 0 {
+		return nil // another filter has taken its place
 	}
+	t := m.tabs[i]
+	t.reading = false
 	x := t.byID[msg.id]
-	if x == nil {
-		m.bar.scanning = false
+	var gone *tunnel.Error
+	switch {
+	case x == nil:
 		return nil
+	case msg.err != nil && !(errors.As(msg.err, &gone) && gone.Code == tunnel.CodeNotFound):
+		return nil // it has its turn again
 	}
-	x.body = differs
+	x.read, x.body = msg.version, differs
+	if msg.err != nil {
+		x.read = x.Version // there is nothing left to look into
+	}
 	if msg.ok {
 		x.body = matches
 	}
 	t.refilter(x, m.c.Now())
 	t.list.settle(t.captures)
-	i, _ := position(t.all, x.order)
-	return m.scanNext(t.Name, msg.f, msg.scan, i-1, msg.left)
+	return nil
+}
+
+// scanMark tells how far the filter has looked into bodies, "" when it is done.
+func (m *model) scanMark(t *tab) string {
+	_, left, of := t.unread(m.c.Now())
+	if left == 0 {
+		return ""
+	}
+	if m.w < 80 {
+		return sprintf("%s%d/%d ", m.th.g.ellipsis, of-left, of)
+	}
+	return sprintf("%s looked into %d of %d ", m.th.g.ellipsis, of-left, of)
 }
 
 // draw is the status row while the filter is typed.

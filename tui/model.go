@@ -13,7 +13,6 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lrok-dev/lrok/inspector"
-	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
@@ -94,7 +93,7 @@ type model struct {
 	opened  []*opened    // most recent first
 	wanted  atomic.Value // id of the capture that the detail waits for; commands read it
 
-	rules  []diff.Rule // what comparisons ignore, from i
+	rules ruling // what comparisons ignore
 	drafts drafts      // of edits
 
 	paused    bool
@@ -116,6 +115,7 @@ func newModel(ctx context.Context, c Config, f *feed) *model {
 	m := &model{ctx: ctx, c: c, feed: f, share: 54, focus: inList, keys: actions()}
 	m.noColor = env(c.Environ, "NO_COLOR") != "" || c.Theme == "mono"
 	m.w, m.h = c.Width, c.Height
+	m.rules = ruling{list: c.Ignore, strict: c.Strict}
 	if !m.c.ASCII {
 		for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 			if v := env(c.Environ, name); v != "" {
@@ -348,8 +348,6 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.edited(msg)
 	case comparedMsg:
 		return m.compared(msg)
-	case scannedMsg:
-		return m.scanned(msg)
 	case copiedMsg:
 		m.say(msg.role, "%s", msg.text)
 		return msg.osc
@@ -494,14 +492,18 @@ func (m *model) upstreams(was, now []agent.Upstream) {
 // sync starts what the state of the screen calls for: the capture in the detail
 // has to be loaded, and once more when it has changed.
 func (m *model) sync() tea.Cmd {
+	if m.focus != inDiff {
+		m.diff.stop() // nobody waits for it any more
+	}
 	if t := m.tab(); t != nil {
 		t.list.height = max(m.listRows()-len(m.gaps), 1) // whatever of them is in view
 		t.list.settle(t.captures)
 	}
+	look := m.look()
 	if m.lay.detail.w == 0 || m.focus == inHome || m.tab() != nil && !isHTTP(m.tab()) || m.focus == inDiff && m.from == inList && m.lay.shape < stacked {
-		return nil
+		return look
 	}
-	return m.detail.sync(m, m.selected())
+	return tea.Batch(look, m.detail.sync(m, m.selected()))
 }
 
 func (m *model) say(r role, f string, args ...any) {

@@ -553,9 +553,7 @@ func (m *model) counters(l *line, t *tab) {
 		}
 		l.put(text, format.Count(int64(len(t.shown))))
 		l.put(dim, sprintf(of, format.Count(int64(len(t.all))))+" ")
-		if m.bar.scanning {
-			l.put(warn, g.ellipsis+" ")
-		}
+		l.put(warn, m.scanMark(t))
 		l.gap(1)
 	}
 	switch {
