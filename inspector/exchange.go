@@ -44,6 +44,10 @@ type Exchange struct {
 
 	Timing Timing `json:"timing"`
 
+	// Marks tell when, and in which order, the two sides of a stream spoke, as far
+	// as what they said is kept. Lists and events leave them out.
+	Marks []Mark `json:"marks,omitempty"`
+
 	// EndedBy says who cut the exchange short: "client", "upstream" or "edge".
 	// It is empty when both messages came to their end.
 	EndedBy string `json:"endedBy,omitempty"`
@@ -72,8 +76,8 @@ const (
 	Upgraded  Kind = "upgraded"  // the connection was upgraded to something else
 	GRPC      Kind = "grpc"
 	// TCP and TLS are whole connections of raw tunnels: no method, path or status,
-	// the sizes of the bodies are the bytes of the two directions, and none are
-	// kept. Host is what the client connected to.
+	// the sizes of the bodies are the bytes of the two directions, of each of which
+	// the first 256 are kept. Host is what the client connected to.
 	TCP Kind = "tcp"
 	TLS Kind = "tls"
 )
@@ -118,6 +122,11 @@ type Body struct {
 	// capture was "evicted" to make room, or the body was "aborted": its sender
 	// left, or the answer came before its end.
 	Missing string `json:"missing,omitempty"`
+	// Items counts what has passed of a stream: the events of an event stream, or
+	// the WebSocket frames that one side sent.
+	Items int64 `json:"items,omitempty"`
+	// Last is when the last of them came, after Timing.Accepted.
+	Last time.Duration `json:"last,omitempty"`
 	// Data holds the captured bytes. Lists and events leave it out.
 	Data []byte `json:"data,omitempty"`
 }
@@ -161,6 +170,7 @@ func (x *Exchange) URL() string {
 func (x Exchange) Light() Exchange {
 	x.Request.Head, x.Request.Body.Data = nil, nil
 	x.Response.Head, x.Response.Body.Data = nil, nil
+	x.Marks = nil
 	return x
 }
 

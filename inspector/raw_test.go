@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestRawConnection: of a connection that carries no HTTP the ring has sizes
-// and an end, and neither bytes nor a digest.
+// TestRawConnection: of a connection that carries no HTTP the ring has sizes,
+// the first bytes of each direction and an end.
 func TestRawConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := NewBudget(1 << 20)
@@ -17,8 +17,8 @@ func TestRawConnection(t *testing.T) {
 		time.Sleep(3 * time.Millisecond)
 		rec.Connected(2 * time.Millisecond)
 		begun := ring.Version()
-		rec.RequestBody().Count(10)
-		rec.ResponseBody().Count(1 << 30)
+		rec.RequestBody().Pass(make([]byte, 10))
+		rec.ResponseBody().Pass(make([]byte, 1<<20))
 		if v := ring.Version(); v != begun {
 			t.Errorf("%d events for bytes right after the last event, want none yet", v-begun)
 		}
@@ -37,7 +37,7 @@ func TestRawConnection(t *testing.T) {
 		if v := ring.Version(); v != begun+1 {
 			t.Errorf("%d events for an idle connection, want none", v-begun-1)
 		}
-		rec.RequestBody().Count(1)
+		rec.RequestBody().Pass(make([]byte, 1))
 		if v := ring.Version(); v != begun+2 {
 			t.Errorf("%d events for a byte after an hour, want one at once", v-begun-1)
 		}
@@ -53,15 +53,16 @@ func TestRawConnection(t *testing.T) {
 		if got, want := x.URL(), "tcp://tcp.lrok.example:30007"; got != want {
 			t.Errorf("URL = %q, want %q", got, want)
 		}
-		for _, c := range []struct {
-			name string
-			body Body
-			size int64
-		}{{"request", x.Request.Body, 11}, {"response", x.Response.Body, 1 << 30}} {
-			if b := c.body; b.Size != c.size || b.Captured != 0 || b.Data != nil || b.SHA256 != "" || b.Missing != "" {
-				t.Errorf("%s body = %+v, want size %d and nothing else", c.name, b, c.size)
-			}
+		if b := x.Request.Body; b.Size != 11 || b.Captured != 11 || len(b.Data) != 11 || b.Missing != "" {
+			t.Errorf("request = %+v, want all 11 bytes", b)
 		}
+		if b := x.Response.Body; b.Size != 1<<20 || b.Captured != firstBytes || len(b.Data) != firstBytes || b.SHA256 != "" || b.Missing != "limit" {
+			t.Errorf("response = %+v, want the first %d bytes", b, firstBytes)
+		}
+		if n := budget.Used(); n < firstBytes || n > 4*firstBytes {
+			t.Errorf("%d bytes of the budget are taken, want those that are kept", n)
+		}
+		ring.Clear()
 		if n := budget.Used(); n != 0 {
 			t.Errorf("%d bytes of the budget are taken, want none", n)
 		}
@@ -72,10 +73,22 @@ func TestRawConnectionUnrecorded(t *testing.T) {
 	var ring *Ring
 	rec := ring.Begin(Start{Kind: TLS, Accepted: time.Now()})
 	rec.Connected(time.Second)
-	rec.RequestBody().Count(1)
+	rec.RequestBody().Pass(make([]byte, 1))
 	rec.CatchUp()
 	rec.End(Ending{})
 	if rec.ID() != "" {
 		t.Errorf("ID = %q, want none", rec.ID())
+	}
+}
+
+// Where there is no memory left for what a connection says, it is counted.
+func TestRawConnectionWithoutMemory(t *testing.T) {
+	ring := NewRing("db", 0, Limits{}, NewBudget(1))
+	defer ring.Close()
+	rec := ring.Begin(Start{Kind: TCP, Accepted: time.Now()})
+	rec.RequestBody().Pass([]byte("hello"))
+	rec.RequestBody().Pass([]byte("again"))
+	if b := rec.Whole().Request.Body; b.Size != 10 || b.Captured != 0 || b.Missing != "memory" {
+		t.Errorf("body = %+v, want 10 bytes counted and none kept for want of memory", b)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"hash"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,8 @@ type Record struct {
 	x        Exchange // ID, Number and what Begin sets never change
 	reqHead  string
 	respHead string
-	heads    int64 // bytes of the budgets that the heads take
+	heads    int64  // bytes of the budgets that the heads and marks take
+	marks    *marks // of a stream, set before either body is counted as one
 }
 
 // progressEvery is how often a running exchange tells watchers of its bytes.
@@ -192,6 +194,9 @@ func (rec *Record) Answered(a Answer) {
 	rec.x.Timing.Dial = a.Dial
 	rec.x.Timing.FirstByte = time.Since(rec.x.Timing.Accepted)
 	rec.mu.Unlock()
+	if a.Kind != "" {
+		rec.streams(a.Kind)
+	}
 }
 
 // Trailers notes trailer fields of the request or the response.
@@ -262,6 +267,9 @@ func (rec *Record) Whole() Exchange {
 	x := rec.light()
 	rec.mu.Lock()
 	x.Request.Head, x.Response.Head = []byte(rec.reqHead), []byte(rec.respHead)
+	if rec.marks != nil {
+		x.Marks = slices.Clone(rec.marks.list)
+	}
 	rec.mu.Unlock()
 	rec.Request.fill(&x.Request.Body, x.State == Done)
 	rec.Response.fill(&x.Response.Body, x.State == Done)
@@ -304,6 +312,7 @@ func (rec *Record) detach() {
 func (rec *Record) dropBodies(why string) {
 	rec.Request.drop(why)
 	rec.Response.drop(why)
+	rec.dropMarks()
 }
 
 // A BodyRecord keeps the beginning of one body, its size and its digest. It is
@@ -321,6 +330,7 @@ type BodyRecord struct {
 	closed  bool // nothing is kept any more
 	sum     string
 	hash    hash.Hash // for bodies larger than what is kept
+	items   *items    // of a stream
 }
 
 // RequestBody returns where the request body is recorded, nil for a nil Record.
@@ -348,7 +358,14 @@ func (b *BodyRecord) Write(p []byte) (int, error) {
 	}
 	b.mu.Lock()
 	rest := p
-	if b.missing == "" && !b.closed {
+	keeps := b.missing == "" && !b.closed
+	at, offset := time.Duration(0), b.size
+	if b.items != nil {
+		at = time.Since(b.rec.x.Timing.Accepted)
+		b.items.pass(p, at)
+	}
+	marks := b.items != nil && keeps && len(p) > 0
+	if keeps {
 		rest = p[b.keep(p):]
 	}
 	b.size += int64(len(p))
@@ -360,6 +377,9 @@ func (b *BodyRecord) Write(p []byte) (int, error) {
 		}
 	}
 	b.mu.Unlock()
+	if marks {
+		b.rec.mark(b == &b.rec.Response, offset, at)
+	}
 	b.rec.progress()
 	return len(p), nil
 }
@@ -376,14 +396,28 @@ func (b *BodyRecord) Expect(n int64) {
 	b.mu.Unlock()
 }
 
-// Count records n bytes of which none is to be kept or hashed: those of a raw
-// connection. On a nil BodyRecord it does nothing.
-func (b *BodyRecord) Count(n int) {
+// firstBytes is how much is kept of each direction of a raw connection: enough to
+// see what is spoken.
+const firstBytes = 256
+
+// Pass records p as the next bytes of a raw connection. Only the first few are
+// kept, and no digest is made as they pass. On a nil BodyRecord it does nothing.
+func (b *BodyRecord) Pass(p []byte) {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
-	b.size += int64(n)
+	if b.missing == "" && !b.closed && len(p) > 0 {
+		n := min(len(p), min(firstBytes, int(b.rec.ring.limits.Body))-len(b.data))
+		switch {
+		case n > 0 && len(b.data)+n > cap(b.data) && !b.grow(len(b.data)+n):
+			n, b.missing = 0, "memory"
+		case n < len(p):
+			b.missing = "limit"
+		}
+		b.data = append(b.data, p[:n]...)
+	}
+	b.size += int64(len(p))
 	b.mu.Unlock()
 	b.rec.progress()
 }
@@ -501,7 +535,11 @@ func (b *BodyRecord) describe(out *Body) {
 }
 
 func (b *BodyRecord) body() Body {
-	return Body{Size: b.size, Captured: int64(len(b.data)), Missing: b.missing, SHA256: b.sum}
+	body := Body{Size: b.size, Captured: int64(len(b.data)), Missing: b.missing, SHA256: b.sum}
+	if b.items != nil {
+		body.Items, body.Last = b.items.n, b.items.last
+	}
+	return body
 }
 
 func (b *BodyRecord) fill(out *Body, done bool) {
