@@ -189,10 +189,10 @@ func (e *Edge) build() error {
 	e.registry = registry.New(rc)
 	e.restoreHolds(context.Background())
 	told := tunnel.Limits{Streams: l.Streams, Tunnels: l.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
-	var late lateReplayer
+	var late lateForwarder
 	guesses := store.NewGuesses(time.Now)
 	e.api = api.New(api.Config{
-		Store: e.store, Registry: e.registry, Replayer: &late,
+		Store: e.store, Registry: e.registry, Replayer: &late, Connections: &late,
 		Domains: e.domains, Certs: e.certs, Stats: e.stats,
 		Software: e.cfg.Software, Domain: e.cfg.Domain, Limits: told,
 		TunnelLimit: book{e}.TunnelLimit, Guesses: guesses, Logger: e.log,
@@ -204,7 +204,7 @@ func (e *Edge) build() error {
 		MaxConns: l.Conns, MaxConnsAddress: l.ConnsPer, TCPPerAddr: l.TCPPer,
 		TCPPerTunnel: l.TCPTunnel, MaxConcurrent: l.Concurrent, Logger: e.log,
 	})
-	late.Replayer = e.forward
+	late.Forwarder = e.forward
 	e.control = control.New(control.Config{
 		TLS: e.local.beside(certs.Config(e.certs)), Store: e.store, Registry: e.registry,
 		Software: e.cfg.Software, API: scheme + "://api." + e.cfg.Domain + port, Limits: told,
@@ -333,9 +333,9 @@ func (e *Edge) note(action string) {
 	}
 }
 
-// A lateReplayer lets the API be built before the forwarder that it replays
+// A lateForwarder lets the API be built before the forwarder that it replays
 // with, which in turn is built with the API.
-type lateReplayer struct{ api.Replayer }
+type lateForwarder struct{ *forward.Forwarder }
 
 // public is the scheme that the public side uses and the port behind its hosts,
 // empty or with a colon.

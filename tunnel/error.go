@@ -49,6 +49,8 @@ const (
 	CodeUnauthorized = "unauthorized"
 	CodeAccessDenied = "access_denied"
 	CodeMisdirected  = "misdirected"
+	// CodeClosed is for a connection that the tunnel's owner closed.
+	CodeClosed = "closed"
 )
 
 // outside keeps everything but an *Error inside the process.

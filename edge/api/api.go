@@ -52,15 +52,23 @@ type Replayer interface {
 	Replay(ctx context.Context, t *registry.Tunnel, x inspector.Exchange, c inspector.Changes) (id string, err error)
 }
 
+// Connections are those of tunnels without HTTP.
+type Connections interface {
+	// CloseConnections closes the open connection of t that was captured under that
+	// id, all of them if it is empty, and returns how many those were.
+	CloseConnections(t *registry.Tunnel, id string) int
+}
+
 // Config says what the API works on. Store and Registry are needed. What is nil
 // of the others is answered with [tunnel.CodeUnsupported].
 type Config struct {
-	Store    Store
-	Registry *registry.Registry
-	Replayer Replayer
-	Domains  *domains.Domains
-	Certs    certs.Source
-	Stats    *stats.Stats
+	Store       Store
+	Registry    *registry.Registry
+	Replayer    Replayer
+	Connections Connections
+	Domains     *domains.Domains
+	Certs       certs.Source
+	Stats       *stats.Stats
 
 	Software string // "lrok 0.1.0"
 	Domain   string

@@ -64,6 +64,8 @@ func TestAuthorisation(t *testing.T) {
 		// are their owner's alone.
 		"GET /me/tunnels/{sub}":                             row(404, 404, 404, 200),
 		"DELETE /me/tunnels/{sub}":                          row(404, 404, 404, 204),
+		"DELETE /me/tunnels/{sub}/connections":              row(404, 404, 404, 200),
+		"DELETE /me/tunnels/{sub}/connections/{id}":         row(404, 404, 404, 204),
 		"GET /me/tunnels/{sub}/requests":                    row(404, 404, 404, 200),
 		"DELETE /me/tunnels/{sub}/requests":                 row(404, 404, 404, 204),
 		"GET /me/tunnels/{sub}/requests/stream":             row(404, 404, 404, 200),

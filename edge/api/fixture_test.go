@@ -78,7 +78,8 @@ type fixture struct {
 	keys           map[string]string // secrets by "ada", "bob", "root", "local", "revoked", "expired"
 	spare          store.Key         // of ada
 	shop           *registry.Tunnel
-	id             string // a capture of shop
+	id             string       // a capture of shop
+	closed         atomic.Int32 // connections of shop
 }
 
 func newFixture(t testing.TB) *fixture { return newFixtureOf(t, store.Options{}, nil) }
@@ -148,16 +149,17 @@ func newFixtureOf(t testing.TB, o store.Options, change func(*Config)) *fixture 
 	_, err = own.Add(ctx, f.ada.ID, f.ada.ID, "ada.example.com")
 	must(err)
 	cfg := Config{
-		Store:      f.store,
-		Registry:   f.registry,
-		Replayer:   f.replayer,
-		Domains:    own,
-		Certs:      ca,
-		Stats:      sums,
-		Software:   "lrok test",
-		Domain:     "lrok.example",
-		ReplayWait: 500 * time.Millisecond,
-		Now:        now,
+		Store:       f.store,
+		Registry:    f.registry,
+		Replayer:    f.replayer,
+		Connections: connections{f},
+		Domains:     own,
+		Certs:       ca,
+		Stats:       sums,
+		Software:    "lrok test",
+		Domain:      "lrok.example",
+		ReplayWait:  500 * time.Millisecond,
+		Now:         now,
 	}
 	if change != nil {
 		change(&cfg)
@@ -174,6 +176,17 @@ func newFixtureOf(t testing.TB, o store.Options, change func(*Config)) *fixture 
 	return f
 }
 
+// connections are one of shop, whose capture is the fixture's.
+type connections struct{ f *fixture }
+
+func (c connections) CloseConnections(t *registry.Tunnel, id string) int {
+	if t.Name != "shop" || id != "" && id != c.f.id {
+		return 0
+	}
+	c.f.closed.Add(1)
+	return 1
+}
+
 func (f *fixture) claim(u store.User, name string) {
 	f.t.Helper()
 	if _, err := f.registry.Claim(f.t.Context(), &session{}, u.ID, u.ID, "laptop", []tunnel.Claim{{Kind: tunnel.HTTP, Name: name, Local: "http://localhost:3000"}}); err != nil {
@@ -188,9 +201,13 @@ func (f *fixture) capture(method, path, body string, status int, contentType, an
 		Method: method, Path: path, Scheme: "https", Host: "shop.lrok.example", Proto: "HTTP/1.1", Accepted: time.Now(),
 	})
 	_, _ = rec.RequestBody().Write([]byte(body))
+	var kind inspector.Kind
+	if contentType == "text/event-stream" {
+		kind = inspector.SSE
+	}
 	rec.Answered(inspector.Answer{
 		Head:   []byte(fmt.Sprintf("HTTP/1.1 %d OK\r\nContent-Type: %s\r\n\r\n", status, contentType)),
-		Status: status,
+		Status: status, Kind: kind,
 	})
 	_, _ = rec.ResponseBody().Write([]byte(answer))
 	rec.End(inspector.Ending{})
@@ -281,6 +298,7 @@ func (f *fixture) state() string {
 		f.t.Fatalf("Entries = %v, %v, want the newest", es, err)
 	}
 	fmt.Fprintln(&b, "audit", es[0].ID)
+	fmt.Fprintln(&b, "closed", f.closed.Load())
 	return b.String()
 }
 

@@ -200,6 +200,10 @@ func TestAnswersFitDocument(t *testing.T) {
 			t.Errorf("%s: status = %d, want %d: %s", name, resp.StatusCode, rt.status, text(t, resp))
 		}
 		c.answered(t, rt, resp)
+		if rt.method == http.MethodGet && rt.path == "/me/requests/{id}" { // of a stream more is known
+			events := f.capture("GET", "/events", "", 200, "text/event-stream", "data: x\n\n")
+			c.answered(t, rt, call(who, strings.Replace(rt.path, "{id}", events, 1), ""))
+		}
 		if rt.method != http.MethodGet {
 			f = newFixture(t)
 		}

@@ -92,6 +92,14 @@ func (a *api) routes() []route {
 			method: "GET", path: "/me/tunnels/{sub}/requests/stream", who: aUser, serve: a.stream, endless: true,
 			summary: "Changes of the captures as server-sent events; Last-Event-ID resumes", query: []parameter{filter}, status: 200, media: "text/event-stream",
 		},
+		{
+			method: "DELETE", path: "/me/tunnels/{sub}/connections", who: aUser, serve: a.closeConnections,
+			summary: "Close all open connections of a tunnel without HTTP, those that are not captured included", status: 200, result: client.Closed{},
+		},
+		{
+			method: "DELETE", path: "/me/tunnels/{sub}/connections/{id}", who: aUser, serve: a.closeConnection,
+			summary: "Close one open connection, by the id of its capture", status: 204,
+		},
 	}
 	// The same four routes, below a tunnel and by id alone.
 	for _, at := range []string{"/me/tunnels/{sub}/requests/{id}", "/me/requests/{id}"} {

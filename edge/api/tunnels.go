@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/lrok-dev/lrok/edge/client"
@@ -52,6 +53,37 @@ func (a *api) closeTunnel(w http.ResponseWriter, r *http.Request, c call) error 
 	}
 	a.log.Info("tunnel closed through the API", "tunnel", name)
 	a.audit(r, c, "tunnel.close", name, "")
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *api) closeConnections(w http.ResponseWriter, r *http.Request, c call) error {
+	t, err := a.tunnel(r, c)
+	switch {
+	case err != nil:
+		return err
+	case a.cfg.Connections == nil:
+		return unsupported("closing connections")
+	}
+	n := a.cfg.Connections.CloseConnections(t, "")
+	a.audit(r, c, "connection.close", t.Name, fmt.Sprintf("all %d", n))
+	answer(w, client.Closed{Connections: n})
+	return nil
+}
+
+func (a *api) closeConnection(w http.ResponseWriter, r *http.Request, c call) error {
+	t, err := a.tunnel(r, c)
+	switch {
+	case err != nil:
+		return err
+	case a.cfg.Connections == nil:
+		return unsupported("closing connections")
+	}
+	id := r.PathValue("id")
+	if id == "" || a.cfg.Connections.CloseConnections(t, id) == 0 {
+		return &tunnel.Error{Code: tunnel.CodeNotFound, Message: "no open connection of that tunnel has this id", Hint: "it may have ended by itself"}
+	}
+	a.audit(r, c, "connection.close", t.Name, id)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

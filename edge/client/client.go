@@ -104,6 +104,19 @@ func (c *Client) CloseTunnel(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/me/tunnels/"+url.PathEscape(name), nil, nil)
 }
 
+// CloseConnections closes all open connections of a tunnel without HTTP and
+// returns how many those were.
+func (c *Client) CloseConnections(ctx context.Context, name string) (int, error) {
+	closed, err := answer[Closed](ctx, c, http.MethodDelete, "/me/tunnels/"+url.PathEscape(name)+"/connections", nil)
+	return closed.Connections, err
+}
+
+// CloseConnection closes the open connection of a tunnel that was captured under
+// that id.
+func (c *Client) CloseConnection(ctx context.Context, name, id string) error {
+	return c.call(ctx, http.MethodDelete, "/me/tunnels/"+url.PathEscape(name)+"/connections/"+url.PathEscape(id), nil, nil)
+}
+
 // Requests returns captures of a tunnel without heads and bodies, newest first.
 func (c *Client) Requests(ctx context.Context, name string, q Query) ([]inspector.Exchange, error) {
 	page, err := c.Page(ctx, name, q)

@@ -62,6 +62,19 @@ func (replayer) Replay(_ context.Context, t *registry.Tunnel, x inspector.Exchan
 	return rec.ID(), nil
 }
 
+// connections are three of every tunnel.
+type connections struct{}
+
+func (connections) CloseConnections(_ *registry.Tunnel, id string) int {
+	switch id {
+	case "":
+		return 3
+	case "req_absent":
+		return 0
+	}
+	return 1
+}
+
 // An edge is an API with one tunnel, "shop", on connections that a test may cut.
 type edge struct {
 	registry *registry.Registry
@@ -79,7 +92,7 @@ func newEdge(t *testing.T, ring int) *edge {
 	}
 	tn, _ := r.Tunnel("shop")
 	e := &edge{registry: r, ring: tn.Ring}
-	handler := api.New(api.Config{Store: anybody{}, Registry: r, Replayer: replayer{}})
+	handler := api.New(api.Config{Store: anybody{}, Registry: r, Replayer: replayer{}, Connections: connections{}})
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if e.asked != nil {
 			e.asked(r)
@@ -550,6 +563,16 @@ func TestCalls(t *testing.T) {
 	_ = body.Close()
 	if x, err := c.Replay(ctx, id, inspector.Changes{Method: "PUT"}); err != nil || x.ReplayOf != id || x.Method != "PUT" {
 		t.Errorf("Replay = %+v, %v", x, err)
+	}
+	if err := c.CloseConnection(ctx, "shop", id); err != nil {
+		t.Errorf("CloseConnection: %v", err)
+	}
+	var none *tunnel.Error
+	if err := c.CloseConnection(ctx, "shop", "req_absent"); !errors.As(err, &none) || none.Code != tunnel.CodeNotFound {
+		t.Errorf("CloseConnection of an unknown id = %v, want code %s", err, tunnel.CodeNotFound)
+	}
+	if n, err := c.CloseConnections(ctx, "shop"); err != nil || n != 3 {
+		t.Errorf("CloseConnections = %d, %v, want 3", n, err)
 	}
 	if err := c.Forget(ctx, "shop"); err != nil {
 		t.Errorf("Forget: %v", err)

@@ -49,6 +49,11 @@ type Revoked struct {
 	Self bool `json:"self"`
 }
 
+// Closed tells how many connections were closed.
+type Closed struct {
+	Connections int `json:"connections"`
+}
+
 // A Reservation is a name that nobody else gets.
 type Reservation struct {
 	Subdomain string    `json:"subdomain"`

@@ -128,7 +128,7 @@ func (r *raw) ask(answered <-chan struct{}) {
 			r.finished("client")
 		}
 		r.tunnel.Counters.BytesIn.Add(int64(len(p)))
-		rec.Count(len(p))
+		rec.Pass(p)
 	})
 	switch {
 	case readErr != nil:
@@ -163,7 +163,7 @@ func (r *raw) answer() {
 			r.finished("service")
 		}
 		r.tunnel.Counters.BytesOut.Add(int64(len(p)))
-		rec.Count(len(p))
+		rec.Pass(p)
 	})
 	switch {
 	case readErr != nil:
@@ -202,10 +202,11 @@ func (r *raw) broke() {
 	_ = r.nc.SetWriteDeadline(time.Now().Add(lastWords))
 }
 
-// fail ends the connection with a reset of both sides, unless it has ended.
-func (r *raw) fail(e inspector.Ending) {
+// fail ends the connection with a reset of both sides, unless it has ended. It
+// reports whether it did.
+func (r *raw) fail(e inspector.Ending) bool {
 	if !r.end(e) {
-		return
+		return false
 	}
 	r.mu.Lock()
 	up := r.up
@@ -214,6 +215,7 @@ func (r *raw) fail(e inspector.Ending) {
 		_ = up.Close()
 	}
 	reset(r.nc)
+	return true
 }
 
 func (r *raw) end(e inspector.Ending) bool {
