@@ -11,6 +11,9 @@ import (
 	"github.com/lrok-dev/lrok/inspector/format"
 )
 
+// Themes are the names of themes. Auto follows the terminal's background.
+var Themes = []string{"auto", "dark", "light", "mono", "contrast"}
+
 // A role is what a piece of text is on the screen. Panes name roles, never
 // colours.
 type role uint8
@@ -36,6 +39,7 @@ const (
 	badge // a word on a coloured ground
 	alert // the same, amber
 	paper // a QR code's ground
+	ink   // the dark of a QR code that has no blocks
 	roles
 )
 
@@ -112,6 +116,7 @@ func newTheme(name string, ascii, noColor bool, ground color.Color) *theme {
 		badge:      s().Foreground(lipgloss.Cyan).Reverse(true),
 		alert:      s().Foreground(lipgloss.Yellow).Reverse(true),
 		paper:      s().Foreground(lipgloss.Black).Background(lipgloss.BrightWhite),
+		ink:        s().Foreground(lipgloss.Black).Background(lipgloss.Black),
 	}
 	switch {
 	case noColor || name == "mono":
@@ -147,13 +152,16 @@ func newTheme(name string, ascii, noColor bool, ground color.Color) *theme {
 			t.current[r] = opening(s().Bold(true))
 			continue
 		}
-		if r := role(r); r != badge && r != alert && r != paper {
+		if r := role(r); !r.grounded() {
 			st = st.Background(tint)
 		}
 		t.selected[r], t.current[r] = opening(st), opening(st)
 	}
 	return t
 }
+
+// grounded reports whether r brings a ground of its own along.
+func (r role) grounded() bool { return r >= badge }
 
 // opening returns the SGR sequence that st begins with.
 func opening(st lipgloss.Style) string {
@@ -302,7 +310,7 @@ func (l *line) gap(n int) {
 	for n = min(n, l.max-l.w); n > 0; {
 		k := min(n, len(blanks))
 		r := text
-		if l.last >= 0 && l.sgr == &l.th.plain && role(l.last) != badge && role(l.last) != alert && role(l.last) != paper {
+		if l.last >= 0 && l.sgr == &l.th.plain && !role(l.last).grounded() {
 			r = role(l.last) // a blank looks the same in every role without a ground
 		}
 		l.put(r, blanks[:k])

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -60,7 +61,8 @@ type Config struct {
 	Environ []string  // nil: os.Environ()
 	Now     func() time.Time
 
-	Theme        string // "auto" (or ""), "dark", "light", "mono", "contrast"
+	Theme        string // one of Themes, "" is "auto"
+	Color        string // "always", "never", or "auto" (or ""): as NO_COLOR and CLICOLOR_FORCE say
 	ASCII        bool   // draw with ASCII only; implied by a locale that is not UTF-8
 	ReduceMotion bool
 	NoMouse      bool
@@ -94,6 +96,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.color()
 	ctx, cancel := context.WithCancel(ctx)
 	f := newFeed(c.API, c.Agent)
 	f.abort = cancel
@@ -146,6 +149,27 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		err = f.fatal
 	}
 	return m.summary(), err
+}
+
+// color settles whether there are colours. A flag says it most strongly, then
+// CLICOLOR_FORCE, then NO_COLOR; either counts when it is not empty.
+func (c *Config) color() {
+	force := env(c.Environ, "CLICOLOR_FORCE")
+	switch {
+	case c.Color == "always", c.Color != "never" && force != "" && force != "0":
+		// The renderer asks NO_COLOR as well.
+		c.Environ = slices.DeleteFunc(slices.Clone(c.Environ), func(kv string) bool { return strings.HasPrefix(kv, "NO_COLOR=") })
+		if c.Profile == 0 {
+			var out io.Writer = os.Stdout
+			if c.Output != nil {
+				out = c.Output
+			}
+			c.Profile = max(colorprofile.Detect(out, c.Environ), colorprofile.ANSI)
+		}
+	case c.Color == "never" || env(c.Environ, "NO_COLOR") != "":
+		// Bold and reverse stay: they are what tells things apart then.
+		c.Theme, c.Profile = "mono", colorprofile.ASCII
+	}
 }
 
 // env looks a variable up in an environment; the last one counts.

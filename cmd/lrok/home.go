@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -54,15 +53,16 @@ func newInspect(o *options) *cobra.Command {
 // inspect shows the screen for t, or for the list of tunnels when it has no
 // name.
 func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts ...client.Tunnel) error {
-	c := tui.Config{
-		API: api, LocalOnly: r.Local, SendTest: sendTest, Version: versionName(),
-		Theme: os.Getenv("LROK_THEME"), ReduceMotion: os.Getenv("LROK_REDUCE_MOTION") != "",
-	}
+	c := o.screenOf(api, r)
 	for _, t := range ts {
 		c.Tunnels = append(c.Tunnels, tui.Tunnel{Kind: t.Kind, Name: t.Subdomain, URL: t.PublicURL, Direct: t.DirectURL, Local: t.Local})
 	}
-	_, err := tui.Run(ctx, c)
-	return err
+	sum, err := tui.Run(ctx, c)
+	if err != nil {
+		return unreachable(r, err)
+	}
+	o.farewell(sum, r, false, commandLine())
+	return nil
 }
 
 // home is bare lrok: the key's live tunnels.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tui"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -86,9 +89,12 @@ type options struct {
 	json       bool
 	plain      bool
 	color      string
+	theme      string
+	ascii      bool
 	verbose    bool
 
-	origins map[string]origin // of the settings, by flag
+	handover handover
+	origins  map[string]origin // of the settings, by flag
 
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -127,10 +133,10 @@ is started on this machine: the inspector works, the URL is local only.`,
 			} else {
 				o.origins, err = applySettings(cmd)
 			}
-			if err == nil && o.color != "auto" && o.color != "always" && o.color != "never" {
-				err = usage("--color is auto, always or never, not %q", o.color)
+			if err != nil {
+				return err
 			}
-			return err
+			return errors.Join(o.choice("color", &o.color, "auto", "always", "never"), o.choice("theme", &o.theme, tui.Themes...))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.home(cmd.Context()) },
 	}
@@ -147,7 +153,9 @@ is started on this machine: the inspector works, the URL is local only.`,
 	f.StringVar(&o.config, "config", "", "the configuration file")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.BoolVar(&o.plain, "plain", false, "no screen: one line per event, also for screen readers")
-	f.StringVar(&o.color, "color", "auto", "colours in lines: auto, always or never")
+	f.StringVar(&o.color, "color", "auto", "colours: auto, always or never")
+	f.StringVar(&o.theme, "theme", "auto", "of the screen: "+oneOf(tui.Themes))
+	f.BoolVar(&o.ascii, "ascii", false, "draw the screen with ASCII characters only, as a locale without UTF-8 does")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more to standard error")
 	for _, g := range []struct {
 		id, title string
@@ -173,6 +181,19 @@ is started on this machine: the inspector works, the URL is local only.`,
 	root.InitDefaultCompletionCmd("completion") // now, to be among the commands below
 	wrapArgs(root)
 	return root
+}
+
+// choice checks a setting that is one of a few words; "" is the first of them.
+func (o *options) choice(name string, value *string, words ...string) error {
+	*value = cmp.Or(*value, words[0])
+	if slices.Contains(words, *value) {
+		return nil
+	}
+	from := o.origins[name].from
+	if from != "--"+name && from != variable(name) {
+		from += ": " + name // a line of the file
+	}
+	return usage("%s is %s, not %q", from, oneOf(words), *value)
 }
 
 // group is a command that only holds others.
@@ -284,10 +305,10 @@ func (o *options) colors() bool {
 	case "never":
 		return false
 	}
-	if os.Getenv("CLICOLOR_FORCE") != "" && os.Getenv("CLICOLOR_FORCE") != "0" {
+	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
 		return true
 	}
-	if os.Getenv("NO_COLOR") != "" || o.plain {
+	if os.Getenv("NO_COLOR") != "" || o.plain || os.Getenv("TERM") == "dumb" {
 		return false
 	}
 	out, ok := o.stdout.(*os.File)

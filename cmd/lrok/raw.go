@@ -78,6 +78,7 @@ func (w *wish) rawFlags(o *options, cmd *cobra.Command) {
 	f.BoolVar(&w.claim.Takeover, "takeover", false, "take the name from another lrok of yours")
 	f.BoolVarP(&w.quiet, "quiet", "q", false, "no screen and no line for each connection: the address, and what happens to the link")
 	f.BoolVar(&w.claim.NoInspect, "no-inspect", false, "keep no list of connections")
+	o.handover.flags(cmd)
 	onlyFlags(cmd, "proxy-protocol")
 	_ = cmd.RegisterFlagCompletionFunc("proxy-protocol", cobra.FixedCompletions([]string{"v1", "v2"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("hint", o.completeReservations)

@@ -38,6 +38,7 @@ import (
 //	reach                   have the commands that follow use that edge
 //	start NAME PROGRAM...   start a program in the background
 //	await NAME TEXT         wait until a line that it wrote holds TEXT
+//	wait-file FILE TEXT     wait until a file is there and holds TEXT
 //	term NAME CODE          end it with SIGTERM, want that exit code, and take its output
 //	ended NAME CODE         the same for one that ends by itself
 //	hangup NAME             send it SIGHUP
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 		Setup:               setUp,
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": cmdServe, "reach": cmdReach, "start": cmdStart, "await": cmdAwait,
+			"serve": cmdServe, "reach": cmdReach, "start": cmdStart, "await": cmdAwait, "wait-file": cmdWaitFile,
 			"term": cmdTerm, "hangup": cmdHangup, "ended": cmdEnded, "exits": cmdExits, "request": cmdRequest, "shape": cmdShape,
 			"nameserver": cmdNameserver, "dial": cmdDial,
 		},
@@ -289,6 +290,20 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 
 func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 	_, _ = fmt.Fprintln(ts.Stdout(), await(ts, find(ts, args[0]), args[1]))
+}
+
+func cmdWaitFile(ts *testscript.TestScript, _ bool, args []string) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		got, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && strings.Contains(string(got), args[1]) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s holds %q (%v), want %q", args[0], got, err, args[1])
+		}
+	}
 }
 
 func cmdTerm(ts *testscript.TestScript, _ bool, args []string) {

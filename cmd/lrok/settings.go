@@ -23,7 +23,7 @@ import (
 
 // variables that are settings without being flags.
 var ownVariables = []string{
-	"LROK_API_KEY", "LROK_BASIC_AUTH", "LROK_THEME", "LROK_REDUCE_MOTION",
+	"LROK_API_KEY", "LROK_BASIC_AUTH", "LROK_REDUCE_MOTION",
 	// The edge's: nothing is sent anywhere unless both are set.
 	"LROK_ANALYTICS", "LROK_POSTHOG_KEY", "LROK_POSTHOG_KEY_FILE",
 }

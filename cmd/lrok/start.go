@@ -54,6 +54,7 @@ The name asked for is the hint, or without one what the line is called: db.`,
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no screen and no line for each request: the URLs, and what happens to the connection")
 	cmd.Flags().BoolVar(&takeover, "takeover", false, "take the names from another lrok of yours")
+	o.handover.flags(cmd)
 	return cmd
 }
 

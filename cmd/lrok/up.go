@@ -66,6 +66,7 @@ terminal; never from an argument, which every user of this machine could read.`,
 	f.BoolVar(&t.claim.Takeover, "takeover", false, "take the name from another lrok of yours")
 	f.BoolVarP(&t.quiet, "quiet", "q", false, "no screen and no line for each request: the URL, and what happens to the connection")
 	f.BoolVar(&t.claim.NoInspect, "no-inspect", false, "capture nothing")
+	o.handover.flags(cmd)
 	onlyFlags(cmd, "domain")
 	_ = cmd.RegisterFlagCompletionFunc("upstream-proto", cobra.FixedCompletions([]string{"h1", "h2c"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("hint", o.completeReservations)
@@ -102,6 +103,10 @@ func (u *up) run(ctx context.Context) error {
 	defer cancel()
 	screen := o.interactive() && !slices.ContainsFunc(u.wishes, func(w wish) bool { return w.quiet })
 	log := o.logger()
+	pipe, err := o.handover.check()
+	if err != nil {
+		return err
+	}
 	if screen {
 		log = slog.New(slog.DiscardHandler) // a line on the terminal would ruin the screen
 	}
@@ -158,12 +163,23 @@ func (u *up) run(ctx context.Context) error {
 			trim.Memory()
 		}
 	})
+	told := make(chan error, 1)
+	wg.Go(func() {
+		forget, err := o.handover.tell(ctx, a, pipe)
+		if err != nil {
+			cancel()
+		}
+		told <- err
+		<-ctx.Done()
+		forget()
+	})
 	if u.background != nil {
 		wg.Go(func() {
-			g, ok := u.live(ctx, a)
+			s, ok := live(ctx, a)
 			if !ok {
 				return
 			}
+			g := s.Welcome.Grants[0]
 			if err := u.background(ctx, g.URL, g.Direct); err != nil && ctx.Err() == nil {
 				log.Error("demo", "err", err)
 			}
@@ -173,12 +189,16 @@ func (u *up) run(ctx context.Context) error {
 			}
 		})
 	}
-	if screen {
-		err = u.screen(ctx, a, api, r)
-	} else {
+	switch {
+	case !screen:
 		err = u.plain(ctx, a, api, r)
+	case settled(ctx, a, o.stderr, r.Edge):
+		err = u.screen(ctx, a, api, r)
 	}
 	cancel()
+	if terr := <-told; terr != nil {
+		err = terr
+	}
 	closed := release(life, a)
 	end()
 	if aerr := <-ended; aerr != nil && !closed && !errors.Is(aerr, context.Canceled) {
@@ -213,22 +233,6 @@ func isLogin(r *reach) bool {
 	return err == nil && r.from == path
 }
 
-// live waits until the tunnel is.
-func (u *up) live(ctx context.Context, a *agent.Agent) (tunnel.Grant, bool) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if s := a.Status(); s.State == agent.Online && len(s.Welcome.Grants) > 0 {
-			return s.Welcome.Grants[0], true
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return tunnel.Grant{}, false
-		}
-	}
-}
-
 // settle waits until every request that was sent has ended and been printed.
 func (u *up) settle(ctx context.Context, api *client.Client, name string) {
 	for range 100 {
@@ -249,32 +253,14 @@ func (u *up) screen(ctx context.Context, a *agent.Agent, api *client.Client, r *
 	for _, w := range u.wishes {
 		ts = append(ts, tui.Tunnel{Kind: w.claim.Kind, Name: w.claim.Name, Local: w.claim.Local})
 	}
-	sum, err := tui.Run(ctx, tui.Config{
-		API: api, Agent: a, Tunnels: ts, LocalOnly: r.Local,
-		SendTest: sendTest, Version: versionName(),
-		Theme: os.Getenv("LROK_THEME"), ReduceMotion: os.Getenv("LROK_REDUCE_MOTION") != "",
-	})
+	c := u.o.screenOf(api, r)
+	c.Agent, c.Tunnels = a, ts
+	sum, err := tui.Run(ctx, c)
 	if err != nil {
 		return err
 	}
-	u.o.farewell(sum, r)
+	u.o.farewell(sum, r, true, commandLine())
 	return nil
-}
-
-// farewell is what stays on the terminal after the screen.
-func (o *options) farewell(s tui.Summary, r *reach) {
-	for _, t := range s.Tunnels {
-		_, _ = fmt.Fprintf(o.stdout, "%s -> %s\n", t.URL, t.Local)
-	}
-	if slices.ContainsFunc(s.Tunnels, isHTTP) {
-		_, _ = fmt.Fprintf(o.stdout, "%s seen; captures were in memory and are gone with the tunnel\n", plural(s.Seen, "request"))
-	}
-	if s.Connections > 0 {
-		_, _ = fmt.Fprintf(o.stdout, "%s seen\n", plural(s.Connections, "connection"))
-	}
-	if r != nil && r.Local {
-		_, _ = fmt.Fprintln(o.stdout, "local only so far; for a public URL run lrok serve on a server, then lrok http <port> --edge HOST")
-	}
 }
 
 func plural(n int, what string) string {
