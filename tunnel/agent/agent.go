@@ -49,6 +49,7 @@ type Config struct {
 	netTick    <-chan time.Time // nil: every two seconds
 	backoff    func(int) time.Duration
 	recheck    time.Duration // of a local service that is down
+	devPorts   []int         // nil: the well-known ones
 }
 
 // A State is where an agent is in its life.
@@ -81,6 +82,9 @@ type Upstream struct {
 	Down   bool
 	Err    string // of the last dial, verbatim
 	Since  time.Time
+	// Nearby are ports of this machine on which something else listens, looked
+	// up while an HTTP service on loopback is down.
+	Nearby []int
 	// Dropped says why the edge closed this tunnel while others of the agent
 	// stay. It is not claimed again.
 	Dropped *tunnel.Error
@@ -112,6 +116,7 @@ type Agent struct {
 	targets []Target
 	session *tunnel.Session
 	online  chan struct{} // closed while session is online
+	checks  chan struct{} // holds one: a local service has to be dialed once
 	step    time.Time     // when the last step began
 	drained chan error    // yields why the edge sends session away
 	retired *tunnel.Session
@@ -171,6 +176,7 @@ func New(config Config) (*Agent, error) {
 		claims:  append([]tunnel.Claim(nil), config.Claims...),
 		targets: append([]Target(nil), config.Targets...),
 		online:  make(chan struct{}),
+		checks:  make(chan struct{}, 1),
 	}
 	now := time.Now()
 	a.status = Status{Since: now, OfflineSince: now, Attempt: 1}
@@ -543,8 +549,8 @@ func (a *Agent) DialAPI(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// SetTarget makes the tunnel of that name lead to another local service. Open
-// streams stay with the old one.
+// SetTarget makes the tunnel of that name lead to another local service, which
+// is dialed once to see whether it is there. Open streams stay with the old one.
 func (a *Agent) SetTarget(name string, t Target) {
 	a.update(func(s *Status) {
 		for i := range s.Upstreams {
@@ -552,10 +558,14 @@ func (a *Agent) SetTarget(name string, t Target) {
 				t.proto = a.claims[i].UpstreamProto
 				a.targets[i] = t
 				a.claims[i].Local = t.String()
-				s.Upstreams[i] = Upstream{Tunnel: name, Local: t.String(), Since: time.Now()}
+				s.Upstreams[i] = Upstream{Tunnel: name, Local: t.String(), Since: time.Now(), Dropped: s.Upstreams[i].Dropped}
 			}
 		}
 	})
+	select {
+	case a.checks <- struct{}{}:
+	default:
+	}
 }
 
 // ReleaseAll gives all tunnels back to the edge, in the order of the claims, and

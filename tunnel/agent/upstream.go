@@ -25,6 +25,9 @@ func (a *Agent) dialed(name, local string, err error) {
 			u.Since = time.Now()
 		}
 		u.Down, u.Err = err != nil, text
+		if err == nil {
+			u.Nearby = nil
+		}
 		select {
 		case a.changed <- struct{}{}:
 		default:
@@ -34,9 +37,11 @@ func (a *Agent) dialed(name, local string, err error) {
 }
 
 // watchUpstreams dials every local service once, so that a screen can say at
-// the start that one is down, and those that are down until they are back.
+// the start that one is down, and those that are down until they are back. One
+// that was chosen since is dialed at once, too.
 func (a *Agent) watchUpstreams(ctx context.Context) {
 	all := true
+	rounds := 0 // since something was down without a look around
 	t := time.NewTicker(a.config.recheck)
 	defer t.Stop()
 	for {
@@ -64,8 +69,19 @@ func (a *Agent) watchUpstreams(ctx context.Context) {
 			})
 		}
 		group.Wait()
+		switch {
+		case len(check) == 0:
+			rounds = 0
+		case rounds%nearbyEvery == 0:
+			a.lookNearby(ctx)
+			fallthrough
+		default:
+			rounds++
+		}
 		select {
 		case <-t.C:
+		case <-a.checks:
+			all, rounds = true, 0
 		case <-ctx.Done():
 			return
 		}
