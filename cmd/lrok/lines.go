@@ -67,7 +67,7 @@ func (l *lines) since(then time.Time) func(inspector.Event) error {
 func (l *lines) event(ev inspector.Event) error {
 	if ev.Type == "gap" && !l.json {
 		defer l.lock()()
-		_, err := fmt.Fprintln(l.w, "-- a gap: requests that the edge no longer knows of are not shown --")
+		_, err := fmt.Fprintln(l.w, "some requests are not shown: the edge no longer knows of them")
 		return err
 	}
 	x := ev.Exchange
@@ -111,12 +111,18 @@ func (l *lines) fresh(seen map[string]bool, id string) bool {
 // raw reports whether x is a connection of a tunnel without HTTP.
 func raw(x *inspector.Exchange) bool { return x.Kind == inspector.TCP || x.Kind == inspector.TLS }
 
-// lineType is what an exchange is called in NDJSON.
+// lineType is what an exchange is called in NDJSON. "closed" is the end of a
+// tunnel.
 func lineType(x *inspector.Exchange) string {
-	switch {
-	case !raw(x):
+	if !raw(x) {
 		return "request"
-	case x.State == inspector.Done:
+	}
+	return "connection_" + happened(x)
+}
+
+// happened is what became of a raw connection.
+func happened(x *inspector.Exchange) string {
+	if x.State == inspector.Done {
 		return "closed"
 	}
 	return "opened"
@@ -146,7 +152,7 @@ func (l *lines) connection(x *inspector.Exchange) string {
 	if x.State == inspector.Done {
 		at = at.Add(x.Timing.Done)
 	}
-	s := fmt.Sprintf("%s  #%-5d %-7s %s", at.Local().Format("15:04:05"), x.Number, lineType(x), format.Sanitize(x.Remote))
+	s := fmt.Sprintf("%s  #%-5d %-7s %s", at.Local().Format("15:04:05"), x.Number, happened(x), format.Sanitize(x.Remote))
 	if x.State != inspector.Done {
 		return s
 	}
@@ -157,9 +163,10 @@ func (l *lines) connection(x *inspector.Exchange) string {
 // text is the line of one request: time, number, method, status, duration, size
 // and path, and in words what went wrong.
 func (l *lines) text(x *inspector.Exchange) string {
-	status := "..."
+	status, code := "-", ""
 	if x.Status > 0 {
 		status = strconv.Itoa(x.Status)
+		code = ", " + status
 	}
 	mark := ""
 	if x.ReplayOf != "" {
@@ -170,7 +177,7 @@ func (l *lines) text(x *inspector.Exchange) string {
 		if why == "" {
 			why = "ended by " + x.EndedBy
 		}
-		mark += "  failed: " + format.Sanitize(why)
+		mark += "  failed" + code + ", " + format.Sanitize(why)
 		if x.Detail != "" {
 			mark += ": " + format.Sanitize(x.Detail)
 		}

@@ -297,6 +297,9 @@ func hasTerminal(stdin io.Reader) bool {
 	return true
 }
 
+// words reports whether lines are for somebody who listens to them.
+func (o *options) words() bool { return o.plain && !o.json }
+
 // colors reports whether lines may be coloured.
 func (o *options) colors() bool {
 	switch o.color {

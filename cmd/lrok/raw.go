@@ -23,7 +23,7 @@ opened and closed. With --proxy-protocol the service learns who calls.`,
 		Example: `  lrok tcp 5432
   lrok tcp 22 --remote-port 30007 --allow 203.0.113.0/24
   lrok tcp localhost:5432 --hint db --proxy-protocol v2
-  lrok tcp 6379 --json | jq 'select(.type=="closed")'`,
+  lrok tcp 6379 --json | jq 'select(.type=="connection_closed")'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t.claim.Kind = tunnel.TCP

@@ -197,7 +197,7 @@ func TestConnectionLines(t *testing.T) {
 		"#1     opened  198.51.100.7:5",
 		"#1     closed  198.51.100.7:5  after 1.0s, 6 bytes in, 0 bytes out",
 		"#2     opened  198.51.100.7:5",
-		"#2     closed  198.51.100.7:5  after 1.0s, 6 bytes in, 0 bytes out  failed: upstream refused: connection refused",
+		"#2     closed  198.51.100.7:5  after 1.0s, 6 bytes in, 0 bytes out  failed, upstream refused: connection refused",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("lines:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
