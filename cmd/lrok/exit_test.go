@@ -22,7 +22,8 @@ func TestRefusalsEndWithTheirCode(t *testing.T) {
 	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"} {
 		t.Setenv(name, dir)
 	}
-	t.Setenv("LROK_API_KEY", store.NewKey())
+	key := store.NewKey()
+	t.Setenv("LROK_API_KEY", key)
 	dev, err := certs.OpenDev(dir, "localhost", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +65,12 @@ func TestRefusalsEndWithTheirCode(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: exit code %d, want %d\n%s", code, got, want, stderr.String())
 		}
-		if say := stderr.String(); !strings.Contains(say, fmt.Sprintf("lrok: no, because of %s\nhint: do something about it\n", code)) {
+		message, hint := "no, because of "+code, "do something about it"
+		if code == tunnel.CodeKey { // which key, which edge, and how to use another
+			message += fmt.Sprintf(" (key %s…, edge %s)", key[:9], l.Addr())
+			hint += "; for another key: lrok login " + l.Addr().String()
+		}
+		if say := stderr.String(); !strings.Contains(say, fmt.Sprintf("lrok: %s\nhint: %s\n", message, hint)) {
 			t.Errorf("%s: said %q, want the edge's message and hint", code, say)
 		}
 		_ = l.Close()

@@ -193,6 +193,9 @@ func (o *options) apiOf(ctx context.Context, r *reach) (*client.Client, func(), 
 // unreachable explains a failure to get to the edge at all; what the edge said
 // itself stays as it is.
 func unreachable(r *reach, err error) error {
+	if e := (*tunnel.Error)(nil); errors.As(err, &e) && e.Code == tunnel.CodeKey {
+		return refusedKey(r, e)
+	}
 	if errors.As(err, new(*tunnel.Error)) || errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -210,6 +213,22 @@ func unreachable(r *reach, err error) error {
 		e.Hint = "use the name that the edge's certificate is for"
 	}
 	return e
+}
+
+// refusedKey adds to an edge's refusal which key and which edge it is about, and
+// how to use another one.
+func refusedKey(r *reach, e *tunnel.Error) error {
+	out := *e
+	about := "edge " + r.Edge
+	if len(r.Key) > 12 && !strings.Contains(e.Message, r.Key[:9]) {
+		about = "key " + r.Key[:9] + "…, " + about // as much as lists of keys show
+	}
+	out.Message += " (" + about + ")"
+	login := "for another key: lrok login " + r.Edge
+	if out.Hint = login; e.Hint != "" && !strings.Contains(e.Hint, "lrok login") {
+		out.Hint = e.Hint + "; " + login
+	}
+	return &out
 }
 
 func (o *options) logger() *slog.Logger {
