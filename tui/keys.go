@@ -195,7 +195,7 @@ func requestActions() []action {
 		},
 		{name: "copy-url", in: inEmpty, bind: bind("y", "copy the URL", "y"), group: "Requests", hint: "copy url", rank: 2, run: func(m *model) tea.Cmd { return m.copyWhat("u") }},
 		{
-			name: "copy", in: capturing | inDiff, when: func(m *model) bool { return m.selected() != nil },
+			name: "copy", in: capturing, when: func(m *model) bool { return m.selected() != nil },
 			bind: bind("y", "copy", "y"), group: "Requests", hint: "copy", rank: 7, then: (*model).copies,
 		},
 		{
@@ -226,23 +226,8 @@ func bodyActions() []action {
 		{name: "fold", in: inDetail, bind: bind("o enter", "open or close a fold", "o", "enter"), group: "Body", run: func(m *model) tea.Cmd { m.detail.pager().fold(); return nil }},
 		{name: "folds", in: inDetail, bind: bind("z", "folds", "z"), group: "Body", then: (*model).folds},
 		{name: "hex", in: inDetail, bind: bind("x", "bytes or text", "x"), group: "Body", hint: "hex", rank: 10, run: (*model).toggleHex},
-		{name: "side", in: inDetail | inDiff, bind: bind("s", "the other side: request or response", "s"), group: "Body", run: (*model).otherSide},
-		{name: "secrets", in: capturing, bind: bind("S", "show or hide secrets", "S"), group: "Body", run: (*model).secrets},
-	}
-}
-
-func compareActions() []action {
-	return []action{
-		{name: "diff", in: capturing, bind: bind("d", "compare with the mark, the original or the last on the route", "d"), group: "Compare", hint: "diff", rank: 4, run: (*model).startDiff},
-		{name: "pick", in: capturing, bind: bind("D", "choose what to compare with", "D"), group: "Compare", run: (*model).startPick},
-		{name: "mark", in: capturing, bind: bind("m", "mark as A of the next comparison", "m"), group: "Compare", hint: "mark", rank: 6, run: (*model).mark},
-		{name: "to-mark", in: capturing, bind: bind("'", "go to the mark", "'"), group: "Compare", run: (*model).toMark},
-		{name: "next-change", in: inDiff, looks: true, bind: bind("n", "next change", "n"), group: "Compare", hint: "next", rank: 1, run: func(m *model) tea.Cmd { m.diff.step(1); return nil }},
-		{name: "previous-change", in: inDiff, looks: true, bind: bind("N", "previous change", "N"), group: "Compare", run: func(m *model) tea.Cmd { m.diff.step(-1); return nil }},
-		{name: "diff-side", in: inDiff, bind: bind("tab", "request or response", "tab", "shift+tab", "]", "["), group: "Compare", hint: "request/response", rank: 2, run: (*model).otherSide},
-		{name: "ignore", in: inDiff, bind: bind("i", "ignore this path, or look at it again", "i"), group: "Compare", hint: "ignore path", rank: 3, run: (*model).ignore},
-		{name: "swap", in: inDiff, bind: bind("w", "swap A and B", "w"), group: "Compare", hint: "swap", rank: 5, run: (*model).swap},
-		{name: "replay-b", in: inDiff, bind: bind("r", "replay B again", "r"), group: "Compare", hint: "replay B", rank: 4, run: (*model).replay},
+		{name: "side", in: inDetail, bind: bind("s", "the other side: request or response", "s"), group: "Body", run: (*model).otherSide},
+		{name: "secrets", in: capturing | inDiff, bind: bind("S", "show or hide secrets", "S"), group: "Body", run: (*model).secrets},
 	}
 }
 

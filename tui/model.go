@@ -13,7 +13,6 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lrok-dev/lrok/inspector"
-	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
@@ -94,8 +93,8 @@ type model struct {
 	opened  []*opened    // most recent first
 	wanted  atomic.Value // id of the capture that the detail waits for; commands read it
 
-	rules  []diff.Rule // what comparisons ignore, from i
-	drafts drafts      // of edits
+	rules  ruling // what comparisons ignore
+	drafts drafts // of edits
 
 	paused    bool
 	reveal    bool
@@ -116,6 +115,7 @@ func newModel(ctx context.Context, c Config, f *feed) *model {
 	m := &model{ctx: ctx, c: c, feed: f, share: 54, focus: inList, keys: actions()}
 	m.noColor = env(c.Environ, "NO_COLOR") != "" || c.Theme == "mono"
 	m.w, m.h = c.Width, c.Height
+	m.rules = ruling{list: c.Ignore, strict: c.Strict}
 	if !m.c.ASCII {
 		for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 			if v := env(c.Environ, name); v != "" {
@@ -492,6 +492,9 @@ func (m *model) upstreams(was, now []agent.Upstream) {
 // sync starts what the state of the screen calls for: the capture in the detail
 // has to be loaded, and once more when it has changed.
 func (m *model) sync() tea.Cmd {
+	if m.focus != inDiff {
+		m.diff.stop() // nobody waits for it any more
+	}
 	if t := m.tab(); t != nil {
 		t.list.height = max(m.listRows()-len(m.gaps), 1) // whatever of them is in view
 		t.list.settle(t.captures)

@@ -41,7 +41,7 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 			}
 		}
 	case m.focus == inDiff:
-		if i := m.diff.top + msg.Y - m.lay.panes.y - 3; i >= m.diff.top && i < len(m.diff.rows) {
+		if i := m.diff.top + msg.Y - m.lay.panes.y - 3; i >= m.diff.top && i < len(m.diff.rows().list) {
 			m.diff.cur = i
 			m.diff.settle()
 		}

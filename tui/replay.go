@@ -111,7 +111,7 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 	if x == nil {
 		return nil
 	}
-	return m.compare(pair{r.id, r.x.ID, was.Version, x.Version, len(m.rules)})
+	return m.compare(m.pairOf(was, x))
 }
 
 // tally counts statuses: "4 x 200, 1 x 500".

@@ -74,6 +74,14 @@ func TestScreens(t *testing.T) {
 		{name: "diff-tab-120x36", w: 120, h: 36, keys: []string{"", "favicon", failing + enter + "]]]]", "Mark one|press d"}},
 		{name: "diff-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjjjd", "change 1 of 5"}},
 		{name: "diff-request-120x36", w: 120, h: 36, keys: []string{"", "favicon", "d", "change 1", "\t", "request line"}},
+		{name: "diff-120x36", w: 120, h: 36, keys: []string{"", "favicon", "jjjjd", "change 1 of 5", "n", "change 2"}},
+		{name: "diff-equal-120x36", w: 120, h: 36, keys: []string{"", "favicon", "d", "change 1", "\t", "request line", "=", "api_version"}},
+		{name: "diff-text-120x36", w: 120, h: 36, keys: []string{"", "favicon", "jjjjd", "change 1 of 5", "t", "by line", "n", "change 2"}},
+		{name: "diff-text-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjjjd", "change 1 of 5", "t", "by line", "n", "change 2"}},
+		{name: "diff-value-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjjjd", "change 1 of 5", "n\r", "is not there"}},
+		{name: "diff-rules-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjjjd", "change 1 of 5", "ni", "of 4", "I", "built-in rules: on"}, change: func(c *Config, _ *agent.Status, _ *demoEdge) {
+			c.Ignore = parsedRules(".data.updated_at", "header:x-debug")
+		}},
 		{name: "picker-80x24", w: 80, h: 24, keys: []string{"", "favicon", "D", "Compare #1279"}},
 		{name: "gzip-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjj" + enter + "]", "decoded"}},
 		{name: "form-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjjjjj" + enter, "Keep it logically"}},
@@ -285,7 +293,7 @@ func TestEditAndReplay(t *testing.T) {
 	s.keys("e")
 	s.waitText(t, "send this to http://localhost:3000?")
 	s.waitText(t, ".data.object.amount_paid")
-	s.waitText(t, "4200 → 99")
+	s.waitText(t, "→ 99")
 	e.mu.Lock()
 	if len(e.replays) != 0 {
 		t.Error("the request was sent before it was confirmed")
@@ -372,8 +380,12 @@ func TestIgnorePath(t *testing.T) {
 	s.keys("i")
 	s.waitText(t, "ignored from now on: .code")
 	s.waitText(t, "of 4")
-	s.keys("i")
-	s.waitText(t, "counts again")
+	s.waitText(t, ".code   differs, ignored by rule")
+	s.keys("=")
+	s.waitText(t, "ignored: .code")
+	s.keys("I")
+	s.waitText(t, "until lrok ends")
+	s.keys("d\x1b")
 	s.waitText(t, "of 5")
 }
 

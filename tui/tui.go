@@ -16,6 +16,7 @@ import (
 
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -54,6 +55,11 @@ type Config struct {
 	// SendTest sends a request to the tunnel's public side. Nil means that
 	// there is none.
 	SendTest func(ctx context.Context, t Tunnel) error
+
+	// Ignore and Strict are what comparisons ignore at first: see
+	// [diff.Options].
+	Ignore []diff.Rule
+	Strict bool
 
 	Version string
 	Input   io.Reader // nil: the terminal
