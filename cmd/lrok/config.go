@@ -100,7 +100,7 @@ func (o *options) settings(cmd *cobra.Command, path []string) ([]setting, error)
 	}
 	of.Flags().VisitAll(add)
 	slices.SortFunc(out, func(a, b setting) int { return cmp.Compare(a.Name, b.Name) })
-	for _, name := range ownVariables {
+	for _, name := range slices.Concat(ownVariables, secretVariables()) {
 		if v, ok := os.LookupEnv(name); ok {
 			s := setting{strings.ToLower(strings.TrimPrefix(name, "LROK_")), mask(name, v), name}
 			if name == "LROK_BASIC_AUTH" {
@@ -127,7 +127,7 @@ func mask(name, v string) string {
 	if strings.HasSuffix(name, "_FILE") {
 		return v
 	}
-	for _, word := range []string{"KEY", "AUTH"} {
+	for _, word := range []string{"KEY", "AUTH", "SECRET"} {
 		if strings.Contains(name, word) && v != "" {
 			if len(v) < 30 || !strings.HasPrefix(v, "lrok_") {
 				return "****"

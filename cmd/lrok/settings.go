@@ -153,8 +153,8 @@ func applyFile(cmd *cobra.Command, origins map[string]origin) error {
 		if !slices.Contains(known, s.key) {
 			return usage("%s:%d: %s", path, s.line, unknownSetting(cmd, s.key, known))
 		}
-		if s.key == tunnelsKey {
-			continue // for lrok start
+		if s.key == tunnelsKey || s.key == secretsKey {
+			continue // for who needs them
 		}
 		f := flags.Lookup(strings.ReplaceAll(s.key, "_", "-"))
 		if s.values == nil {
@@ -254,12 +254,12 @@ func fileKeys(cmd *cobra.Command) []string {
 		return keys
 	}
 	eachFlag(cmd.Root(), func(c *cobra.Command) bool { return !isServe(c) }, add)
-	return append(keys, tunnelsKey)
+	return append(keys, tunnelsKey, secretsKey)
 }
 
 // checkEnvironment refuses LROK_* variables that mean nothing.
 func checkEnvironment(root *cobra.Command) error {
-	known := append([]string{"LROK_CONFIG"}, ownVariables...)
+	known := slices.Concat([]string{"LROK_CONFIG"}, ownVariables, secretVariables())
 	eachFlag(root, func(*cobra.Command) bool { return true }, func(f *pflag.Flag) {
 		if isSetting(f) {
 			known = append(known, variable(f.Name))
@@ -313,7 +313,7 @@ func editDistance(a, b string) int {
 const tunnelsKey = "tunnels"
 
 // A fileSetting is one top-level line of a configuration file. It has no values
-// when it is the tunnels.
+// when it is the tunnels or the secrets.
 type fileSetting struct {
 	key    string
 	line   int
@@ -358,7 +358,7 @@ func readFile(path string) ([]fileSetting, error) {
 				s.values = append(s.values, item.Value)
 			}
 		default:
-			if k.Value == tunnelsKey && v.Kind == yaml.MappingNode {
+			if (k.Value == tunnelsKey || k.Value == secretsKey) && v.Kind == yaml.MappingNode {
 				break
 			}
 			return nil, fmt.Errorf("%s:%d: %s is one value or a list", path, v.Line, k.Value)
