@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
@@ -23,19 +27,33 @@ var errDiffers = errors.New("")
 func newDiff(o *options) *cobra.Command {
 	var tunnelName, side string
 	var ignore []string
-	var strict bool
+	var strict, plain bool
 	cmd := &cobra.Command{
 		Use:   "diff <id> <id>",
 		Short: "Compare two captures; exit 0 when they are equal, 1 when they differ",
 		Long: `Compare two captures: what changed in the start line, the headers, and the
 body by its structure. Timestamps and ids that change every time are ignored, and
-shown as ignored. A side may be a file: capture.har or capture.har#3.`,
+shown as ignored; what else is noise stands below diff: in the configuration file.
+A side may be a file: capture.har or capture.har#3.
+
+The exit code is 0 when they are equal but for what is ignored, 1 when they differ
+or not enough of a body was captured to know, and 2 or more when they could not be
+compared.`,
 		Example: `  lrok diff '#1265' '#1279'
   lrok diff req_01JD… last --side response --json
-  lrok diff before.har#1 last --ignore .data.updated_at`,
+  lrok diff before.har#1 last --ignore .data.updated_at --ignore header:x-build
+  lrok diff golden.har last --side response --plain-text`,
 		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			opts := diff.Options{Strict: strict, Done: cmd.Context().Done()}
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			defer func() { err = trouble(err) }()
+			opts, err := o.diffRules()
+			if err != nil {
+				return err
+			}
+			if strict {
+				opts = diff.Options{Strict: true}
+			}
+			opts.Plain, opts.Done = plain, cmd.Context().Done()
 			for _, s := range ignore {
 				rule, err := diff.ParseRule(s)
 				if err != nil {
@@ -67,6 +85,9 @@ shown as ignored. A side may be a file: capture.har or capture.har#3.`,
 				}
 			}
 			r := diff.Exchanges(&xs[0], &xs[1], diff.Side(side), opts)
+			if err := cmd.Context().Err(); err != nil {
+				return err
+			}
 			if o.json {
 				if err := printJSON(cmd.OutOrStdout(), r); err != nil {
 					return err
@@ -83,9 +104,101 @@ shown as ignored. A side may be a file: capture.har or capture.har#3.`,
 	f := cmd.Flags()
 	tunnelFlag(cmd, &tunnelName)
 	f.StringVar(&side, "side", "both", "request, response or both")
-	f.StringArrayVar(&ignore, "ignore", nil, "ignore a path, as .data.id or .items[*].updated_at")
-	f.BoolVar(&strict, "strict", false, "ignore nothing: timestamps and ids count too")
+	f.StringArrayVar(&ignore, "ignore", nil, "ignore a path, as .items[*].updated_at or ..trace_id, header:NAME, query.NAME or status")
+	f.BoolVar(&strict, "strict", false, "ignore nothing but what --ignore says: timestamps and ids count too")
+	f.BoolVar(&plain, "plain-text", false, "compare bodies line by line, JSON indented first")
+	onlyFlags(cmd, "side", "ignore", "strict", "plain-text")
 	return cmd
+}
+
+// trouble keeps the exit codes of lrok diff apart: 1 says that the two differ,
+// and nothing else does.
+func trouble(err error) error {
+	switch {
+	case err == nil, errors.Is(err, errDiffers):
+		return err
+	case errors.Is(err, context.Canceled):
+		return usageError{errors.New("interrupted: the captures were not compared to their end")}
+	case exitCode(err) == 1:
+		return usageError{err}
+	}
+	return err
+}
+
+// diffKey is the part of the configuration file that says what comparisons
+// ignore: on the screen, in lrok diff, and in lrok replay.
+const diffKey = "diff"
+
+// diffRules reads it.
+func (o *options) diffRules() (diff.Options, error) {
+	path, optional := o.config, false
+	if path == "" {
+		path = os.Getenv("LROK_CONFIG")
+	}
+	if path == "" {
+		dir, err := configDir()
+		if err != nil {
+			return diff.Options{}, nil // there is no file either
+		}
+		path, optional = filepath.Join(dir, "config.yaml"), true
+	}
+	file, err := readFile(path)
+	if err != nil && !(optional && errors.Is(err, fs.ErrNotExist)) {
+		return diff.Options{}, usage("%w", err)
+	}
+	for _, s := range file {
+		if s.key != diffKey {
+			continue
+		}
+		opts, err := parseDiff(s.node)
+		if err != nil {
+			return opts, usage("%s:%w", path, err)
+		}
+		return opts, nil
+	}
+	return diff.Options{}, nil
+}
+
+// parseDiff reads {ignore: [.data.id], headers: [x-build], strict: true}. An
+// error begins with its line.
+func parseDiff(n *yaml.Node) (diff.Options, error) {
+	var o diff.Options
+	if n.Kind != yaml.MappingNode {
+		return o, fmt.Errorf("%d: diff: holds ignore, headers and strict", n.Line)
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		list := []*yaml.Node{v}
+		if v.Kind == yaml.SequenceNode {
+			list = v.Content
+		}
+		switch k.Value {
+		case "ignore", "headers":
+			for _, item := range list {
+				if item.Kind != yaml.ScalarNode {
+					return o, fmt.Errorf("%d: diff.%s is a list of texts", item.Line, k.Value)
+				}
+				s := item.Value
+				if k.Value == "headers" {
+					s = "header:" + s
+				}
+				rule, err := diff.ParseRule(s)
+				if err != nil {
+					return o, fmt.Errorf("%d: diff.%s: %w", item.Line, k.Value, err)
+				}
+				o.Ignore = append(o.Ignore, rule)
+			}
+		case "strict":
+			strict, err := strconv.ParseBool(v.Value)
+			if err != nil || v.Kind != yaml.ScalarNode {
+				return o, fmt.Errorf("%d: diff.strict: %q is not true or false", v.Line, v.Value)
+			}
+			o.Strict = strict
+		default:
+			return o, fmt.Errorf("%d: unknown setting %q in diff%s", k.Line, k.Value, didYouMean(k.Value, []string{"ignore", "headers", "strict"}))
+		}
+	}
+	return o, nil
 }
 
 var errNotAFile = errors.New("not a file")

@@ -90,6 +90,10 @@ is shown and asked about first.`,
 				return err
 			}
 			defer done()
+			rules, err := o.diffRules()
+			if err != nil {
+				return err
+			}
 			failed := false
 			out := o.lines(cmd.OutOrStdout())
 			for _, ref := range args {
@@ -129,7 +133,7 @@ is shown and asked about first.`,
 						return err
 					}
 					failed = failed || y.Status >= 400 || y.Failed()
-					r := diff.Exchanges(&x, &y, diff.Response, diff.Options{})
+					r := diff.Exchanges(&x, &y, diff.Response, rules)
 					if target != nil && !o.json {
 						if err := out.sentTo(&y, r, compare, target); err != nil {
 							return err

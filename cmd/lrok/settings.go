@@ -153,6 +153,12 @@ func applyFile(cmd *cobra.Command, origins map[string]origin) error {
 		if !slices.Contains(known, s.key) {
 			return usage("%s:%d: %s", path, s.line, unknownSetting(cmd, s.key, known))
 		}
+		if s.key == diffKey {
+			if _, err := parseDiff(s.node); err != nil {
+				return usage("%s:%w", path, err)
+			}
+			continue
+		}
 		if s.key == tunnelsKey || s.key == secretsKey {
 			continue // for who needs them
 		}
@@ -254,6 +260,7 @@ func fileKeys(cmd *cobra.Command) []string {
 		return keys
 	}
 	eachFlag(cmd.Root(), func(c *cobra.Command) bool { return !isServe(c) }, add)
+	keys = append(keys, diffKey)
 	return append(keys, tunnelsKey, secretsKey)
 }
 
@@ -358,6 +365,9 @@ func readFile(path string) ([]fileSetting, error) {
 				s.values = append(s.values, item.Value)
 			}
 		default:
+			if k.Value == diffKey && v.Kind == yaml.MappingNode {
+				break
+			}
 			if (k.Value == tunnelsKey || k.Value == secretsKey) && v.Kind == yaml.MappingNode {
 				break
 			}
