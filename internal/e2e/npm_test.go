@@ -1,11 +1,18 @@
 package e2e
 
 import (
+	"bytes"
+	"encoding/hex"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/signature"
 	"github.com/lrok-dev/lrok/internal/e2e/node"
 )
 
@@ -24,6 +31,7 @@ func TestWebhooksVerifyDirectlyAndReplayed(t *testing.T) {
 	receiver := node.Start(t, "receiver.mjs")
 	behindShop(t, e, receiver)
 	api := e.api(t)
+	sources := secretsOfScripts()
 
 	// A ring keeps 100; replays are captured as well, and push out the oldest.
 	const batch = 80
@@ -55,6 +63,13 @@ func TestWebhooksVerifyDirectlyAndReplayed(t *testing.T) {
 			}
 			ids = append(ids, x.ID)
 			newest = max(newest, x.Number)
+			whole, err := api.Exchange(t.Context(), x.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v, ok := signature.Judge(&whole, sources, "", nil); !ok || !v.Valid {
+				t.Errorf("%s %s is valid to its sender's library, and here %+v", x.Method, x.ID, v)
+			}
 		}
 		if len(ids)-1 != len(sent) {
 			t.Fatalf("%d captures of %d deliveries", len(ids)-1, len(sent))
@@ -74,8 +89,190 @@ func TestWebhooksVerifyDirectlyAndReplayed(t *testing.T) {
 			}
 		}
 	}
-	if kinds["github"] < 300 || kinds["stripe"] < 5 || kinds["standard"] < 4 {
+	if kinds["github"] < 300 || kinds["stripe"] < 5 || kinds["standard"] < 4 || kinds["slack"] < 3 || kinds["shopify"] < 3 {
 		t.Errorf("kinds = %v, want every payload of the npm package (over 300) and some of the others", kinds)
+	}
+}
+
+// secretsOfScripts are those of the scripts, as lrok has them.
+func secretsOfScripts() []signature.Source {
+	var out []signature.Source
+	for _, kv := range node.Secrets {
+		name, value, _ := strings.Cut(kv, "=")
+		kind := strings.ToLower(strings.TrimSuffix(name, "_SECRET"))
+		out = append(out, signature.Source{Name: kind, Provider: kind, Secrets: []signature.Secret{{Value: value, From: name}}})
+	}
+	return out
+}
+
+// webhook is an unsigned delivery that the scripts know.
+func webhook(kind string) *inspector.Exchange {
+	body := []byte(`{"type": "event_callback", "event_id": "evt_1", "id": "evt_1", "event": {"type": "message"}}`)
+	x := &inspector.Exchange{ID: "req_1", State: inspector.Done, Kind: inspector.HTTP, Method: "POST", Path: "/", Timing: inspector.Timing{Accepted: time.Now()}}
+	x.Request.Header = []inspector.Field{{Name: "Content-Type", Value: "application/json"}}
+	if kind == signature.Shopify {
+		for _, name := range []string{"X-Shopify-API-Version", "X-Shopify-Shop-Domain", "X-Shopify-Topic", "X-Shopify-Webhook-Id"} {
+			x.Request.Header = append(x.Request.Header, inspector.Field{Name: name, Value: "app/uninstalled"})
+		}
+	}
+	x.Request.Body = inspector.Body{Size: int64(len(body)), Captured: int64(len(body)), Data: body}
+	return x
+}
+
+// What is signed here the senders' own libraries accept, and what is called bad
+// here they refuse; nothing that they refuse is called valid.
+func TestSignaturesAgreeWithTheirLibraries(t *testing.T) {
+	receiver := node.Start(t, "receiver.mjs")
+	url := fmt.Sprintf("http://127.0.0.1:%d/", receiver.Port())
+	headers := map[string]string{
+		signature.GitHub: "X-Hub-Signature-256", signature.Stripe: "Stripe-Signature", signature.Slack: "X-Slack-Signature",
+		signature.Shopify: "X-Shopify-Hmac-Sha256", signature.Standard: "webhook-signature",
+	}
+	for _, src := range secretsOfScripts() {
+		header := headers[src.Provider]
+		old := src
+		old.Secrets = []signature.Secret{{Value: "b2xk", From: "old"}}
+		both := src
+		both.Secrets = []signature.Secret{old.Secrets[0], src.Secrets[0]}
+		digest := func(to func(string) string) func(*inspector.Exchange) {
+			return func(x *inspector.Exchange) {
+				for i, f := range x.Request.Header {
+					if strings.EqualFold(f.Name, header) {
+						at := strings.LastIndexAny(strings.TrimRight(f.Value, "="), "=,") + 1
+						x.Request.Header[i].Value = f.Value[:at] + to(f.Value[at:])
+					}
+				}
+			}
+		}
+		body := func(s string) func(*inspector.Exchange) {
+			return func(x *inspector.Exchange) {
+				x.Request.Body = inspector.Body{Size: int64(len(s)), Captured: int64(len(s)), Data: []byte(s)}
+			}
+		}
+		timed := src.Provider != signature.GitHub && src.Provider != signature.Shopify
+		ahead := signature.Valid
+		stale := signature.Valid
+		if timed {
+			stale = signature.StaleTimestamp
+		}
+		if src.Provider == signature.Standard {
+			ahead = signature.StaleTimestamp
+		}
+		rotated := signature.WrongSecret // where the header has room for one only
+		if src.Provider == signature.Stripe || src.Provider == signature.Standard {
+			rotated = signature.Valid
+		}
+		for _, c := range []struct {
+			name  string
+			by    signature.Source
+			when  time.Duration
+			alter func(*inspector.Exchange)
+			cause signature.Cause
+		}{
+			{name: "as it is", by: src, cause: signature.Valid},
+			{name: "four minutes old", by: src, when: -4 * time.Minute, cause: signature.Valid},
+			{name: "six minutes old", by: src, when: -6 * time.Minute, cause: stale},
+			{name: "six minutes ahead", by: src, when: 6 * time.Minute, cause: ahead},
+			{name: "with another secret", by: old, cause: signature.WrongSecret},
+			{name: "with both secrets", by: both, cause: rotated},
+			{name: "another body", by: src, alter: body(`{"type":"other","id":"evt_2"}`), cause: signature.WrongSecret},
+			{name: "a line feed more", by: src, alter: body(string(webhook("").Request.Body.Data) + "\n"), cause: signature.BodyAltered},
+			{name: "a digest cut short", by: src, alter: digest(func(s string) string { return s[:8] }), cause: signature.HeaderMalformed},
+			{name: "no digest", by: src, alter: digest(func(string) string { return "" }), cause: signature.HeaderMalformed},
+			{name: "another encoding", by: src, alter: digest(func(s string) string {
+				if src.Provider == signature.Shopify || src.Provider == signature.Standard {
+					return strings.TrimRight(s, "=")
+				}
+				raw, err := hex.DecodeString(s)
+				if err != nil {
+					t.Errorf("%s: %q is no hex", src.Provider, s)
+				}
+				return fmt.Sprintf("%X", raw)
+			}), cause: signature.WrongEncoding},
+		} {
+			x := webhook(src.Provider)
+			ch, err := signature.Sign(x, inspector.Changes{}, c.by, x.Timing.Accepted.Add(c.when))
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.Request.Header = append(x.Request.Header, ch.Set...)
+			if c.alter != nil {
+				c.alter(x)
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(x.Request.Body.Data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range x.Request.Header {
+				req.Header.Add(f.Name, f.Value)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			var theirs node.Delivery
+			if !receiver.Next(&theirs) {
+				t.Fatal(receiver.Wait())
+			}
+			ours, ok := signature.Judge(x, []signature.Source{src}, "", nil)
+			if !ok || ours.Valid != theirs.OK || ours.Cause != c.cause {
+				t.Errorf("%s, %s: theirs = %v (%s), ours = %s (%s), want %s", src.Provider, c.name, theirs.OK, theirs.Error, ours.Cause, ours.Detail, c.cause)
+			}
+		}
+	}
+}
+
+// A replay with another body verifies behind the tunnel once it is signed again,
+// and not before; no secret is in what the edge has.
+func TestReplaysAreSignedAgain(t *testing.T) {
+	e := serve(t, nil)
+	receiver := node.Start(t, "receiver.mjs")
+	behindShop(t, e, receiver)
+	api := e.api(t)
+	sent := node.Send(t, "http://"+e.http+"/hooks", "shop.tun.test", "--limit", "1")
+	deliveries(t, receiver, len(sent))
+	env := e.reach("")
+	for _, s := range node.Secrets {
+		name, value, _ := strings.Cut(s, "=")
+		env = append(env, "LROK_SECRET_"+strings.TrimSuffix(name, "_SECRET")+"="+value)
+	}
+	body := string(webhook("").Request.Body.Data)
+	xs, err := api.Requests(t.Context(), "shop", client.Query{Limit: 100})
+	if err != nil || len(xs) != len(sent) || len(sent) != len(node.Secrets) {
+		t.Fatalf("%d captures of %d deliveries, want one for each secret: %v", len(xs), len(sent), err)
+	}
+	for _, x := range xs {
+		for _, resign := range []bool{false, true} {
+			args, code := []string{"replay", x.ID, "--body", body}, 1
+			if resign {
+				args, code = append(args, "--resign"), 0
+			}
+			if got := lrok(t, env, args...).wait(); got != code {
+				t.Errorf("%v exits %d, want %d", args, got, code)
+			}
+			var d node.Delivery
+			if !receiver.Next(&d) {
+				t.Fatal(receiver.Wait())
+			}
+			if d.OK != resign {
+				t.Errorf("%s, signed again: %v, verifies: %v %s", d.Kind, resign, d.OK, d.Error)
+			}
+			latest, err := api.Requests(t.Context(), "shop", client.Query{Limit: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			y, err := api.Exchange(t.Context(), latest[0].ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range node.Secrets {
+				_, value, _ := strings.Cut(s, "=")
+				if strings.Contains(fmt.Sprintf("%+v %s", y, y.Request.Head), value) {
+					t.Errorf("a secret is in the capture %+v", y)
+				}
+			}
+		}
 	}
 }
 

@@ -29,6 +29,8 @@ const patience = 60 * time.Second
 var Secrets = []string{
 	"GITHUB_SECRET=It's a Secret to Everybody",
 	"STRIPE_SECRET=whsec_lrok_end_to_end",
+	"SLACK_SECRET=8f742231b10e8888abcd99e2e",
+	"SHOPIFY_SECRET=shpss_lrok_end_to_end",
 	"STANDARD_SECRET=whsec_bHJvayBlbmQgdG8gZW5kIHNlY3JldA==",
 }
 
@@ -136,7 +138,7 @@ func (s *Script) read(out io.Reader) {
 
 // A Delivery is a line of send.mjs or of receiver.mjs.
 type Delivery struct {
-	Kind    string   // github, stripe, standard or unknown
+	Kind    string   // github, stripe, slack, shopify, standard or unknown
 	Event   string   // as "issues" or "invoice.paid"
 	ID      string   // of the delivery
 	Status  int      // send.mjs: the answer's

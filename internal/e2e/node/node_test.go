@@ -31,7 +31,7 @@ func TestDeliveriesVerify(t *testing.T) {
 			t.Errorf("sent %+v\narrived %+v", s, a)
 		}
 	}
-	if kinds["github"] < 300 || kinds["stripe"] < 5 || kinds["standard"] < 4 {
+	if kinds["github"] < 300 || kinds["stripe"] < 5 || kinds["standard"] < 4 || kinds["slack"] < 3 || kinds["shopify"] < 3 {
 		t.Errorf("kinds = %v, want every payload of the npm package (over 300) and some of the others", kinds)
 	}
 }

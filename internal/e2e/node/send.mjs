@@ -1,15 +1,16 @@
 // Sends signed deliveries, each made and signed by its sender's own library:
 // every payload of @octokit/webhooks-examples, Stripe events, Standard Webhooks.
+// Slack and Shopify publish only what verifies: theirs are signed as they document.
 //
 //   node send.mjs --url http://127.0.0.1:8080/hooks [--host shop.localhost]
-//                 [--kind github|stripe|standard|all] [--skip N] [--limit N] [--parallel N] [--tamper 1]
+//                 [--kind github|stripe|slack|shopify|standard|all] [--skip N] [--limit N] [--parallel N] [--tamper 1]
 //
 // --skip and --limit count for each kind. Secrets come from GITHUB_SECRET,
-// STRIPE_SECRET and STANDARD_SECRET. --tamper
+// STRIPE_SECRET, SLACK_SECRET, SHOPIFY_SECRET and STANDARD_SECRET. --tamper
 // changes a byte after signing: nothing may then verify. Prints for each delivery
 //   {"kind", "event", "id", "status", "sha256", "size", "answer"}   or  {"kind", "event", "id", "error"}
 // and at the end {"done": true, "sent", "verified"}, where verified counts the answers 200.
-import { createHash, randomUUID } from "node:crypto";
+import { createHash, createHmac, randomUUID } from "node:crypto";
 import { createRequire } from "node:module";
 import http from "node:http";
 import { sign } from "@octokit/webhooks-methods";
@@ -19,7 +20,7 @@ import { post } from "./dial.mjs";
 import { flags, say } from "./lines.mjs";
 
 const f = flags({ url: "", host: "", kind: "all", skip: "0", limit: "0", parallel: "4", tamper: "" });
-const { GITHUB_SECRET, STRIPE_SECRET, STANDARD_SECRET } = process.env;
+const { GITHUB_SECRET, STRIPE_SECRET, SLACK_SECRET, SHOPIFY_SECRET, STANDARD_SECRET } = process.env;
 
 async function* github() {
   const all = createRequire(import.meta.url)("@octokit/webhooks-examples");
@@ -85,9 +86,45 @@ async function* standard() {
   }
 }
 
-const makers = { github: [github], stripe: [stripe], standard: [standard], all: [github, stripe, standard] };
+async function* slack() {
+  for (const [i, type] of ["app_mention", "message", "reaction_added"].entries()) {
+    const id = `Ev0E2E${i}`;
+    const body = JSON.stringify({ type: "event_callback", team_id: "T0E2E", event_id: id, event: { type, user: "U1", text: "<@U2> Grüße \u2615 & more" } });
+    const time = `${Math.floor(Date.now() / 1000)}`;
+    yield {
+      kind: "slack", event: type, id, body,
+      headers: {
+        "Content-Type": "application/json",
+        "User-Agent": "Slackbot 1.0 (+https://api.slack.com/robots)",
+        "X-Slack-Request-Timestamp": time,
+        "X-Slack-Signature": "v0=" + createHmac("sha256", SLACK_SECRET).update(`v0:${time}:${body}`).digest("hex"),
+      },
+    };
+  }
+}
+
+async function* shopify() {
+  for (const [i, topic] of ["orders/create", "orders/paid", "app/uninstalled"].entries()) {
+    const id = randomUUID();
+    const body = JSON.stringify({ id: 820982911946154500 + i, email: "jon@example.com", note: "Grüße 😀", total_price: "403.00" });
+    yield {
+      kind: "shopify", event: topic, id, body,
+      headers: {
+        "Content-Type": "application/json",
+        "User-Agent": "Shopify-Captain-Hook",
+        "X-Shopify-API-Version": "2025-04",
+        "X-Shopify-Hmac-Sha256": createHmac("sha256", SHOPIFY_SECRET).update(body).digest("base64"),
+        "X-Shopify-Shop-Domain": "e2e.myshopify.com",
+        "X-Shopify-Topic": topic,
+        "X-Shopify-Webhook-Id": id,
+      },
+    };
+  }
+}
+
+const makers = { github: [github], stripe: [stripe], slack: [slack], shopify: [shopify], standard: [standard], all: [github, stripe, slack, shopify, standard] };
 if (!f.url || !makers[f.kind]) {
-  process.stderr.write("usage: send.mjs --url URL [--host HOST] [--kind github|stripe|standard|all]\n");
+  process.stderr.write("usage: send.mjs --url URL [--host HOST] [--kind github|stripe|slack|shopify|standard|all]\n");
   process.exit(2);
 }
 
