@@ -8,4 +8,6 @@ type Agent interface {
 	Status() agent.Status
 	// Changed has one reader: the screen.
 	Changed() <-chan struct{}
+	// SetTarget makes the tunnel of that name lead to another local service.
+	SetTarget(tunnel string, t agent.Target)
 }

@@ -284,6 +284,17 @@ func (a *demoAgent) Status() agent.Status {
 
 func (a *demoAgent) Changed() <-chan struct{} { return a.changed }
 
+func (a *demoAgent) SetTarget(name string, t agent.Target) {
+	s := a.Status()
+	s.Upstreams = slices.Clone(s.Upstreams)
+	for i := range s.Upstreams {
+		if s.Upstreams[i].Tunnel == name {
+			s.Upstreams[i] = agent.Upstream{Tunnel: name, Local: t.String()}
+		}
+	}
+	a.set(s)
+}
+
 func (a *demoAgent) set(s agent.Status) {
 	a.mu.Lock()
 	a.status = s

@@ -1,7 +1,9 @@
 package tui
 
 import (
+	"net"
 	"strings"
+	"time"
 
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/tunnel"
@@ -53,6 +55,10 @@ func (m *model) connecting(r rect) []string {
 			}
 		})
 	}
+	if why := m.waitsFor(); why != "" {
+		rows = append(rows, "")
+		add(func(l *line) { l.put(text, why) })
+	}
 	if s.Err != nil {
 		rows = append(rows, "")
 		add(func(l *line) {
@@ -69,6 +75,33 @@ func (m *model) connecting(r rect) []string {
 		add(func(l *line) { l.put(dim, "for "); l.put(text, t.Local) })
 	}
 	return rows
+}
+
+// waitsFor is what the connection hangs on, and where, once that takes long.
+func (m *model) waitsFor() string {
+	s := &m.status
+	if len(s.Steps) == 0 || s.Edge == "" || s.Since.IsZero() || m.c.Now().Sub(s.Since) < 3*time.Second {
+		return ""
+	}
+	step := s.Steps[len(s.Steps)-1]
+	if step.Done {
+		return ""
+	}
+	host, port, err := net.SplitHostPort(s.Edge)
+	if err != nil {
+		return ""
+	}
+	switch step.Name {
+	case "resolve":
+		return "waiting for the DNS to tell the address of " + host
+	case "tcp":
+		return sprintf("waiting for %s to answer on port %s; a firewall may be in between", host, port)
+	case "tls":
+		return sprintf("waiting for the TLS handshake with %s", s.Edge)
+	case "auth":
+		return sprintf("waiting for %s to check the key and give the address", s.Edge)
+	}
+	return sprintf("waiting for %s to send a byte through the tunnel and back", s.Edge)
 }
 
 // invitation says that the tunnel is up and how to call it. The code for a
@@ -96,7 +129,11 @@ func (m *model) invitation(t *tab, r rect) []string {
 	u := m.down()
 	switch {
 	case u != nil:
-		local = append(local, part{bad, "  " + m.th.g.no + " not answering"})
+		s := "  " + m.th.g.no + " not answering"
+		if age := downFor(u, m.c.Now()); age != "" {
+			s += " for " + age
+		}
+		local = append(local, part{bad, s})
 	case m.feed.agent != nil && len(m.status.Upstreams) > 0:
 		local = append(local, part{good, "  " + m.th.g.ok + " answers"})
 	}
@@ -120,6 +157,9 @@ func (m *model) invitation(t *tab, r rect) []string {
 			say(part{hotkey, "  t   "}, part{text, "send a test request to yourself"})
 		}
 		say(part{hotkey, "  y   "}, part{text, "copy the URL"})
+		if m.browser != nil {
+			say(part{hotkey, "  o   "}, part{text, "open it in the browser"})
+		}
 		say(part{hotkey, "  ?   "}, part{text, "all keys"})
 		say()
 	}
@@ -191,13 +231,16 @@ func (m *model) invitation(t *tab, r rect) []string {
 			consequence = "  Whoever connects is cut off at once, and shows up here all the same."
 		}
 		rows = append(rows, "")
-		for i, s := range []string{
-			m.th.g.warn + " " + u.Err,
-			consequence,
-		} {
+		for _, p := range []part{{bad, m.th.g.warn + " " + u.Err}, {dim, consequence}, {accent, m.nearby()}} {
+			if p.s == "" {
+				continue
+			}
 			l := m.th.line(r.w)
 			l.gap(left)
-			l.put([]role{bad, dim}[i], s)
+			if p.r == accent {
+				l.gap(2)
+			}
+			l.put(p.r, p.s)
 			rows = append(rows, l.String())
 		}
 	}

@@ -40,7 +40,8 @@ type action struct {
 	// lowest stay when there is little room.
 	hint string
 	rank int
-	// now changes key, word and rank of the hint with what is going on.
+	// now changes key, word and rank of the hint with what is going on; without
+	// a word there is none.
 	now   func(m *model, h hint) hint
 	quiet place // where the hint is left out although the key works
 	looks bool  // it only moves: it works while a question waits as well
@@ -145,6 +146,8 @@ func actions() []action {
 		connectionActions(),
 		bodyActions(),
 		compareActions(),
+		upstreamActions(),
+		browserActions(),
 		screenActions(),
 	)
 }

@@ -297,23 +297,24 @@ func tail(c columns) int {
 
 func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.Time) {
 	g := &m.th.g
-	failed := x.Failed() || x.Status >= 500
-	switch {
-	case failed:
+	// A failure hides neither mark nor replay: the second of them stands where
+	// otherwise a blank is.
+	end := l.w + 2
+	if x.Failed() || x.Status >= 500 {
 		l.put(bad, g.fail)
-	case x.ID == t.marked:
-		l.put(accent, g.mark)
-	case x.ReplayOf != "":
-		l.put(accent, g.replay)
-	default:
-		l.put(text, " ")
 	}
-	l.gap(1)
+	if x.ID == t.marked && l.w < end {
+		l.put(accent, g.mark)
+	}
+	if x.ReplayOf != "" && l.w < end {
+		l.put(accent, g.replay)
+	}
+	l.to(end)
 	if cols.time {
 		l.cell(dim, x.Timing.Accepted.In(now.Location()).Format("15:04:05"), 9)
 	}
 	l.cell(text, method(x.Method, cols.method-1), cols.method)
-	end := l.max - tail(cols)
+	end = l.max - tail(cols)
 	tag := tagOf(&x.Exchange, g)
 	room := end - l.w
 	if tag != "" {

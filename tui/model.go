@@ -2,6 +2,7 @@ package tui
 
 import (
 	"context"
+	"errors"
 	"image/color"
 	"strconv"
 	"strings"
@@ -96,13 +97,17 @@ type model struct {
 	rules  ruling // what comparisons ignore
 	drafts drafts // of edits
 
+	browser []string // the command that shows an address, nil for none
+
 	paused    bool
 	reveal    bool
 	mouseOff  bool
+	dragTold  bool // how to select text was said
 	blurred   bool
 	quitting  bool
 	dropped   int
 	gaps      []offline // the last three stretches without a connection
+	away      *leaving  // why the edge sent its agents away, until it is back
 	rowsOf    []int     // what each row of the list shows, -1 for a gap
 	testing   bool
 	lastClick struct {
@@ -116,6 +121,7 @@ func newModel(ctx context.Context, c Config, f *feed) *model {
 	m.noColor = env(c.Environ, "NO_COLOR") != "" || c.Theme == "mono"
 	m.w, m.h = c.Width, c.Height
 	m.rules = ruling{list: c.Ignore, strict: c.Strict}
+	m.browser = browser(c.Environ)
 	if !m.c.ASCII {
 		for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 			if v := env(c.Environ, name); v != "" {
@@ -307,6 +313,8 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.paste(msg)
 	case tea.MouseClickMsg:
 		return m.click(msg)
+	case tea.MouseMotionMsg:
+		m.drag(msg)
 	case tea.MouseWheelMsg:
 		return m.wheel(msg)
 	case wakeMsg:
@@ -437,16 +445,37 @@ func (m *model) adopt(tunnels []Tunnel) {
 		} else {
 			m.tabs = append(m.tabs, newTab(t))
 		}
+		if i < len(m.status.Upstreams) && m.status.Upstreams[i].Local != "" {
+			m.tabs[i].Local = m.status.Upstreams[i].Local // it can be changed live
+		}
 	}
 }
 
 // An offline is a stretch of time without a connection.
 type offline struct{ from, to time.Time }
 
+// A leaving is the end of an edge that said so.
+type leaving struct {
+	at  time.Time
+	why string
+}
+
 // follow notes what became of the connection.
 func (m *model) follow(s agent.Status) {
 	was := m.status
 	m.status = s
+	if e := (*tunnel.Error)(nil); s.State == agent.Reconnecting && m.away == nil && errors.As(s.Err, &e) && e.Code == tunnel.CodeDraining {
+		at := s.OfflineSince
+		if at.IsZero() {
+			at = m.c.Now()
+		}
+		_, why, _ := strings.Cut(e.Message, ": ")
+		m.away = &leaving{at, why}
+		m.record(warn, "the edge left: %s", e.Message)
+	}
+	if s.State == agent.Online {
+		m.away = nil
+	}
 	if was.State == s.State && was.Attempt == s.Attempt {
 		m.upstreams(was.Upstreams, s.Upstreams)
 		return

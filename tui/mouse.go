@@ -88,6 +88,16 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 	return nil
 }
 
+// drag tells once how to select text, which the mouse cannot do while the screen
+// listens to it.
+func (m *model) drag(msg tea.MouseMotionMsg) {
+	dx, dy := msg.X-m.lastClick.x, msg.Y-m.lastClick.y
+	if msg.Button == tea.MouseLeft && !m.dragTold && dx*dx+dy*dy > 4 {
+		m.dragTold = true
+		m.say(accent, "hold shift (or press M) to select text")
+	}
+}
+
 // wheel scrolls what is under the pointer.
 func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
 	n := 3

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"math"
+	"net"
 	"sort"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
@@ -232,6 +234,36 @@ func (m *model) drawHeader(out []string) []string {
 	return out
 }
 
+// step puts how far the first connection has come: where to, what is done, what
+// is waited for, and for how long.
+func (m *model) step(l *line) {
+	s := &m.status
+	right := ""
+	if !s.Since.IsZero() {
+		right = format.Duration(m.c.Now().Sub(s.Since))
+	}
+	l.max -= len(right) + 2
+	l.gap(2)
+	l.put(strong, s.Edge)
+	l.put(dim, " "+m.th.g.ellipsis+" ")
+	for i, step := range s.Steps {
+		switch last := i == len(s.Steps)-1; {
+		case !last:
+		case step.Done:
+			l.put(good, step.Name+" ok "+format.Duration(step.Took))
+		default:
+			if i > 0 && l.room() > 24 {
+				before := s.Steps[i-1]
+				l.put(dim, before.Name+" ok "+format.Duration(before.Took)+" "+m.th.g.dot+" ")
+			}
+			l.put(text, step.Name+" "+m.th.g.ellipsis)
+		}
+	}
+	l.max = m.w
+	l.to(m.w - len(right) - 1)
+	l.put(dim, right)
+}
+
 // figuresRoom is the room that the sparkline and the durations of a wide headline
 // may need.
 const figuresRoom = 14 + len("  p50 640ms p95 640ms")
@@ -278,6 +310,10 @@ func (m *model) headline() string {
 	}
 	local := t.Local
 	url := t.URL
+	if url == "" && m.feed.agent != nil && m.status.State == agent.Connecting && m.status.Edge != "" {
+		m.step(&l)
+		return l.String()
+	}
 	switch {
 	case m.lay.shape == compact:
 		url, local = bare(url), ""
@@ -339,13 +375,34 @@ func (m *model) headline() string {
 func (m *model) reconnecting() string {
 	l := m.th.line(m.w)
 	s := &m.status
-	l.put(alert, " "+m.th.g.offline+" reconnecting ")
-	l.put(warn, sprintf(" attempt %d", max(s.Attempt, 1)))
-	if wait := s.Next.Sub(m.c.Now()); wait > 0 {
-		l.put(warn, ", next in "+wait.Round(time.Second).String())
+	wait := ""
+	if d := s.Next.Sub(m.c.Now()); d > 0 {
+		wait = d.Round(time.Second).String()
 	}
-	const kept = "URL kept, the list is live"
-	if s.Err != nil {
+	switch {
+	case m.away != nil:
+		l.put(alert, " "+m.th.g.offline+" edge shutting down ")
+		l.put(warn, m.away.at.In(m.c.Now().Location()).Format(" at 15:04:05"))
+		if why := m.away.why; why != "" && why != "the edge is shutting down" {
+			l.max -= len("; next try in 10s")
+			l.put(text, ": "+why)
+			l.max = m.w
+		}
+		if wait != "" {
+			l.put(warn, "; next try in "+wait)
+		}
+	default:
+		l.put(alert, " "+m.th.g.offline+" reconnecting ")
+		l.put(warn, sprintf(" attempt %d", max(s.Attempt, 1)))
+		if wait != "" {
+			l.put(warn, ", next in "+wait)
+		}
+	}
+	kept := "URL kept, the list is live"
+	if !m.keeps() {
+		kept = "URL asked for again"
+	}
+	if s.Err != nil && m.away == nil {
 		if m.w >= 80 {
 			l.max -= len(kept) + 3
 		}
@@ -357,6 +414,18 @@ func (m *model) reconnecting() string {
 		l.put(dim, kept)
 	}
 	return l.String()
+}
+
+// grace is how long an edge keeps the names, ports and captures of an agent that
+// went away.
+const grace = 10 * time.Minute
+
+// keeps reports whether the edge can be taken to keep the URL for this agent. It
+// does not when it was shut down itself: then, and after a while, another could
+// come first.
+func (m *model) keeps() bool {
+	since := m.status.OfflineSince
+	return m.away == nil && (since.IsZero() || m.c.Now().Sub(since) < grace)
 }
 
 // subline is the tunnels and the counters.
@@ -372,8 +441,13 @@ func (m *model) subline() string {
 	if len(m.tabs) > 1 {
 		for i, o := range m.tabs {
 			name := o.Name
+			if o.Kind == tunnel.TCP { // known by its port
+				if _, port, err := net.SplitHostPort(bare(o.URL)); err == nil {
+					name = ":" + port
+				}
+			}
 			if wide {
-				name = string(o.Kind) + " " + o.Name
+				name = string(o.Kind) + " " + name
 			}
 			s := sprintf("[%d] %s", i+1, strings.TrimSpace(name))
 			x := l.w
@@ -387,6 +461,9 @@ func (m *model) subline() string {
 		}
 		if m.down() != nil {
 			l.put(bad, m.th.g.warn+" UPSTREAM DOWN")
+			if age := downFor(m.down(), m.c.Now()); age != "" {
+				l.put(bad, " ("+age+")")
+			}
 		}
 	} else if m.feed.agent != nil && m.status.State == agent.Reconnecting {
 		l.put(dim, t.URL)
@@ -405,7 +482,19 @@ func (m *model) subline() string {
 		}
 	} else if u := m.down(); u != nil && len(t.all) > 0 {
 		l.put(bad, m.th.g.warn+" UPSTREAM DOWN ")
+		// What helps is worth more than the whole of what is wrong.
+		age, near := downFor(u, m.c.Now()), m.nearby()
+		if age != "" {
+			age = " (" + age + ")"
+		}
+		if near != "" {
+			near = "; " + near
+		}
+		l.max -= len(age) + len(near)
 		l.put(text, u.Err)
+		l.max = m.w
+		l.put(text, age)
+		l.put(accent, near)
 	} else if t.Direct != "" {
 		l.put(dim, "also "+t.Direct)
 	}
@@ -654,7 +743,9 @@ func (m *model) drawHints(y int) string {
 		k, _, _ := strings.Cut(a.bind.Help().Key, " ")
 		h := hint{k, a.hint, a.rank}
 		if a.now != nil {
-			h = a.now(m, h)
+			if h = a.now(m, h); h.word == "" {
+				continue
+			}
 		}
 		list = append(list, entry{h, a})
 	}

@@ -92,6 +92,7 @@ type Upstream struct {
 
 // Status is what a screen shows of an agent.
 type Status struct {
+	Edge         string // host:port
 	State        State
 	Steps        []Step
 	Attempt      int       // of the connection that is made or waited for, from 1
@@ -179,7 +180,7 @@ func New(config Config) (*Agent, error) {
 		checks:  make(chan struct{}, 1),
 	}
 	now := time.Now()
-	a.status = Status{Since: now, OfflineSince: now, Attempt: 1}
+	a.status = Status{Edge: a.address, Since: now, OfflineSince: now, Attempt: 1}
 	for i, t := range a.targets {
 		a.targets[i].proto = a.claims[i].UpstreamProto
 		a.status.Upstreams = append(a.status.Upstreams, Upstream{Local: t.String(), Since: now})
