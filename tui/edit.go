@@ -14,6 +14,8 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/charmbracelet/x/term"
 
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
@@ -191,7 +193,21 @@ func (e *editorRun) SetStderr(w io.Writer) { e.Stderr = w }
 // screen would stay blank for good.
 func (e *editorRun) Run() error {
 	time.Sleep(50 * time.Millisecond)
-	return e.Cmd.Run()
+	restore := func() {}
+	if f, ok := e.Stdin.(term.File); ok {
+		if was, err := term.GetState(f.Fd()); err == nil {
+			restore = func() { _ = term.Restore(f.Fd(), was) }
+		}
+	}
+	err := e.Cmd.Run()
+	// One that crashed leaves the terminal as it had made it, and that would be
+	// taken for what to go back to when the screen ends.
+	restore()
+	if err != nil && e.Stdout != nil {
+		_, _ = io.WriteString(e.Stdout, ansi.ResetModeMouseNormal+ansi.ResetModeMouseButtonEvent+ansi.ResetModeMouseAnyEvent+ansi.ResetModeMouseExtSgr+
+			ansi.ResetModeFocusEvent+ansi.ResetModeBracketedPaste+ansi.ResetModeAltScreenSaveCursor+ansi.SetModeTextCursorEnable+ansi.ResetStyle)
+	}
+	return err
 }
 
 func (m *model) edited(msg editedMsg) tea.Cmd {

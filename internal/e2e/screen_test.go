@@ -1,0 +1,353 @@
+//go:build unix
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/charmbracelet/x/term"
+	"github.com/charmbracelet/x/vt"
+	"github.com/creack/pty"
+)
+
+// The screen of the real binary on a real terminal: however it ends, the terminal
+// is as it was.
+
+// A window is a terminal with a lrok in it.
+type window struct {
+	*process
+	far  *os.File
+	near *os.File // held open, so that what was set on the terminal can be read at the end
+	was  *term.State
+
+	mu    sync.Mutex
+	drawn bytes.Buffer
+}
+
+// openWindow starts lrok in a terminal of its own.
+func openWindow(t testing.TB, env []string, args ...string) *window {
+	t.Helper()
+	path, err := lrokBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return openWindowBy(t, path, append([]string{"TERM=xterm-256color", "LANG=C.UTF-8"}, env...), args...)
+}
+
+func openWindowBy(t testing.TB, path string, env []string, args ...string) *window {
+	t.Helper()
+	far, near, err := pty.Open()
+	if err != nil {
+		t.Skipf("no pseudo terminal: %v", err)
+	}
+	if err := pty.Setsize(far, &pty.Winsize{Cols: 120, Rows: 36}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	w := &window{process: &process{t: t, args: args, stdout: newOutput(done), stderr: newOutput(done), done: done}, far: far, near: near}
+	if w.was, err = term.GetState(near.Fd()); err != nil {
+		t.Fatal(err)
+	}
+	w.cmd = exec.Command(path, args...)
+	w.cmd.Env = append(cleanEnv(t), env...)
+	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = near, near, near
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = w.cmd.Wait()
+		close(done)
+	}()
+	reading := make(chan struct{})
+	go func() {
+		defer close(reading)
+		buf := make([]byte, 16<<10)
+		for {
+			n, err := far.Read(buf)
+			w.mu.Lock()
+			w.drawn.Write(buf[:n])
+			w.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		w.kill()
+		_ = near.Close()
+		_ = far.Close()
+		<-reading
+		if t.Failed() {
+			t.Logf("the screen at the end:\n%s", picture(w.shown()))
+		}
+	})
+	return w
+}
+
+// picture is what stands on a terminal that was sent s.
+func picture(s string) string {
+	em := vt.NewEmulator(120, 36)
+	defer func() { _ = em.InputPipe().(io.Closer).Close() }()
+	go func() { _, _ = io.Copy(io.Discard, em) }()
+	if left := strings.LastIndex(s, modes[0].reset); left > strings.LastIndex(s, modes[0].set) {
+		s = s[:left] // the screen itself, not what came after
+	}
+	_, _ = em.Write([]byte(s))
+	return em.String()
+}
+
+func (w *window) shown() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.drawn.String()
+}
+
+func (w *window) keys(s string) {
+	w.t.Helper()
+	if _, err := io.WriteString(w.far, s); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// sees waits until text was drawn after the first n bytes, and returns how much
+// has been drawn by then.
+func (w *window) sees(n int, text string) int {
+	w.t.Helper()
+	var all string
+	eventually(w.t, fmt.Sprintf("the screen shows %q", text), func() bool {
+		all = w.shown()
+		return len(all) > n && strings.Contains(all[n:], text)
+	})
+	return len(all)
+}
+
+// lists waits until the screen shows a request for path that has its answer, and
+// none that has not: quitting would ask.
+func (w *window) lists(path string) {
+	w.t.Helper()
+	eventually(w.t, "the screen lists "+path, func() bool {
+		now := picture(w.shown())
+		return !strings.Contains(now, "kept · ") && slices.ContainsFunc(strings.Split(now, "\n"), func(row string) bool {
+			return strings.Contains(row, path+" ") && strings.Contains(row, " 200 ")
+		})
+	})
+}
+
+// modes are what a screen sets on a terminal, and what puts each back.
+var modes = []struct{ name, set, reset string }{
+	{"the alternate screen", "\x1b[?1049h", "\x1b[?1049l"},
+	{"the hidden cursor", "\x1b[?25l", "\x1b[?25h"},
+	{"mouse clicks", "\x1b[?1000h", "\x1b[?1000l"},
+	{"mouse drags", "\x1b[?1002h", "\x1b[?1002l"},
+	{"all mouse movements", "\x1b[?1003h", "\x1b[?1003l"},
+	{"mouse reports", "\x1b[?1006h", "\x1b[?1006l"},
+	{"focus reports", "\x1b[?1004h", "\x1b[?1004l"},
+	{"bracketed paste", "\x1b[?2004h", "\x1b[?2004l"},
+	{"clusters", "\x1b[?2027h", "\x1b[?2027l"},
+	{"synchronised output", "\x1b[?2026h", "\x1b[?2026l"},
+	{"keys with all modifiers", "\x1b[>4;2m", "\x1b[>4m"},
+	{"keyboard flags", "\x1b[>1u", "\x1b[<1u"},
+}
+
+// restored checks that the terminal is as lrok found it.
+func (w *window) restored(t testing.TB) {
+	t.Helper()
+	// A word of our own follows all that lrok has written.
+	const end = "(the end)"
+	if _, err := io.WriteString(w.near, end); err != nil {
+		t.Fatal(err)
+	}
+	w.sees(0, end)
+	s := w.shown()
+	for _, m := range modes {
+		set, reset := strings.LastIndex(s, m.set), strings.LastIndex(s, m.reset)
+		if set >= 0 && reset < set {
+			t.Errorf("%s: %q was not taken back with %q", m.name, m.set, m.reset)
+		}
+	}
+	for _, must := range modes[:2] {
+		if !strings.Contains(s, must.set) {
+			t.Errorf("%s was never set: this was no screen", must.name)
+		}
+	}
+	now, err := term.GetState(w.near.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *now != *w.was {
+		t.Errorf("the terminal's own settings are %+v, were %+v", *now, *w.was)
+	}
+}
+
+// drafts are the files that edits have left behind.
+func drafts(t testing.TB, dir string) []string {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(dir, "lrok-edit-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+// inspected is a window with a tunnel to a service, and one request in it.
+func inspected(t testing.TB, e *edgeProcess, env ...string) *window {
+	t.Helper()
+	local := service(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "hello") })
+	w := openWindow(t, append(e.reach(""), env...), "http", local, "--hint", "shop")
+	w.sees(0, "https://shop.tun.test")
+	e.answers(t, "/seen", "hello")
+	w.lists("/seen")
+	return w
+}
+
+func TestScreenRestoresTheTerminal(t *testing.T) {
+	e := serve(t, nil)
+	signals := func(s syscall.Signal) func(testing.TB, *window) {
+		return func(t testing.TB, w *window) {
+			if err := w.cmd.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	types := func(keys string) func(testing.TB, *window) {
+		return func(_ testing.TB, w *window) { w.keys(keys) }
+	}
+	for _, tt := range []struct {
+		name string
+		end  func(testing.TB, *window)
+		code int
+	}{
+		{"q", types("q"), 0},
+		{"ctrl-c", types("\x03"), 0},
+		{"q in a detail", types("\rq"), 0},
+		{"ctrl-c in the filter", types("/stat\x03"), 0},
+		{"ctrl-c in the help", types("?\x03\x03"), 0},
+		{"SIGINT", signals(syscall.SIGINT), 0},
+		{"SIGTERM", signals(syscall.SIGTERM), 0},
+		{"SIGHUP", signals(syscall.SIGHUP), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := inspected(t, e)
+			tt.end(t, w)
+			if code := w.wait(); code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			w.restored(t)
+			if s := w.shown(); !strings.Contains(s[strings.LastIndex(s, "\x1b[?1049l"):], "https://shop.tun.test") {
+				t.Error("the address does not stand on the terminal afterwards")
+			}
+		})
+	}
+}
+
+// editor writes a shell script that stands for an editor; $1 is the file.
+func editorOf(t testing.TB, script string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "editor")
+	if err := os.WriteFile(file, []byte(script+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "EDITOR=sh " + file
+}
+
+// An editor may crash, be killed, or leave the terminal in a state of its own.
+func TestScreenOutlivesItsEditor(t *testing.T) {
+	e := serve(t, nil)
+	for _, tt := range []struct{ name, editor, says string }{
+		{"fails", "EDITOR=false", "nothing was sent"},
+		{"is not there", "EDITOR=/nonexistent/editor", "nothing was sent"},
+		{"is killed", "kill -9 $$", "nothing was sent"},
+		{"crashes in raw mode", "stty raw -echo; printf '\\033[?1049h\\033[?1000h\\033[?25l'; kill -SEGV $$", "nothing was sent"},
+		{"empties the file", `: >"$1"`, "nothing was sent"},
+		{"removes the file", `rm "$1"`, "nothing was sent|editor: open"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			editor := tt.editor
+			if !strings.HasPrefix(editor, "EDITOR=") {
+				editor = editorOf(t, editor)
+			}
+			tmp := t.TempDir()
+			w := inspected(t, e, editor, "TMPDIR="+tmp)
+			n := len(w.shown())
+			w.keys("e")
+			var all string
+			eventually(t, "the screen says "+tt.says, func() bool {
+				all = w.shown()[n:]
+				return slices.ContainsFunc(strings.Split(tt.says, "|"), func(s string) bool { return strings.Contains(all, s) })
+			})
+			// The screen is back and takes keys.
+			after := "/after/" + strings.ReplaceAll(tt.name, " ", "-")
+			e.answers(t, after, "hello")
+			w.lists(after)
+			w.keys("q")
+			if code := w.wait(); code != 0 {
+				t.Errorf("exit code %d, want 0", code)
+			}
+			w.restored(t)
+			if left := drafts(t, tmp); len(left) > 0 {
+				t.Errorf("the edit left %v behind", left)
+			}
+		})
+	}
+}
+
+// Whatever ends lrok while somebody edits, the request, with its secrets, does
+// not stay on the disk.
+func TestScreenEndsWhileEditing(t *testing.T) {
+	e := serve(t, nil)
+	hup := func(w *window) { _ = w.cmd.Process.Signal(syscall.SIGHUP) }
+	term := func(w *window) { _ = w.cmd.Process.Signal(syscall.SIGTERM) }
+	for _, tt := range []struct {
+		name, editor string
+		open         string // what shows that the time has come
+		end          func(*window)
+	}{
+		{"SIGTERM in the editor", "echo the editor is open; exec sleep 60", "the editor is open", term},
+		{"SIGHUP in the editor", "echo the editor is open; exec sleep 60", "the editor is open", hup},
+		{"SIGTERM before it is sent", `sed -i 's/^GET/POST/' "$1"`, "send this to", term},
+		{"ctrl-c before it is sent", `sed -i 's/^GET/POST/' "$1"`, "send this to", func(w *window) { w.keys("\x03\x03") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tmp := t.TempDir()
+			w := inspected(t, e, editorOf(t, tt.editor), "TMPDIR="+tmp)
+			n := len(w.shown())
+			w.keys("e")
+			w.sees(n, tt.open)
+			tt.end(w)
+			if code := w.wait(); code != 0 {
+				t.Errorf("exit code %d, want 0", code)
+			}
+			w.restored(t)
+			if left := drafts(t, tmp); len(left) > 0 {
+				t.Errorf("the edit left %v behind", left)
+			}
+		})
+	}
+}
+
+// An editor that is open, and a terminal that takes nothing, hold no request up.
+func TestAwayScreenHoldsNothingUp(t *testing.T) {
+	e := serve(t, nil)
+	w := inspected(t, e, editorOf(t, "echo the editor is open; exec sleep 60"))
+	n := len(w.shown())
+	w.keys("e")
+	w.sees(n, "the editor is open")
+	for i := range 200 {
+		e.answers(t, fmt.Sprintf("/while/%d", i), "hello")
+	}
+	if !w.running() {
+		t.Error("lrok ended")
+	}
+}
