@@ -2,7 +2,6 @@ package tui
 
 import (
 	"strings"
-	"time"
 
 	tea "charm.land/bubbletea/v2"
 	"rsc.io/qr"
@@ -196,63 +195,6 @@ func (h *help) draw(m *model, w, height int) []string {
 	}
 	rows = append(rows, l.String())
 	return m.box("Keys", rows, width)
-}
-
-// A logEntry is one thing that happened to the connection.
-type logEntry struct {
-	at   time.Time
-	role role
-	text string
-}
-
-// record writes to the log; it keeps the last five hundred entries.
-func (m *model) record(r role, f string, args ...any) {
-	m.log = append(m.log, logEntry{m.c.Now(), r, sprintf(f, args...)})
-	if len(m.log) > 500 {
-		m.log = m.log[len(m.log)-500:]
-	}
-}
-
-// logView shows the log, newest last.
-type logView struct{ up int }
-
-func (m *model) startLog() tea.Cmd {
-	m.over = &logView{}
-	return nil
-}
-
-func (v *logView) press(m *model, k tea.KeyPressMsg) tea.Cmd {
-	switch k.String() {
-	case "j", "down":
-		v.up = max(v.up-1, 0)
-	case "k", "up":
-		v.up++
-	default:
-		m.over = nil
-	}
-	return nil
-}
-
-func (v *logView) cursor(*model) *tea.Cursor { return nil }
-
-func (v *logView) draw(m *model, w, height int) []string {
-	width := min(90, w-6)
-	room := max(min(height-4, 20), 1)
-	v.up = max(min(v.up, len(m.log)-room), 0)
-	end := len(m.log) - v.up
-	var rows []string
-	for _, e := range m.log[max(end-room, 0):end] {
-		l := m.th.line(width)
-		l.put(dim, e.at.Format("15:04:05 "))
-		l.put(e.role, e.text)
-		rows = append(rows, l.String())
-	}
-	if len(rows) == 0 {
-		l := m.th.line(width)
-		l.put(dim, "nothing has happened yet")
-		rows = append(rows, l.String())
-	}
-	return m.box("Log", rows, width)
 }
 
 // qrView shows the QR code of the URL.
