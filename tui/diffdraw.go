@@ -489,6 +489,10 @@ func footNote(r *diffRow) string {
 // come later.
 func (t *theme) footValue(to *table, name string, base role, s string, spans []diff.Span, n int) {
 	pieces := []any{dim, "  " + name}
+	more := t.g.ellipsis + " enter shows all"
+	if len(s) > n {
+		n = max(n-len(more)-4, 8)
+	}
 	at := 0
 	if len(spans) > 0 && spans[0].Start > n*2/3 && spans[0].Start <= len(s) {
 		at = spans[0].Start - n/3
@@ -519,7 +523,7 @@ func (t *theme) footValue(to *table, name string, base role, s string, spans []d
 	}
 	pieces = append(pieces, text, s[at:end])
 	if cut {
-		pieces = append(pieces, dim, t.g.ellipsis+" enter shows all")
+		pieces = append(pieces, dim, more)
 	}
 	to.add(pieces...)
 }

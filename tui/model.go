@@ -85,6 +85,7 @@ type model struct {
 	ask     *question
 	note    note
 	log     []logEntry
+	touched int // keys and clicks so far
 	count   int
 	counted int     // generation of the count's timer
 	prefix  *prefix // the next key belongs to it
@@ -308,14 +309,17 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 	case tea.InterruptMsg:
 		return tea.Quit
 	case tea.KeyPressMsg:
+		m.touched++
 		return m.press(msg)
 	case tea.PasteMsg:
 		return m.paste(msg)
 	case tea.MouseClickMsg:
+		m.touched++
 		return m.click(msg)
 	case tea.MouseMotionMsg:
 		m.drag(msg)
 	case tea.MouseWheelMsg:
+		m.touched++
 		return m.wheel(msg)
 	case wakeMsg:
 		m.drain()

@@ -20,6 +20,7 @@ type replayedMsg struct {
 	changes  inspector.Changes
 	of, left int
 	statuses []int
+	touched  int // what model.touched was when it began
 	err      error
 }
 
@@ -46,6 +47,9 @@ func (m *model) replay() tea.Cmd {
 
 // send does the next replay of a run.
 func (m *model) send(run replayedMsg) tea.Cmd {
+	if run.left == run.of {
+		run.touched = m.touched
+	}
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(m.ctx, 2*time.Minute)
 		defer cancel()
@@ -103,14 +107,16 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 	if was == nil {
 		return nil
 	}
-	m.note.a, m.note.b = r.id, r.x.ID
-	if m.focus == inDiff {
-		return m.openDiff(r.id, r.x.ID)
-	}
 	x := t.byID[r.x.ID]
 	if x == nil {
 		return nil
 	}
+	// The answer to one replay opens beside the first one, unless the person has
+	// gone on to something else: then it is offered.
+	if m.focus == inDiff && m.diff.want.b == r.id || r.of == 1 && m.touched == r.touched && m.focus != inHome && m.tab() == t {
+		return m.openDiff(r.id, r.x.ID)
+	}
+	m.note.a, m.note.b = r.id, r.x.ID
 	return m.compare(m.pairOf(was, x))
 }
 
