@@ -24,8 +24,8 @@ const module = "github.com/lrok-dev/lrok"
 var mayImport = map[string][]string{
 	".": {},
 
-	"tunnel":       {},
-	"tunnel/agent": {"tunnel"},
+	"tunnel":       {"internal/crash"},
+	"tunnel/agent": {"tunnel", "internal/crash"},
 
 	// What is shown about an exchange is pure: it knows the exchange and nothing
 	// of the edge, the screen or the ring it came from.
@@ -54,11 +54,11 @@ var mayImport = map[string][]string{
 	// The client declares the shapes of the API's JSON, the server speaks them.
 	"edge/api":       {"edge/client", "edge/registry", "edge/store", "edge/certs", "edge/domains", "edge/forward", "edge/stats", "tunnel", "inspector", "inspector/filter", "inspector/format"},
 	"edge/dashboard": {"edge/registry", "edge/store", "edge/certs", "edge/domains", "edge/forward", "tunnel", "inspector", "inspector/filter"},
-	"edge/client":    {"tunnel", "inspector"},
+	"edge/client":    {"tunnel", "inspector", "internal/crash"},
 	"edge":           {"edge/...", "tunnel", "inspector", "internal/trim"},
 
 	// The screen is a client of the API; of the agent it sees status values.
-	"tui": {"inspector/...", "edge/client", "tunnel", "tunnel/agent"},
+	"tui": {"inspector/...", "edge/client", "tunnel", "tunnel/agent", "internal/crash"},
 
 	"cmd/lrok": {"..."},
 
@@ -66,6 +66,7 @@ var mayImport = map[string][]string{
 	"internal/e2e/node":  {},
 	"internal/costcheck": {"..."},
 	"internal/trim":      {},
+	"internal/crash":     {},
 }
 
 // doors names the one part of the house that may import a dependency, tests

@@ -17,6 +17,7 @@ import (
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -128,6 +129,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		f.guard(cancel, func() { f.run(ctx, cancel, c.Tunnels) })
 	}()
 	p := tea.NewProgram(m, options...)
+	defer crash.Before(p.Kill)() // a panic elsewhere finds the terminal as it was
 	// Quit leaves in order, which ending the program's own context would not: it
 	// waits for whoever reads the terminal. A terminal that takes nothing any more
 	// does not keep the screen either.

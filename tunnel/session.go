@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/yamux"
+
+	"github.com/lrok-dev/lrok/internal/crash"
 )
 
 // Defaults of both halves.
@@ -193,6 +195,7 @@ func (g *group) Go(f func()) bool {
 			}
 			g.mu.Unlock()
 		}()
+		defer crash.Guard()
 		f()
 	}()
 	return true

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/internal/trim"
 	"github.com/lrok-dev/lrok/tui"
 	"github.com/lrok-dev/lrok/tunnel"
@@ -154,17 +155,17 @@ func (u *up) run(ctx context.Context) error {
 	defer end()
 	defer cancel()
 	ended := make(chan error, 1)
-	wg.Go(func() {
+	crash.Go(&wg, func() {
 		ended <- a.Run(life)
 		cancel()
 	})
-	wg.Go(func() {
+	crash.Go(&wg, func() {
 		if sleep(ctx, 2*time.Second) { // long enough for the link and the first screen
 			trim.Memory()
 		}
 	})
 	told := make(chan error, 1)
-	wg.Go(func() {
+	crash.Go(&wg, func() {
 		forget, err := o.handover.tell(ctx, a, pipe)
 		if err != nil {
 			cancel()
@@ -174,7 +175,7 @@ func (u *up) run(ctx context.Context) error {
 		forget()
 	})
 	if u.background != nil {
-		wg.Go(func() {
+		crash.Go(&wg, func() {
 			s, ok := live(ctx, a)
 			if !ok {
 				return

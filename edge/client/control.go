@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -138,7 +139,7 @@ func (c *Control) live(ctx context.Context) (*tunnel.Session, error) {
 	}
 	defer c.mu.Unlock()
 	c.session = s
-	c.wg.Go(func() { _ = s.Run(context.Background()) }) // until Close
+	crash.Go(&c.wg, func() { _ = s.Run(context.Background()) }) // until Close
 	return s, nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -199,9 +200,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer group.Wait()
 	defer cancel()
 	nudges := make(chan nudge, 1)
-	group.Go(func() { a.watchSleep(ctx, nudges) })
-	group.Go(func() { a.watchNetwork(ctx, nudges) })
-	group.Go(func() { a.watchUpstreams(ctx) })
+	crash.Go(&group, func() { a.watchSleep(ctx, nudges) })
+	crash.Go(&group, func() { a.watchNetwork(ctx, nudges) })
+	crash.Go(&group, func() { a.watchUpstreams(ctx) })
 
 	err := a.stay(ctx, nudges)
 	if ctx.Err() != nil {
@@ -296,9 +297,9 @@ func (a *Agent) connect(ctx context.Context, nudges <-chan nudge) (wasOnline boo
 
 	alive := make(chan struct{})
 	var group sync.WaitGroup
-	group.Go(func() { a.watchLink(ctx, s, nudges, alive) })
+	crash.Go(&group, func() { a.watchLink(ctx, s, nudges, alive) })
 	ran := make(chan error, 1)
-	a.sessions.Go(func() { ran <- s.Run(ctx) })
+	crash.Go(&a.sessions, func() { ran <- s.Run(ctx) })
 	select {
 	case err = <-ran:
 	case err = <-drained:
@@ -343,7 +344,7 @@ func (a *Agent) openUnless(ctx context.Context, nudges <-chan nudge) (*tunnel.Se
 	defer cancel(nil)
 	opened := make(chan struct{})
 	var watch sync.WaitGroup
-	watch.Go(func() {
+	crash.Go(&watch, func() {
 		select {
 		case n := <-nudges:
 			cancel(errors.New("started anew after " + n.why))

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -66,7 +67,7 @@ func (a *Agent) serve(st *tunnel.Stream) {
 func pipeRaw(st *tunnel.Stream, local net.Conn) {
 	said := make(chan struct{})
 	var up sync.WaitGroup
-	up.Go(func() {
+	crash.Go(&up, func() {
 		st.PassTo(local)
 		from, to := copyAll(local, st)
 		switch {
@@ -107,7 +108,7 @@ func reset(c net.Conn) {
 // passed on and leaves the other one open; a break breaks both.
 func pipe(st *tunnel.Stream, local net.Conn) {
 	var up sync.WaitGroup
-	up.Go(func() {
+	crash.Go(&up, func() {
 		st.PassTo(local)
 		from, to := copyAll(local, st)
 		switch {

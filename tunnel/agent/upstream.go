@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/lrok-dev/lrok/internal/crash"
 )
 
 // dialed notes how the last dial of a tunnel's local service ended.
@@ -56,7 +58,7 @@ func (a *Agent) watchUpstreams(ctx context.Context) {
 		all = false
 		var group sync.WaitGroup
 		for _, target := range check {
-			group.Go(func() {
+			crash.Go(&group, func() {
 				ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 				defer cancel()
 				conn, err := target.reach(ctx)
