@@ -100,11 +100,16 @@ type model struct {
 
 	browser []string // the command that shows an address, nil for none
 
-	paused    bool
-	reveal    bool
-	mouseOff  bool
-	dragTold  bool // how to select text was said
-	blurred   bool
+	paused   bool
+	reveal   bool
+	mouseOff bool
+	dragTold bool // how to select text was said
+	blurred  bool
+	woke     time.Time // when the feed had news last
+	frame    struct {  // the last that was drawn
+		tea.View
+		at time.Time
+	}
 	quitting  bool
 	dropped   int
 	gaps      []offline // the last three stretches without a connection
@@ -248,6 +253,7 @@ func (m *model) Init() tea.Cmd {
 
 // await is the one command that waits for the feed.
 func (m *model) await() tea.Cmd {
+	calm, woke := m.calm(), m.woke
 	return func() tea.Msg {
 		select {
 		case <-m.feed.poke:
@@ -255,7 +261,11 @@ func (m *model) await() tea.Cmd {
 			return nil
 		}
 		// News come in bursts: one frame shows them all.
-		t := time.NewTimer(33 * time.Millisecond)
+		wait := 33 * time.Millisecond
+		if calm {
+			wait = max(wait, calmly-time.Since(woke))
+		}
+		t := time.NewTimer(wait)
 		defer t.Stop()
 		select {
 		case <-t.C:
@@ -265,11 +275,17 @@ func (m *model) await() tea.Cmd {
 	}
 }
 
+// calmly is the time between two frames that nobody asked for, while nobody looks
+// or who looks wants no motion.
+const calmly = 500 * time.Millisecond
+
+func (m *model) calm() bool { return m.blurred || m.c.ReduceMotion }
+
 // tick redraws what runs with the clock: quickly while tenths of a second show,
 // every second otherwise.
 func (m *model) tick() tea.Cmd {
 	d := time.Second
-	if !m.blurred && !m.c.ReduceMotion {
+	if !m.calm() {
 		t := m.tab()
 		if t != nil && t.open > 0 && m.c.Now().Sub(t.fresh) < 10*time.Second || m.status.State == agent.Connecting && m.feed.agent != nil {
 			d = 250 * time.Millisecond
@@ -279,6 +295,15 @@ func (m *model) tick() tea.Cmd {
 }
 
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg.(type) {
+	case wakeMsg, tickMsg, trafficMsg:
+	case tea.KeyPressMsg, tea.PasteMsg, tea.MouseMsg, tea.WindowSizeMsg, tea.FocusMsg:
+		m.frame.at = time.Time{}
+	default:
+		if !m.blurred {
+			m.frame.at = time.Time{} // somebody waits for what this does
+		}
+	}
 	cmd := m.update(msg)
 	m.arrange()
 	return m, tea.Batch(cmd, m.sync())
@@ -304,6 +329,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		}
 	case tea.FocusMsg:
 		m.blurred = false
+		m.drain()
 	case tea.BlurMsg:
 		m.blurred = true
 	case tea.InterruptMsg:
@@ -322,6 +348,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.touched++
 		return m.wheel(msg)
 	case wakeMsg:
+		m.woke = time.Now()
 		m.drain()
 		return tea.Batch(m.await(), m.askTraffic())
 	case tickMsg:

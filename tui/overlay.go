@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
-	"rsc.io/qr"
 )
 
 // An overlay lies over the screen and takes all keys. It may have further
@@ -195,68 +194,4 @@ func (h *help) draw(m *model, w, height int) []string {
 	}
 	rows = append(rows, l.String())
 	return m.box("Keys", rows, width)
-}
-
-// qrView shows the QR code of the URL.
-type qrView struct{}
-
-func (m *model) startQR() tea.Cmd {
-	if m.tab() != nil {
-		m.over = qrView{}
-	}
-	return nil
-}
-
-func (qrView) press(m *model, _ tea.KeyPressMsg) tea.Cmd { m.over = nil; return nil }
-func (qrView) cursor(*model) *tea.Cursor                 { return nil }
-
-func (qrView) draw(m *model, w, height int) []string {
-	t := m.tab()
-	rows := m.qr(t.URL)
-	if len(rows) == 0 || len(rows)+3 > height || m.th.columns(rows[0])+4 > w {
-		l := m.th.line(min(w-4, 60))
-		l.put(warn, "the window is too small for the QR code")
-		return m.box("QR", []string{l.String()}, min(w-4, 60))
-	}
-	return m.box("QR", append(rows, m.textRow(dim, bare(t.URL), m.th.columns(rows[0]))), m.th.columns(rows[0]))
-}
-
-func (m *model) textRow(r role, s string, width int) string {
-	l := m.th.line(width)
-	l.put(r, s)
-	return l.String()
-}
-
-// qr draws a code with half blocks, dark on light as scanners want it. ASCII
-// has no half blocks: then there is none.
-func (m *model) qr(url string) []string {
-	if m.th.ascii || url == "" {
-		return nil
-	}
-	code, err := qr.Encode(url, qr.L)
-	if err != nil {
-		return nil
-	}
-	dark := func(x, y int) bool { return x >= 0 && y >= 0 && x < code.Size && y < code.Size && code.Black(x, y) }
-	var rows []string
-	for y := -1; y < code.Size+1; y += 2 {
-		l := m.th.line(code.Size + 4)
-		var b strings.Builder
-		for x := -2; x < code.Size+2; x++ {
-			up, down := dark(x, y), dark(x, y+1)
-			switch {
-			case up && down:
-				b.WriteString("█")
-			case up:
-				b.WriteString("▀")
-			case down:
-				b.WriteString("▄")
-			default:
-				b.WriteByte(' ')
-			}
-		}
-		l.put(paper, strings.TrimSuffix(b.String(), " ")+nbsp)
-		rows = append(rows, l.String())
-	}
-	return rows
 }

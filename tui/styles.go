@@ -52,6 +52,7 @@ type theme struct {
 	selected [roles]string // the same on the selected row
 	current  [roles]string // the same on the selected row of the pane without focus
 	ascii    bool
+	ink      string // what the dark of a QR code is drawn with
 	g        glyphs
 	method   ansi.Method // how the renderer counts columns
 }
@@ -90,7 +91,7 @@ var asciiGlyphs = glyphs{
 
 // newTheme makes a theme. Ground is the terminal's background when it is known.
 func newTheme(name string, ascii, noColor bool, ground color.Color) *theme {
-	t := &theme{ascii: ascii, g: unicodeGlyphs}
+	t := &theme{ascii: ascii, g: unicodeGlyphs, ink: "##"}
 	if ascii {
 		t.g = asciiGlyphs
 	}
@@ -127,6 +128,7 @@ func newTheme(name string, ascii, noColor bool, ground color.Color) *theme {
 		styles[accent], styles[hotkey] = s().Bold(true), s().Bold(true)
 		styles[badge], styles[alert] = s().Reverse(true).Bold(true), s().Reverse(true).Bold(true)
 		styles[paper] = s().Reverse(true)
+		t.ink = "  " // beside reversed paper the ground itself is the darkest there is
 	case name == "contrast":
 		styles[dim], styles[border] = s(), s()
 		for _, r := range []role{accent, good, info, warn, jsonKey, jsonString, jsonNumber, jsonWord, added, removed, changed} {

@@ -20,7 +20,16 @@ type hit struct {
 	run func(*model) tea.Cmd
 }
 
+// View draws the screen. What runs by itself is drawn twice a second at most
+// while it is to be calm.
 func (m *model) View() tea.View {
+	if now := time.Now(); !m.calm() || now.Sub(m.frame.at) >= calmly {
+		m.frame.View, m.frame.at = m.view(), now
+	}
+	return m.frame.View
+}
+
+func (m *model) view() tea.View {
 	v := tea.View{AltScreen: true, ReportFocus: true, WindowTitle: m.title()}
 	if !m.mouseOff && !m.c.NoMouse {
 		v.MouseMode = tea.MouseModeCellMotion
@@ -31,6 +40,9 @@ func (m *model) View() tea.View {
 	rows, cursor := m.draw()
 	v.Content = strings.Join(rows, "\n")
 	v.Cursor = cursor
+	if cursor != nil && m.c.ReduceMotion {
+		cursor.Blink = false
+	}
 	return v
 }
 

@@ -1,0 +1,209 @@
+package tui
+
+import (
+	"fmt"
+	"image/color"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
+
+	"github.com/lrok-dev/lrok/internal/crash"
+	"github.com/lrok-dev/lrok/tunnel/agent"
+)
+
+// While nobody looks, and for who wants no motion, what runs by itself is drawn
+// twice a second at most; a key is answered at once all the same.
+func TestCalm(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  func(testModel)
+		keep bool // what has been loaded waits as well
+	}{
+		{"blurred", func(m testModel) { m.msg(tea.BlurMsg{}) }, true},
+		{"reduced motion", func(m testModel) { m.c.ReduceMotion = true }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := modelWith(t, 80, 24, 3)
+			tt.set(m)
+			before := m.View().Content
+			arrive := func(n int) {
+				x := demoList(frozen)[0]
+				x.Number, x.ID = uint64(100+n), fmt.Sprintf("req_%026d", 100+n)
+				m.feed.put("acme", x)
+				m.msg(wakeMsg{})
+			}
+			for i := range 20 {
+				arrive(i)
+				m.msg(tickMsg{})
+				if m.View().Content != before {
+					t.Fatal("the screen was drawn anew at once")
+				}
+			}
+			m.frame.at = m.frame.at.Add(-calmly)
+			after := m.View().Content
+			if after == before {
+				t.Error("half a second later the screen is as it was")
+			}
+			arrive(20)
+			m.msg(copiedMsg{role: good, text: "copied"})
+			if drawn := m.View().Content != after; drawn == tt.keep {
+				t.Errorf("drawn at once for what was asked for: %t", drawn)
+			}
+			arrive(21)
+			m.key("?")
+			if !strings.Contains(m.View().Content, "search") {
+				t.Error("a key was not answered at once")
+			}
+		})
+	}
+	m := modelWith(t, 80, 24, 3)
+	m.msg(tea.BlurMsg{})
+	m.View()
+	x := demoList(frozen)[0]
+	x.ID, x.Path = "req_new", "/while-away"
+	m.feed.put("acme", x)
+	m.msg(tea.FocusMsg{})
+	if !strings.Contains(m.View().Content, "/while-away") {
+		t.Error("whoever comes back does not see at once what has come in")
+	}
+}
+
+// The command that waits for news wakes the loop twice a second at most while
+// the screen is calm.
+func TestCalmWakes(t *testing.T) {
+	for _, tt := range []struct {
+		calm bool
+		want time.Duration
+	}{{false, 33 * time.Millisecond}, {true, calmly}} {
+		synctest.Test(t, func(t *testing.T) {
+			m := modelWith(t, 80, 24, 0)
+			m.blurred = tt.calm
+			m.msg(wakeMsg{})
+			wait := m.await()
+			m.feed.wake()
+			began := time.Now()
+			if _, ok := wait().(wakeMsg); !ok {
+				t.Fatal("news did not wake the loop")
+			}
+			if got := time.Since(began); got != tt.want {
+				t.Errorf("calm %t: woke after %v, want %v", tt.calm, got, tt.want)
+			}
+		})
+	}
+}
+
+// A theme of auto asks the terminal for its background and follows the answer.
+func TestAutoAsksForTheBackground(t *testing.T) {
+	for name, ground := range map[string]color.Color{"dark": color.RGBA{A: 255}, "light": color.RGBA{R: 255, G: 255, B: 255, A: 255}} {
+		s, _, _ := demo(t, 80, 24, func(c *Config, _ *agent.Status, _ *demoEdge) {
+			c.Theme, c.Profile = "auto", colorprofile.TrueColor
+		})
+		s.waitRaw(t, "\x1b]11;?")
+		s.waitText(t, "favicon")
+		r, g, b, _ := ground.RGBA()
+		s.keys(fmt.Sprintf("\x1b]11;rgb:%04x/%04x/%04x\x07", r, g, b))
+		want := nudge(ground)
+		s.wait(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for y := range 24 {
+				if c := s.em.CellAt(20, y); c != nil && c.Style.Bg != nil && sameColor(c.Style.Bg, want) {
+					return true
+				}
+			}
+			return false
+		}, "a selected row that is a little "+map[string]string{"dark": "lighter", "light": "darker"}[name]+" than the background")
+	}
+}
+
+func sameColor(a, b color.Color) bool {
+	ar, ag, ab, _ := a.RGBA()
+	br, bg, bb, _ := b.RGBA()
+	return ar == br && ag == bg && ab == bb
+}
+
+// Whether there are colours is said by the flag, then by CLICOLOR_FORCE, then by
+// NO_COLOR.
+func TestColorOrNone(t *testing.T) {
+	for _, tt := range []struct {
+		color   string
+		environ []string
+		want    bool
+	}{
+		{"", nil, true},
+		{"auto", []string{"NO_COLOR=1"}, false},
+		{"auto", []string{"NO_COLOR=yes"}, false},
+		{"auto", []string{"NO_COLOR="}, true},
+		{"auto", []string{"NO_COLOR=1", "CLICOLOR_FORCE=1"}, true},
+		{"auto", []string{"NO_COLOR=1", "CLICOLOR_FORCE=0"}, false},
+		{"always", []string{"NO_COLOR=1"}, true},
+		{"never", []string{"CLICOLOR_FORCE=1"}, false},
+	} {
+		s, _, _ := demo(t, 80, 24, func(c *Config, _ *agent.Status, _ *demoEdge) {
+			c.Color, c.Environ = tt.color, append([]string{"TERM=xterm-256color", "LANG=C.UTF-8"}, tt.environ...)
+		})
+		s.waitText(t, "favicon")
+		s.still(t)
+		got := false
+		s.mu.Lock()
+		for y := range 24 {
+			for x := range 80 {
+				if c := s.em.CellAt(x, y); c != nil && c.Style.Fg != nil {
+					got = true
+				}
+			}
+		}
+		s.mu.Unlock()
+		if got != tt.want {
+			t.Errorf("--color %q with %q: colours %t, want %t", tt.color, tt.environ, got, tt.want)
+		}
+	}
+}
+
+// A panic in a goroutine that the screen knows nothing of finds the terminal as
+// it was.
+func TestPanicElsewhereRestores(t *testing.T) {
+	s, _, _ := demo(t, 80, 24)
+	s.waitText(t, "favicon")
+	func() {
+		defer func() {
+			if r := recover(); r != "fell over" {
+				t.Errorf("recovered %v, want what was panicked with", r)
+			}
+			s.restored(t) // before anybody could print why
+		}()
+		defer crash.Guard()
+		panic("fell over")
+	}()
+	s.waitDone(t)
+}
+
+// Without half blocks a QR code is drawn with ##, and where the window is too
+// small for that it says what would do.
+func TestASCIICode(t *testing.T) {
+	ascii := func(c *Config, _ *agent.Status, _ *demoEdge) { c.ASCII = true }
+	s, _, _ := demo(t, 120, 40, ascii)
+	s.waitText(t, "favicon")
+	s.keys("Q")
+	s.waitText(t, "##############") // a corner of it
+	m := modelWith(t, 120, 40, 0)
+	blocks := m.qr("https://acme.lrok.example")
+	m.c.ASCII = true
+	m.paint()
+	code := m.qr("https://acme.lrok.example")
+	if len(code) != 2*len(blocks)-1 || m.th.columns(code[0]) != 2*m.th.columns(blocks[0]) {
+		t.Errorf("the code is %d rows of %d columns, with half blocks %d of %d", len(code), m.th.columns(code[0]), len(blocks), m.th.columns(blocks[0]))
+	}
+
+	s, _, _ = demo(t, 80, 24, ascii)
+	s.waitText(t, "favicon")
+	s.keys("Q")
+	s.waitText(t, "without --ascii")
+	if !strings.Contains(s.text(), "this window has 80 and 24") {
+		t.Errorf("the screen does not say what it is too small for:\n%s", s.text())
+	}
+}
