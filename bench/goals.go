@@ -222,6 +222,20 @@ func goals() []goal {
 			atMost(450, "event delay p50 µs", fig("f. SSE, 50 events 10 ms apart", "event delay p50 µs")),
 			atMost(300, "WebSocket echo p50 µs", fig("e. WebSocket echo 64 B", "p50 µs")),
 		}},
+		goal{"the screen, 120x40, 10,000 requests listed", []bound{
+			atMost(25, "key to screen at 1,000 requests/s, p95 ms", fig(screenScenario, "key p95 ms")).by("lrok-screen"),
+			atMost(12, "CPU of the screen at 1,000 requests/s, % of a core", fig(screenScenario, "cpu % of the screen")).by("lrok-screen"),
+			atMost(1.5, "CPU of agent and screen, idle, % of a core", fig(screenScenario, "idle cpu %")).by("lrok-screen"),
+			atMost(50, "first rows of 5 MiB of JSON, ms", fig(screenScenario, "5 MiB of lines: first paint ms")).by("lrok-screen"),
+			atMost(50, "first rows of 5 MiB of JSON on one line, ms", fig(screenScenario, "5 MiB on a line: first paint ms")).by("lrok-screen"),
+			// A frame takes up to 16.7 ms to come round; a key may be held up 16 ms more.
+			atMost(33, "longest key while 5 MiB are laid out, ms", fig(screenScenario, "5 MiB of lines: longest key ms")).by("lrok-screen"),
+			atMost(33, "longest key while 5 MiB on one line are, ms", fig(screenScenario, "5 MiB on a line: longest key ms")).by("lrok-screen"),
+			atMost(150, "memory with ten bodies opened, MiB", fig(screenScenario, "memory MiB")).by("lrok-screen"),
+			atMost(100, "start to the first frame, ms", fig(screenScenario, "first frame ms")).by("lrok-screen"),
+			atLeast(.95, "requests/s, terminal stopped, of those with a screen", fig(awayScenario, "stopped/with")).by("lrok-screen"),
+			atLeast(.95, "requests/s, editor open, of those with a screen", fig(awayScenario, "editing/with")).by("lrok-screen"),
+		}},
 		goal{"agent start to the first answer", []bound{
 			atMost(15, "ms", fig(startScenario, "ms")),
 			atMost(1.1, "ms with a screen", fig(startScenario, "ms")).by("lrok-screen").against("lrok"),

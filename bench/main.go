@@ -73,7 +73,7 @@ func main() {
 	dur := flag.Duration("dur", 2*time.Second, "length of one load scenario")
 	bulkMiB := flag.Int64("bulk", 1024, "MiB moved by one bulk scenario")
 	only := flag.String("only", "", "run only scenarios whose name holds one of these, separated by commas (or connect, memory, rtt, ...)")
-	phases := flag.String("phases", "steady,connect,syscalls,rtt,narrow,memory,stalled,held", "phases")
+	phases := flag.String("phases", "steady,connect,syscalls,rtt,narrow,memory,stalled,screen,held", "phases")
 	agents := flag.String("agents", "100", "agents in the memory phase; several numbers, rising, are taken on the way to the last")
 	heldN := flag.Int("held", 10_000, "requests in the held phase")
 	stalledN := flag.Int("stalled", 512, "downloads in the stalled phase")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -14,8 +15,12 @@ import (
 type terminal struct {
 	far, near *os.File
 
-	mu   sync.Mutex
-	head []byte // the beginning of what was drawn
+	mu    sync.Mutex
+	head  []byte        // the beginning of what was drawn
+	since []byte        // what was drawn since forget
+	at    time.Time     // when the last of it was
+	more  chan struct{} // closed when there is more
+	still sync.Mutex    // held while nothing is read
 }
 
 // altScreen is what a program writes that takes the whole screen.
@@ -48,7 +53,7 @@ func newTerminal() (*terminal, error) {
 		far.Close()
 		return nil, err
 	}
-	t := &terminal{far: far, near: near}
+	t := &terminal{far: far, near: near, more: make(chan struct{})}
 	go t.read()
 	return t, nil
 }
@@ -57,11 +62,16 @@ func (t *terminal) read() {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := t.far.Read(buf)
+		t.still.Lock()
 		t.mu.Lock()
 		if len(t.head) < 64<<10 {
 			t.head = append(t.head, buf[:n]...)
 		}
+		t.since, t.at = append(t.since, buf[:n]...), time.Now()
+		close(t.more)
+		t.more = make(chan struct{})
 		t.mu.Unlock()
+		t.still.Unlock()
 		if err != nil {
 			return
 		}
@@ -73,4 +83,40 @@ func (t *terminal) drawn() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return bytes.Contains(t.head, altScreen)
+}
+
+// forget makes since begin anew.
+func (t *terminal) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.since = nil
+}
+
+// freeze makes the terminal take nothing more, as one does whose window hangs.
+func (t *terminal) freeze(yes bool) {
+	if yes {
+		t.still.Lock()
+	} else {
+		t.still.Unlock()
+	}
+}
+
+// await waits until ok holds of what was drawn, and returns how long after t0
+// that was.
+func (t *terminal) await(t0 time.Time, limit time.Duration, ok func(drawn []byte) bool) (time.Duration, error) {
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for {
+		t.mu.Lock()
+		drawn, at, more := t.since, t.at, t.more
+		t.mu.Unlock()
+		if ok(drawn) {
+			return at.Sub(t0), nil
+		}
+		select {
+		case <-more:
+		case <-timeout.C:
+			return 0, fmt.Errorf("not drawn in %v; the last: %.300q", limit, drawn[max(len(drawn)-300, 0):])
+		}
+	}
 }

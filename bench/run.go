@@ -37,7 +37,7 @@ type vars struct {
 	TLS                       int
 	Aux, AuxI, Up, UpTCP, I   int
 	Cert, Key, Self           string
-	Big                       bool
+	Big, Bodies               bool
 }
 
 func (v vars) Bin(name string) (string, error) { return v.e.bin(name) }
@@ -115,6 +115,7 @@ type booting struct {
 	noAgent bool
 	tcp     bool // with a raw TCP tunnel, where there is one
 	big     bool // with the limits raised that would stop 10,000 requests
+	bodies  bool // with bodies of many MiB captured whole
 }
 
 // boot starts the edge (and, unless noAgent, one agent) and waits until it answers.
@@ -131,7 +132,7 @@ func (e *env) boot(s system, slot int, b booting) (r *running, err error) {
 	if s.NoTCP || !b.tcp {
 		v.TCP = 0
 	}
-	v.Big = b.big
+	v.Big, v.Bodies = b.big, b.bodies
 	r = &running{sys: s, v: v}
 	defer func() {
 		if err != nil {

@@ -13,7 +13,7 @@ trap 'rm -rf "$t"' EXIT
 go build -o "$t/bench" .
 ulimit -n "$(ulimit -Hn)"
 "$t/bench" -systems direct,nginx,caddy,gorp,lrok,lrok-screen,lrok-relayed,lrok-onelink,frp,frp-pool,frp-nomux,frp-plain,chisel,sish,portr,localtunnel \
-  -rounds 3 -dur 2s -bulk 1024 -rttbulk 64 -agents 200 -phases steady,connect,syscalls,rtt,narrow,memory,stalled -out results.json "$@"
+  -rounds 3 -dur 2s -bulk 1024 -rttbulk 64 -agents 200 -phases steady,connect,syscalls,rtt,narrow,memory,stalled,screen -out results.json "$@"
 # What asks more of the machine than of a system: of lrok alone.
 "$t/bench" -systems lrok -agents 100,200,500,1000 -phases memory,held -only "idle agents,held" -out scale.json "$@"
 "$t/bench" goals results.json scale.json || true

@@ -20,6 +20,7 @@ import (
 //	.Up .UpTCP    ports of the local service behind the agent
 //	.I            agent number, 0 for the only one
 //	.Big          whether limits are to be raised that would stop 10,000 requests
+//	.Bodies       whether bodies of many MiB are to be captured whole
 //	.Cert .Key    a throw-away certificate for *.tun.test, tun.test and 127.0.0.1
 //	.Self         this harness
 //
@@ -108,6 +109,7 @@ func lrok(name, note string) system {
 			"--tls-cert", "{{.Cert}}", "--tls-key", "{{.Key}}", "--data-dir", "{{.Dir}}/data",
 			"--tcp-host", "127.0.0.1", "--tcp-ports={{if .TCP}}{{.TCP}}-{{.TCP}}{{end}}",
 			"{{if .Big}}--max-streams=20000{{end}}", "{{if .Big}}--max-connections=40000{{end}}", "{{if .Big}}--max-connections-per-address=40000{{end}}",
+			"{{if .Bodies}}--capture-body=8MiB{{end}}", "{{if .Bodies}}--capture-tunnel=128MiB{{end}}",
 		},
 		// The edge's first start writes the key that all agents share.
 		AgentEnv:   append([]string{"LROK_API_KEY_FILE={{.Dir}}/data/admin.key"}, lrokEnv...),
@@ -123,7 +125,8 @@ func lrok(name, note string) system {
 // lroks are lrok and what it is compared with of its own.
 func lroks() []system {
 	screen := lrok("lrok-screen", "as lrok, with the screen in a terminal that answers no question")
-	screen.Screen, screen.NoTCP, screen.HTTPS, screen.Only = true, true, "", "g. ,h. "
+	screen.Screen, screen.NoTCP, screen.HTTPS, screen.Only = true, true, "", "g. ,h. ,s. "
+	screen.AgentEnv = append(slices.Clone(screen.AgentEnv), "EDITOR=sh {{.Dir}}/editor", "VISUAL=")
 	screen.Agent = slices.DeleteFunc(slices.Clone(screen.Agent), func(s string) bool { return s == "--quiet" })
 	// Both by way of a relay, so that nothing differs but the handover.
 	many := lrok("lrok-relayed", "as lrok, by way of a relay")
