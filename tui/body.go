@@ -41,6 +41,11 @@ func layOut(ctx context.Context, x *inspector.Exchange, response, first bool) *b
 	if response {
 		m = &x.Response
 	}
+	if response || x.Kind == inspector.WebSocket {
+		if s := newStream(x); s != nil {
+			return s.body(x, response)
+		}
+	}
 	b := &body{}
 	raw := m.Body.Data
 	b.size = format.Bytes(m.Body.Size)
@@ -53,13 +58,6 @@ func layOut(ctx context.Context, x *inspector.Exchange, response, first bool) *b
 			b.label = "not captured"
 		}
 		b.pretty = &table{}
-		return b
-	}
-	if x.Kind == inspector.WebSocket && x.Status == 101 {
-		frames, rest := parseFrames(raw)
-		b.label, b.data = fmt.Sprintf("websocket, %s", plural(len(frames), "frame")), raw
-		b.pretty = frameTable(frames, rest, x.State == inspector.Open)
-		b.hex = &hexDoc{data: raw}
 		return b
 	}
 	b.data = raw

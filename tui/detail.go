@@ -58,7 +58,9 @@ type detail struct {
 		version uint64
 		at      time.Time
 	}
-	stale bool // the tables have to be made anew
+	stale   bool          // the tables have to be made anew
+	streams [2]*streamDoc // the tables of a stream, which go on
+	sieve   sieve
 }
 
 // The results of loading and of laying out.
@@ -96,6 +98,7 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 		m.wanted.Store(x.ID)
 		cmds = append(cmds, m.load(x.ID, 30*time.Millisecond))
 	}
+	cmds = append(cmds, d.flow(m))
 	if d.stale {
 		d.stale = false
 		d.fill(m, x)
@@ -757,6 +760,9 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 			}
 		}
 	})
+	if s := m.streamHead(x, side, w); s != "" {
+		out = append(out, s)
+	}
 	if b != nil {
 		for _, n := range b.notes {
 			add(func(l *line) { l.put(warn, m.th.g.warn+" "+n) })

@@ -142,6 +142,7 @@ func actions() []action {
 	return slices.Concat(
 		moves(),
 		homeActions(),
+		streamActions(),
 		requestActions(),
 		connectionActions(),
 		bodyActions(),

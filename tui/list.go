@@ -407,6 +407,9 @@ func tagOf(x *inspector.Exchange, g *glyphs) string {
 }
 
 func sizeOf(x *inspector.Exchange) string {
+	if s := passed(x); s != "" {
+		return s
+	}
 	n := x.Response.Body.Size
 	if x.Kind == inspector.WebSocket {
 		n += x.Request.Body.Size

@@ -96,6 +96,10 @@ func (p *pager) text(i int) (rows []int) {
 			p.buf, p.spans = append(p.buf[:0], format.ASCII(s)...), p.spans[:0]
 		}
 	}
+	if _, ok := p.c.(interface{ oneRow() }); ok {
+		p.ends = append(p.ends[:0], len(p.buf))
+		return p.ends
+	}
 	w := max(p.width-p.gutter(), 1)
 	var columns func([]byte) int
 	if p.th != nil {

@@ -1,0 +1,362 @@
+package tui
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/flate"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel/agent"
+)
+
+// A talk makes the capture of a WebSocket, frame by frame.
+type talk struct {
+	x    inspector.Exchange
+	zips [2]*zipper
+}
+
+type zipper struct {
+	b bytes.Buffer
+	w *flate.Writer
+}
+
+func newTalk(now time.Time) *talk {
+	t := &talk{x: inspector.Exchange{
+		ID: "req_00000000000000000000000042", Number: 1290, Kind: inspector.WebSocket, State: inspector.Open,
+		Method: "GET", Path: "/socket", Scheme: "https", Host: "acme.lrok.example", Proto: "HTTP/1.1", Remote: "203.0.113.7:51512",
+		Status: 101, Reason: "Switching Protocols",
+		Request:  message1("Host", "acme.lrok.example", "Upgrade", "websocket"),
+		Response: message1("Upgrade", "websocket", "Sec-WebSocket-Extensions", "permessage-deflate"),
+	}}
+	t.x.Timing = inspector.Timing{Accepted: now.Add(-125 * time.Second), FirstByte: 3 * time.Millisecond}
+	for i := range t.zips {
+		t.zips[i] = &zipper{}
+		t.zips[i].w, _ = flate.NewWriter(&t.zips[i].b, 9)
+	}
+	return t
+}
+
+// zip compresses a message for the side that says it.
+func (t *talk) zip(down bool, s string) string {
+	z := t.zips[b2i(down)]
+	z.b.Reset()
+	_, _ = z.w.Write([]byte(s))
+	_ = z.w.Flush()
+	return strings.TrimSuffix(z.b.String(), "\x00\x00\xff\xff")
+}
+
+// say adds a frame that came so long after the beginning.
+func (t *talk) say(down bool, at time.Duration, first byte, payload string) {
+	b := &t.x.Request.Body
+	if down {
+		b = &t.x.Response.Body
+	}
+	t.x.Marks = append(t.x.Marks, inspector.Mark{At: at, Response: down, Offset: b.Size})
+	mask := byte(0x80)
+	if down {
+		mask = 0
+	}
+	head := []byte{first, mask | byte(len(payload))}
+	if len(payload) > 125 {
+		head = []byte{first, mask | 126, byte(len(payload) >> 8), byte(len(payload))}
+	}
+	if !down {
+		head = append(head, 0, 0, 0, 0)
+	}
+	b.Data = append(append(b.Data, head...), payload...)
+	b.Size = int64(len(b.Data))
+	b.Captured, b.Items, b.Last = b.Size, b.Items+1, at
+}
+
+func demoTalk(now time.Time) *talk {
+	t := newTalk(now)
+	s := func(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+	t.say(false, s(0.1), 0x81, `{"subscribe":"orders","since":1763819001}`)
+	t.say(true, s(0.12), 0x81, `{"subscribed":"orders"}`)
+	t.say(true, s(1.5), 0xc1, t.zip(true, `{"order":"A-1042","status":"paid","amount":4200,"currency":"eur"}`))
+	t.say(true, s(2.5), 0xc1, t.zip(true, `{"order":"A-1043","status":"paid","amount":1200,"currency":"eur"}`))
+	t.say(true, s(30), 0x89, "")
+	t.say(false, s(30.02), 0x8a, "")
+	t.say(false, s(31), 0x82, "\x00\x01\x02\x03\xfe\xff")
+	t.say(false, s(40), 0x01, "the first half, ")
+	t.say(true, s(40.5), 0x89, "")
+	t.say(false, s(41), 0x80, "and the second")
+	t.say(true, s(122), 0xc1, t.zip(true, `{"order":"A-1044","status":"refunded","items":[{"sku":"a"},{"sku":"b"}]}`))
+	return t
+}
+
+// rowsIn are the rows of a table.
+func rowsIn(d *streamDoc) string {
+	var out []string
+	for i := range d.count() {
+		b, _ := d.line(nil, nil, i)
+		out = append(out, strings.Join(strings.Fields(string(b)), " "))
+	}
+	return strings.Join(out, "\n")
+}
+
+func table1(s *stream, k sieve) *streamDoc {
+	return &streamDoc{s: s, shown: s.sift(k), loc: time.UTC, width: 100}
+}
+
+func TestConversation(t *testing.T) {
+	talk := demoTalk(time.Date(2026, 11, 22, 14, 2, 5, 0, time.UTC))
+	talk.say(true, 123*time.Second, 0x88, "\x03\xe9bye")
+	got := rowsIn(table1(newStream(&talk.x), sieve{control: true}))
+	want := `▲ 14:00:00.100 text 41 {"subscribe":"orders","since":1763819001}
+▼ 14:00:00.120 text 23 {"subscribed":"orders"}
+▼ 14:00:01.500 text 66 {"order":"A-1042","status":"paid","amount":4200,"currency":"eur"}
+▼ 14:00:02.500 text 19 {"order":"A-1043","status":"paid","amount":1200,"currency":"eur"}
+▼ 14:00:30.000 ping 0
+▲ 14:00:30.020 pong 0
+▲ 14:00:31.000 binary 6 00 01 02 03 fe ff
+▲ 14:00:40.000 text 16 the first half, and the second
+▼ 14:00:40.500 ping 0
+▲ 14:00:41.000 more 14 more of the message before
+▼ 14:02:02.000 text 51 {"order":"A-1044","status":"refunded","items":[{"sku":"a"},{"sku":"b"}]}
+▼ 14:02:03.000 close 5 1001 going away: bye`
+	sizes := func(s string) string { // what deflate makes of it is its own affair
+		for _, n := range []string{" 66 ", " 19 ", " 51 "} {
+			s = strings.ReplaceAll(s, "text"+n, "text ")
+		}
+		return s
+	}
+	fields := strings.Split(got, "\n")
+	for _, i := range []int{2, 3, 10} {
+		if i < len(fields) {
+			f := strings.Fields(fields[i])
+			fields[i] = strings.Join(append(f[:3:3], f[4:]...), " ")
+		}
+	}
+	if got = strings.Join(fields, "\n"); got != sizes(want) {
+		t.Errorf("the conversation reads\n%s\nwant\n%s", got, sizes(want))
+	}
+}
+
+// Without marks, as an older edge leaves them out, nothing is said of times.
+func TestConversationWithoutMarks(t *testing.T) {
+	talk := demoTalk(frozen)
+	talk.x.Marks = nil
+	s := newStream(&talk.x)
+	for i, it := range s.items {
+		if it.at >= 0 || i > 0 && it.up && !s.items[i-1].up {
+			t.Errorf("item %d came at %v, up %v; want no times, and the client's first", i, it.at, it.up)
+		}
+	}
+	// After the last mark of many it is the same.
+	talk = newTalk(frozen)
+	for i := range maxMarks + 100 {
+		talk.say(i%2 == 1, time.Duration(i)*time.Millisecond, 0x81, "x")
+	}
+	talk.x.Marks = talk.x.Marks[:maxMarks]
+	s = newStream(&talk.x)
+	if n := len(s.items); n != maxMarks+100 || s.items[maxMarks-3].at != time.Duration(maxMarks-3)*time.Millisecond || s.items[maxMarks+1].at >= 0 || len(s.notes) != 1 {
+		t.Errorf("%d items, notes %q; want times up to the last mark and a note", n, s.notes)
+	}
+}
+
+func TestBrokenConversations(t *testing.T) {
+	for name, change := range map[string]func(*talk){
+		"cut in a compressed message": func(k *talk) {
+			b := &k.x.Response.Body
+			b.Data = b.Data[:len(b.Data)-5]
+			b.Captured, b.Missing = int64(len(b.Data)), "limit"
+		},
+		"compressed without agreement": func(k *talk) { k.x.Response.Header = nil },
+		"damaged":                      func(k *talk) { k.x.Response.Body.Data[30] ^= 0xff },
+		"only noise": func(k *talk) {
+			k.x.Request.Body.Data = bytes.Repeat([]byte("\xff\x7f"), 500)
+		},
+		"a frame larger than anything": func(k *talk) {
+			k.x.Request.Body.Data = append([]byte{0x81, 0xff}, bytes.Repeat([]byte{0xff}, 50)...)
+		},
+	} {
+		k := demoTalk(frozen)
+		change(k)
+		s := newStream(&k.x)
+		d := table1(s, sieve{control: true})
+		if got := rowsIn(d); strings.Contains(got, "\x1b") || d.count() != len(s.items) || !strings.Contains(name+got, "o") {
+			t.Errorf("%s: %s", name, got)
+		}
+		if name != "only noise" && name != "a frame larger than anything" && !strings.Contains(rowsIn(d), "compressed") {
+			t.Errorf("%s: nothing is said of it:\n%s", name, rowsIn(d))
+		}
+		for i := range d.count() {
+			if _, _, _, ok := d.open(i); !ok {
+				t.Errorf("%s: row %d does not open", name, i)
+			}
+		}
+	}
+}
+
+func TestSieve(t *testing.T) {
+	s := newStream(&demoTalk(frozen).x)
+	for _, c := range []struct {
+		key  sieve
+		want int
+	}{
+		{sieve{}, 8},
+		{sieve{control: true}, 11},
+		{sieve{query: "A-104"}, 3},
+		{sieve{query: "PAID"}, 2},
+		{sieve{query: "pong"}, 0},
+		{sieve{query: "pong", control: true}, 1},
+		{sieve{query: "second"}, 2},
+		{sieve{query: "absent"}, 0},
+	} {
+		if n := len(s.sift(c.key)); n != c.want {
+			t.Errorf("%+v lets %d items through, want %d", c.key, n, c.want)
+		}
+	}
+}
+
+// demoEvents is an event stream that was resumed.
+func demoEvents(now time.Time) inspector.Exchange {
+	x := inspector.Exchange{
+		ID: "req_00000000000000000000000043", Number: 1291, Kind: inspector.SSE, State: inspector.Open,
+		Method: "GET", Path: "/events", Scheme: "https", Host: "acme.lrok.example", Proto: "HTTP/1.1", Remote: "203.0.113.7:51513",
+		Status: 200, Reason: "OK",
+		Request:  message1("Host", "acme.lrok.example", "Accept", "text/event-stream", "Last-Event-ID", "41"),
+		Response: message1("Content-Type", "text/event-stream"),
+	}
+	x.Timing = inspector.Timing{Accepted: now.Add(-72 * time.Second), FirstByte: 3 * time.Millisecond}
+	b := &x.Response.Body
+	say := func(at time.Duration, s string) {
+		x.Marks = append(x.Marks, inspector.Mark{At: at, Response: true, Offset: b.Size})
+		b.Data = append(b.Data, s...)
+		b.Size = int64(len(b.Data))
+		b.Captured = b.Size
+		if strings.Contains(s, "data:") {
+			b.Items++
+			b.Last = at
+		}
+	}
+	say(10*time.Millisecond, "retry: 3000\n\n")
+	say(20*time.Millisecond, ": connected\n\n")
+	for i := range 30 {
+		kind := "tick"
+		if i%7 == 3 {
+			kind = "invoice.paid"
+		}
+		say(time.Duration(i+1)*2*time.Second, fmt.Sprintf("id: %d\nevent: %s\ndata: {\"n\":%d,\n", 42+i, kind, i)+"data: \"note\":\"in two lines\"}\n\n")
+		if i%10 == 9 {
+			say(time.Duration(i+1)*2*time.Second+time.Millisecond, ": still here\n\n")
+		}
+	}
+	return x
+}
+
+func streamDemo(t *testing.T, w, h int, change ...func(*Config, *agent.Status, *demoEdge)) (*screen, *demoEdge) {
+	t.Helper()
+	s, e, _ := demo(t, w, h, append(change, func(_ *Config, _ *agent.Status, e *demoEdge) {
+		e.list = e.list[:4]
+		e.add(demoTalk(frozen).x)
+		e.add(demoEvents(frozen))
+	})...)
+	return s, e
+}
+
+func TestStreamScreens(t *testing.T) {
+	ascii := func(c *Config, _ *agent.Status, _ *demoEdge) { c.ASCII = true }
+	mono := func(c *Config, _ *agent.Status, _ *demoEdge) {
+		c.Environ = []string{"TERM=xterm-256color", "LANG=C.UTF-8", "NO_COLOR=1"}
+	}
+	light := func(c *Config, _ *agent.Status, _ *demoEdge) { c.Theme = "light" }
+	plain := func(*Config, *agent.Status, *demoEdge) {}
+	for _, tt := range []struct {
+		name   string
+		w, h   int
+		keys   []string
+		change func(*Config, *agent.Status, *demoEdge)
+	}{
+		{"stream-list-80x24", 80, 24, []string{"", "11fr"}, plain},
+		{"stream-ws-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, plain},
+		{"stream-ws-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, mono},
+		{"stream-ws-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, light},
+		{"stream-ws-120x36", 120, 36, []string{"", "11fr", "j\r]", "A-1044", "c", "pong        0"}, plain},
+		{"stream-ws-ascii-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, ascii},
+		{"stream-ws-40x10", 40, 10, []string{"", "/socket", "j\r]", "A-1044"}, plain},
+		{"stream-ws-filter-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044", "frefund", "1 of 11 shown", "\r", "filter rows"}, plain},
+		{"stream-sse-80x24", 80, 24, []string{"", "30ev", "\r]", "invoice"}, plain},
+		{"stream-sse-120x36", 120, 36, []string{"", "30ev", "\r]", "invoice", "c", "still here"}, plain},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := streamDemo(t, tt.w, tt.h, tt.change)
+			for i := 0; i+1 < len(tt.keys); i += 2 {
+				s.keys(tt.keys[i])
+				s.waitText(t, tt.keys[i+1])
+			}
+			s.still(t)
+			s.golden(t, tt.name)
+		})
+	}
+}
+
+// TestStreamGoesOn: at its end a table follows what comes; elsewhere, and while
+// the screen is paused, it stays.
+func TestStreamGoesOn(t *testing.T) {
+	t.Parallel()
+	at := &clock{now: frozen}
+	s, e := streamDemo(t, 80, 24, func(c *Config, _ *agent.Status, _ *demoEdge) { c.Now = at.Now })
+	s.waitText(t, "11fr")
+	s.keys("j\r]")
+	s.waitText(t, "following")
+	k := demoTalk(frozen)
+	more := func(n int) {
+		for range n {
+			k.say(true, 124*time.Second, 0x81, fmt.Sprintf("news %d", k.x.Response.Body.Items))
+		}
+		at.add(time.Second)
+		e.add(k.x)
+	}
+	more(30)
+	s.waitText(t, "news 35")
+	s.waitText(t, "following")
+	s.keys("g")
+	s.waitText(t, "subscribe")
+	more(30)
+	s.waitText(t, "71 frames")
+	s.keys("fnews 6\r") // finds news 6, 60 to 66
+	s.waitText(t, "of 71 shown")
+	more(1)
+	s.waitText(t, "of 72 shown")
+	if strings.Contains(s.text(), "subscribe") {
+		t.Errorf("the filter lets everything through for the news:\n%s", s.text())
+	}
+}
+
+// TestLargeStream: what the loop does with a stream does not grow with it.
+func TestLargeStream(t *testing.T) {
+	k := newTalk(frozen)
+	for i := range 30_000 {
+		k.say(i%2 == 1, time.Duration(i)*time.Millisecond, 0x81, "x")
+	}
+	s := newStream(&k.x)
+	if len(s.items) != 30_000 || len(s.notes) != 1 {
+		t.Fatalf("%d items, notes %q", len(s.items), s.notes)
+	}
+	d := table1(s, sieve{})
+	p := &pager{}
+	p.show(d)
+	p.resize(100, 30)
+	th := newTheme("dark", false, false, nil)
+	p.end()
+	if n := testing.AllocsPerRun(20, func() { p.draw(th, nil, true) }); n > 30*40 {
+		t.Errorf("a screen of it takes %v allocations", n)
+	}
+	if got := len(p.draw(th, nil, true)); got != 30 {
+		t.Errorf("%d rows, want 30", got)
+	}
+	for range format.MaxFrames {
+		k.say(false, time.Hour, 0x81, "")
+	}
+	if s := newStream(&k.x); len(s.items) > 2*format.MaxFrames || len(s.notes) != 2 {
+		t.Errorf("%d items, notes %q; want a bound and a word of it", len(s.items), s.notes)
+	}
+}
