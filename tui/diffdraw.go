@@ -186,13 +186,9 @@ func opRole(op diff.Op) role {
 }
 
 // valueWidth is the room for values of A: what the rows in view need, so that
-// the arrows stand in one column, but not more than half. Side by side it is
-// half.
+// the arrows stand in one column, but not more than half.
 func (d *diffPane) valueWidth(m *model, pathW, from, to int) int {
 	half := max((d.width-pathW-10)/2, 4)
-	if d.apart {
-		return half
-	}
 	w := 4
 	list := d.rows().list
 	for i := from; i < min(to, len(list)); i++ {

@@ -25,6 +25,9 @@ type comparedSide struct {
 	ignored         int
 }
 
+// lines reports whether the body was compared line by line.
+func (s *comparedSide) lines() bool { return s.Messages != nil && len(s.Body.Lines) > 0 }
+
 // diffRows are rows and what would be dear to find in them for each frame.
 type diffRows struct {
 	list  []diffRow
@@ -84,7 +87,7 @@ func layComparison(r diff.Report, all bool) *comparison {
 		l.side(&r, s.ms, s.side)
 		s.to.together = l.done()
 		s.to.apart = s.to.together
-		if len(s.ms.Body.Lines) > 0 {
+		if s.to.lines() {
 			l := layer{all: all, words: &words, apart: true}
 			l.side(&r, s.ms, s.side)
 			s.to.apart = l.done()
@@ -182,9 +185,11 @@ func (l *layer) side(r *diff.Report, ms *diff.Messages, side diff.Side) {
 		}
 	}
 	l.fold(ignored)
-	if l.apart {
+	switch {
+	case !b.Counts.Differ() && !l.all: // nothing but equal lines
+	case l.apart:
 		l.linesApart(b.Lines)
-	} else {
+	default:
 		l.lines(b.Lines)
 	}
 	if b.Binary != nil {

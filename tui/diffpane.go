@@ -32,7 +32,7 @@ func compareActions() []action {
 		{name: "rules", in: inDiff, when: sent, bind: bind("I", "edit what is ignored", "I"), group: "Compare", run: (*model).startRules},
 		{name: "equal", in: inDiff, when: sent, bind: bind("=", "show or hide what is equal", "="), group: "Compare", hint: "equal", rank: 5, run: (*model).showAll},
 		{name: "plain", in: inDiff, when: sent, bind: bind("t", "bodies line by line, or by structure", "t"), group: "Compare", hint: "text", rank: 6, run: (*model).plainText},
-		{name: "apart", in: inDiff, looks: true, bind: bind("s", "side by side, from 110 columns", "s"), group: "Compare", run: (*model).toggleApart},
+		{name: "apart", in: inDiff, looks: true, bind: bind("s", "lines side by side, from 110 columns", "s"), group: "Compare", run: (*model).toggleApart},
 		{name: "copy-change", in: inDiff, bind: bind("y", "copy this change", "y"), group: "Compare", hint: "copy", rank: 7, run: (*model).copyChange},
 		{name: "replay-b", in: inDiff, when: sent, bind: bind("r", "replay B again", "r"), group: "Compare", hint: "replay B", rank: 8, run: (*model).replay},
 		{name: "swap", in: inDiff, when: sent, bind: bind("X", "swap A and B", "X"), group: "Compare", hint: "swap", rank: 10, run: (*model).swap},
@@ -289,10 +289,15 @@ func (d *diffPane) row() *diffRow {
 }
 
 func (d *diffPane) otherSide() {
+	was := d.side
 	if d.side == diff.Response {
 		d.side = diff.Request
 	} else {
 		d.side = diff.Response
+	}
+	if d.c != nil && d.front().Messages == nil {
+		d.side = was // there is one side only: what is about to be sent
+		return
 	}
 	d.toFirst()
 }
@@ -335,7 +340,7 @@ func (d *diffPane) step(n int) {
 func (d *diffPane) settle() {
 	if apart := d.width+2 >= sideBySide && !d.below; apart != d.apart {
 		n := d.nth()
-		if d.apart = apart; d.c != nil && n > 0 && len(d.front().Body.Lines) > 0 {
+		if d.apart = apart; n > 0 && d.front().lines() {
 			d.cur = d.rows().stops[min(n, len(d.rows().stops))-1]
 		}
 	}
@@ -430,6 +435,10 @@ func (m *model) toggleApart() tea.Cmd {
 	d := &m.diff
 	if d.width+2 < sideBySide {
 		m.say(warn, "side by side takes %d columns, and there are %d", sideBySide, m.w)
+		return nil
+	}
+	if d.c != nil && !d.front().lines() {
+		m.say(warn, "lines of text stand side by side; t compares this body by line")
 		return nil
 	}
 	d.below = !d.below

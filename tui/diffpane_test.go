@@ -384,3 +384,18 @@ func BenchmarkDiffView(b *testing.B) {
 		m.View()
 	}
 }
+
+// What is about to be sent has no answer: there is nothing on the other side.
+func TestDraftHasOneSide(t *testing.T) {
+	m := modelWith(t, 120, 36, 13)
+	a := demoList(frozen)[7]
+	b := a
+	b.Method = "PUT"
+	m.edited(editedMsg{x: a, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{report: diff.Exchanges(&a, &b, diff.Request, diff.Options{Strict: true})}})
+	m.draw()
+	m.msg(tea.KeyPressMsg{Code: tea.KeyTab})
+	m.key("s", "n", "N", "t", "=", "i", "I", "X")
+	if text := m.shows(); m.ask == nil || m.over != nil || !strings.Contains(text, `"PUT"`) {
+		t.Errorf("after keys of a comparison the draft shows\n%s", text)
+	}
+}
