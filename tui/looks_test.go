@@ -58,6 +58,9 @@ func TestCalm(t *testing.T) {
 			if !strings.Contains(m.View().Content, "search") {
 				t.Error("a key was not answered at once")
 			}
+			if tt.keep && m.calm() {
+				t.Error("after a key nobody is thought to look")
+			}
 		})
 	}
 	m := modelWith(t, 80, 24, 3)
@@ -180,6 +183,28 @@ func TestPanicElsewhereRestores(t *testing.T) {
 		panic("fell over")
 	}()
 	s.waitDone(t)
+}
+
+// Secrets are masked in ASCII, too, with a character that is no puzzle.
+func TestASCIIMask(t *testing.T) {
+	s, _, _ := demo(t, 120, 36, func(c *Config, _ *agent.Status, _ *demoEdge) { c.ASCII = true })
+	s.waitText(t, "favicon")
+	s.keys("jjjjj")
+	s.waitText(t, "v1=****")
+	s.keys("?")
+	s.waitText(t, "one row down")
+	if text := s.text(); strings.Contains(text, `\u`) {
+		t.Errorf("the help spells characters out:\n%s", text)
+	}
+}
+
+// Without a ground for it the selected row of the pane without focus is bold, and
+// what has failed in it stays red.
+func TestCurrentRowKeepsItsColours(t *testing.T) {
+	th := newTheme("contrast", false, false, nil)
+	if th.current[bad] == th.current[text] || th.current[bad] == th.plain[text] {
+		t.Errorf("a failed status in the current row is %q, other text %q", th.current[bad], th.current[text])
+	}
 }
 
 // Without half blocks a QR code is drawn with ##, and where the window is too

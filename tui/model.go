@@ -335,6 +335,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 	case tea.InterruptMsg:
 		return tea.Quit
 	case tea.KeyPressMsg:
+		m.blurred = false // whatever the terminal said: somebody is there
 		m.touched++
 		return m.press(msg)
 	case tea.PasteMsg:

@@ -151,7 +151,10 @@ func newTheme(name string, ascii, noColor bool, ground color.Color) *theme {
 			// Reverse is the one ground that is readable on every palette; the
 			// colours of the text would turn into patches of ground with it.
 			t.selected[r] = opening(s().Reverse(true))
-			t.current[r] = opening(s().Bold(true))
+			if st = st.Faint(false).Bold(true); role(r).grounded() {
+				st = s().Bold(true)
+			}
+			t.current[r] = opening(st)
 			continue
 		}
 		if r := role(r); !r.grounded() {
@@ -280,10 +283,14 @@ func (t *theme) clean(s string) (string, int) {
 	}
 	s = format.Sanitize(s)
 	if t.ascii {
-		s = format.ASCII(s)
+		s = format.ASCII(ownASCII.Replace(s))
 	}
 	return s, t.columns(s)
 }
+
+// ownASCII writes out the few characters beyond ASCII that stand in texts of our
+// own: in masks of secrets, in cut values, as names of keys.
+var ownASCII = strings.NewReplacer("●", "*", "…", "...", "→", "->", "←", "<-", "↑", "^", "↓", "v")
 
 // cell appends s in a column of n, cut or filled up.
 func (l *line) cell(r role, s string, n int) {

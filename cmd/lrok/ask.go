@@ -105,7 +105,11 @@ func (o *options) sure(ctx context.Context, yes bool, question string) error {
 	}
 	w, done := o.asking()
 	defer done()
-	text, err := o.ask(ctx, w, question+" [y/N] ", func() (string, error) {
+	choices := " [y/N] "
+	if o.plain { // for somebody who listens
+		choices = " Answer yes or no; without an answer it is no: "
+	}
+	text, err := o.ask(ctx, w, question+choices, func() (string, error) {
 		return bufio.NewReader(o.stdin).ReadString('\n')
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -181,6 +182,34 @@ func TestUnitWaitsForTheDrain(t *testing.T) {
 		// Ending sessions and the store takes its time as well.
 		if s, _ := strconv.Atoi(string(m[1])); time.Duration(s)*time.Second < drain+10*time.Second {
 			t.Errorf("%s waits %d s, want 10 s more than the %v of drain-timeout", file, s, drain)
+		}
+	}
+}
+
+// TestModesAreDocumented holds docs/modes.md to the flags and the variables that
+// there are.
+func TestModesAreDocumented(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(docs, "modes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := newRoot()
+	known := map[string]bool{"LROK_REDUCE_MOTION": true}
+	eachFlag(root, func(*cobra.Command) bool { return true }, func(f *pflag.Flag) {
+		known["--"+f.Name] = true
+		if isSetting(f) {
+			known[variable(f.Name)] = true
+		}
+	})
+	named := map[string]bool{}
+	for _, name := range regexp.MustCompile(`--[a-z][a-z-]+|LROK_[A-Z_]+`).FindAllString(string(b), -1) {
+		if named[name] = true; !known[name] {
+			t.Errorf("docs/modes.md names %s, which there is not", name)
+		}
+	}
+	for _, name := range []string{"--theme", "--color", "--ascii", "--plain", "--json", "--url-file", "--ready-fd", "LROK_THEME", "LROK_COLOR", "LROK_ASCII", "LROK_REDUCE_MOTION"} {
+		if !named[name] {
+			t.Errorf("docs/modes.md does not name %s", name)
 		}
 	}
 }
