@@ -60,7 +60,8 @@ type trafficMsg struct {
 // seconds.
 func (m *model) askTraffic() tea.Cmd {
 	t := m.tab()
-	if t == nil || isHTTP(t) || t.Name == "" || m.feed.agent != nil && m.status.State != agent.Online || m.fate(t) != "" {
+	// Of an empty list nobody knows whether nothing came or nothing is listed.
+	if t == nil || isHTTP(t) && (len(t.all) > 0 || t.flow.known && !t.flow.hidden) || t.Name == "" || m.feed.agent != nil && m.status.State != agent.Online || m.fate(t) != "" {
 		return nil
 	}
 	f, now := &t.flow, m.c.Now()

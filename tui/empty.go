@@ -115,6 +115,8 @@ func (m *model) invitation(t *tab, r rect) []string {
 	say := func(p ...part) { says = append(says, p) }
 	if t.seen > 0 {
 		say(part{strong, "The list is clear. "}, part{text, "New " + strings.TrimPrefix(t.things(2), "2 ") + " show up here."})
+	} else if isHTTP(t) && t.flow.hidden && t.flow.calls > 0 {
+		say(part{strong, "Your tunnel is up. "}, part{text, plural(int(t.flow.calls), "request") + " so far."})
 	} else if isHTTP(t) {
 		say(part{strong, "Your tunnel is up. "}, part{text, "Nothing has called it yet."})
 	} else {
@@ -169,6 +171,8 @@ func (m *model) invitation(t *tab, r rect) []string {
 		say()
 	}
 	switch {
+	case isHTTP(t) && t.flow.hidden:
+		say(part{dim, "  Requests are counted and not captured (--no-inspect)."})
 	case isHTTP(t):
 		say(part{dim, "  Captures stay in memory, for you alone."})
 	case t.flow.hidden:

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"sort"
+	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -16,9 +17,14 @@ type home struct {
 	list   []client.Tunnel
 	me     client.Me // whose they are, once the edge has told
 	cur    int
+	top    int // the first row in view
+	rows   rect
 	loaded bool
-	err    string
-	next   time.Time // when to ask again
+
+	starting string // the tunnel that is being started
+	started  []string
+	err      string
+	next     time.Time // when to ask again
 }
 
 type tunnelsMsg struct {
@@ -71,6 +77,14 @@ func (h *home) update(m *model, msg tunnelsMsg) {
 
 func (h *home) move(n int) { h.cur = max(min(h.cur+n, len(h.list)-1), 0) }
 
+// at is the row of the list that is drawn on row y of the screen, -1 for none.
+func (h *home) at(y int) int {
+	if y < h.rows.y || y >= h.rows.y+h.rows.h || h.top+y-h.rows.y >= len(h.list) {
+		return -1
+	}
+	return h.top + y - h.rows.y
+}
+
 // counters says how many tunnels have their agent.
 func (h *home) counters(sep string) string {
 	if !h.loaded {
@@ -117,18 +131,94 @@ func (m *model) openTunnel() tea.Cmd {
 		return nil
 	}
 	o := h.list[h.cur]
+	m.inspect(Tunnel{Kind: o.Kind, Name: o.Subdomain, URL: o.PublicURL, Direct: o.DirectURL, Local: o.Local})
+	return nil
+}
+
+// inspect brings t to the front.
+func (m *model) inspect(t Tunnel) {
 	m.focus = inList
-	for i, t := range m.tabs {
-		if t.Name == o.Subdomain {
+	for i, o := range m.tabs {
+		if o.Name == t.Name {
 			m.cur = i
-			return nil
+			m.bar.set(o.query)
+			return
 		}
 	}
-	t := Tunnel{Kind: o.Kind, Name: o.Subdomain, URL: o.PublicURL, Direct: o.DirectURL, Local: o.Local}
 	m.tabs = append(m.tabs, newTab(t))
 	m.cur = len(m.tabs) - 1
+	m.bar.set("")
 	m.feed.also(t.Name)
-	return nil
+}
+
+// newTunnel asks for a local service and starts a tunnel to it.
+func (m *model) newTunnel() tea.Cmd {
+	if m.home.starting != "" {
+		m.say(text, "starting %s%s", m.home.starting, m.th.g.ellipsis)
+		return nil
+	}
+	return m.request("tunnel", "", prompt{
+		title: "new tunnel to", enter: "start", hint: "a port or host:port of an HTTP service; or tcp 5432, tls 8443",
+		check: func(s string) string {
+			if s == "" {
+				return ""
+			}
+			kind, service := kindOf(s)
+			if _, err := targetOf(kind, service); err != nil {
+				return err.Error()
+			}
+			return ""
+		},
+		done: func(m *model, s string) tea.Cmd {
+			if s == "" {
+				return nil
+			}
+			kind, service := kindOf(s)
+			m.home.starting = s
+			m.say(accent, "starting %s%s", s, m.th.g.ellipsis)
+			m.note.until = m.c.Now().Add(time.Minute)
+			return func() tea.Msg {
+				t, err := m.c.Start(m.ctx, kind, service)
+				return startedMsg{t, err}
+			}
+		},
+	})
+}
+
+// kindOf reads "tcp 5432" as a person writes it; without a kind it is HTTP.
+func kindOf(s string) (kind tunnel.Kind, service string) {
+	word, rest, ok := strings.Cut(strings.TrimSpace(s), " ")
+	switch kind := tunnel.Kind(strings.ToLower(word)); kind {
+	case tunnel.HTTP, tunnel.TCP, tunnel.TLS:
+		if ok {
+			return kind, strings.TrimSpace(rest)
+		}
+	}
+	return tunnel.HTTP, strings.TrimSpace(s)
+}
+
+// A startedMsg says what became of a new tunnel.
+type startedMsg struct {
+	t   Tunnel
+	err error
+}
+
+func (msg startedMsg) arrive(m *model) tea.Cmd {
+	h := m.home
+	what := h.starting
+	h.starting = ""
+	if msg.err != nil {
+		m.say(bad, "%s: %s", what, message(msg.err))
+		m.record(bad, "%s could not be started: %s", what, message(msg.err))
+		return nil
+	}
+	h.started = append(h.started, msg.t.Name)
+	m.say(good, "%s leads to %s", msg.t.URL, msg.t.Local)
+	m.record(good, "started %s to %s", msg.t.URL, msg.t.Local)
+	if m.focus == inHome && m.over == nil && m.prompt == nil {
+		m.inspect(msg.t)
+	}
+	return m.loadTunnels()
 }
 
 // passedOf is what passed through t, in a column of n.
@@ -194,6 +284,7 @@ func (h *home) columnsFor(th *theme, width int) homeColumns {
 }
 
 func (h *home) draw(m *model, out []string, r rect) []string {
+	start := len(out)
 	row := func(f func(*line)) {
 		l := m.th.line(r.w)
 		f(&l)
@@ -208,6 +299,10 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 		row(func(*line) {})
 		row(func(l *line) { l.put(strong, "  No tunnel is live.") })
 		row(func(*line) {})
+		if m.c.Start != nil {
+			row(func(l *line) { l.put(hotkey, "  n   "); l.put(text, "starts one, for as long as this screen is open") })
+			row(func(*line) {})
+		}
 		row(func(l *line) { l.put(text, "  Start one in another terminal:  "); l.put(accent, "lrok http 3000") })
 	}
 	c := h.columnsFor(m.th, r.w)
@@ -226,7 +321,10 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 			l.right(dim, "up", homeUp)
 		})
 	}
-	for i := range h.list {
+	used := len(out) - start
+	h.rows = rect{r.x, r.y + used, r.w, max(r.h-used, 1)}
+	h.top = max(min(h.top, h.cur, len(h.list)-h.rows.h), h.cur-h.rows.h+1, 0)
+	for i := h.top; i < min(h.top+h.rows.h, len(h.list)); i++ {
 		t := &h.list[i]
 		row(func(l *line) {
 			if i == h.cur {

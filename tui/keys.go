@@ -184,6 +184,7 @@ func moves() []action {
 
 func homeActions() []action {
 	return []action{
+		{name: "new-tunnel", in: inHome, when: func(m *model) bool { return m.c.Start != nil }, bind: bind("n", "start a tunnel, for as long as this screen is open", "n"), group: "Tunnels", hint: "new tunnel", rank: 2, run: (*model).newTunnel},
 		{name: "open-tunnel", in: inHome, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Tunnels", hint: "open", rank: 1, run: (*model).openTunnel},
 	}
 }

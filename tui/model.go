@@ -664,6 +664,8 @@ func (m *model) browse(k tea.KeyPressMsg) tea.Cmd {
 // page is how many rows the pane with the focus has.
 func (m *model) page() int {
 	switch m.focus {
+	case inHome:
+		return max(m.home.rows.h, 2)
 	case inDetail:
 		if m.place() == inConn {
 			break
@@ -894,6 +896,19 @@ func (m *model) otherSide() tea.Cmd {
 }
 
 func (m *model) quit() tea.Cmd {
+	if m.home != nil && len(m.home.started) > 0 {
+		m.quitting = true
+		was := m.ask
+		n := len(m.home.started)
+		m.ask = &question{
+			text: sprintf("%s started here would end. Quit?", plural(n, "tunnel")),
+			choices: []choice{
+				{"y", "quit", func(*model) tea.Cmd { return tea.Quit }},
+				{"n", "stay", func(m *model) tea.Cmd { m.ask = was; return nil }},
+			},
+		}
+		return nil
+	}
 	requests, conns := 0, 0
 	for _, t := range m.tabs {
 		if isHTTP(t) {

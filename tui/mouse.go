@@ -34,7 +34,7 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 	t := m.tab()
 	switch {
 	case m.focus == inHome:
-		if i := msg.Y - m.lay.panes.y - 1; i >= 0 && i < len(m.home.list) {
+		if i := m.home.at(msg.Y); i >= 0 {
 			m.home.cur = i
 			if twice {
 				return m.openTunnel()

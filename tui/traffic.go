@@ -74,6 +74,7 @@ type traffic struct {
 	counted [2]int64 // in and out, as the edge said last
 	open    int64    // as the edge said last
 	total   int64
+	calls   int64 // requests, as the edge said last
 	meter   meter
 
 	known  bool // the edge has told
@@ -126,6 +127,7 @@ func (f *traffic) settle(t *client.Tunnel, now time.Time) {
 	}
 	f.unused = f.unused || !f.known && t.Connections == 0
 	f.counted, f.open, f.total = [2]int64{t.BytesIn, t.BytesOut}, t.Open, t.Connections
+	f.calls = t.Requests
 	f.known, f.hidden, f.born, f.at = true, !t.Inspect, t.CreatedAt, now
 }
 

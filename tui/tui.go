@@ -53,6 +53,9 @@ type Config struct {
 	Tunnels []Tunnel
 	// LocalOnly says that the edge is on loopback and nobody else can call.
 	LocalOnly bool
+	// Start starts a tunnel of this process and returns once it is live. The
+	// caller of Run ends it. Nil means that the list of tunnels starts none.
+	Start func(ctx context.Context, kind tunnel.Kind, service string) (Tunnel, error)
 	// SendTest sends a request to the tunnel's public side. Nil means that
 	// there is none.
 	SendTest func(ctx context.Context, t Tunnel) error

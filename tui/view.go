@@ -377,8 +377,9 @@ func (m *model) headline() string {
 		return l.String() + right.String()
 	}
 	if m.lay.shape != compact && t.seen == 0 && isHTTP(t) {
-		l.to(m.w - 6)
-		l.put(dim, "0 req")
+		calls := format.Count(t.flow.calls) + " req"
+		l.to(m.w - len(calls) - 1)
+		l.put(dim, calls)
 	}
 	return l.String()
 }

@@ -54,6 +54,11 @@ func newInspect(o *options) *cobra.Command {
 // name.
 func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts ...client.Tunnel) error {
 	c := o.screenOf(api, r)
+	own := starter{o: o, r: r}
+	defer own.end()
+	if len(ts) == 0 {
+		c.Start = own.start
+	}
 	for _, t := range ts {
 		c.Tunnels = append(c.Tunnels, tui.Tunnel{Kind: t.Kind, Name: t.Subdomain, URL: t.PublicURL, Direct: t.DirectURL, Local: t.Local})
 	}
@@ -61,7 +66,7 @@ func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts 
 	if err != nil {
 		return unreachable(r, err)
 	}
-	o.farewell(sum, r, false, commandLine())
+	o.farewell(sum, r, own.has(sum.Tunnels), commandLine())
 	return nil
 }
 

@@ -127,21 +127,7 @@ func (u *up) run(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	config, err := r.tls()
-	if err != nil {
-		return err
-	}
-	host, _ := os.Hostname()
-	var instance [16]byte
-	_, _ = rand.Read(instance[:])
-	c := agent.Config{
-		Edge: r.Edge, TLS: config, Key: r.Key, Instance: hex.EncodeToString(instance[:]),
-		Host: host, Software: software(), Logger: log, FirstTries: firstTries(screen),
-	}
-	for _, w := range u.wishes {
-		c.Claims, c.Targets = append(c.Claims, w.claim), append(c.Targets, w.target)
-	}
-	a, err := agent.New(c)
+	a, err := newAgent(r, u.wishes, log, firstTries(screen))
 	if err != nil {
 		return err
 	}
@@ -209,6 +195,25 @@ func (u *up) run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// newAgent makes the agent for what is wished.
+func newAgent(r *reach, wishes []wish, log *slog.Logger, tries int) (*agent.Agent, error) {
+	config, err := r.tls()
+	if err != nil {
+		return nil, err
+	}
+	host, _ := os.Hostname()
+	var instance [16]byte
+	_, _ = rand.Read(instance[:])
+	c := agent.Config{
+		Edge: r.Edge, TLS: config, Key: r.Key, Instance: hex.EncodeToString(instance[:]),
+		Host: host, Software: software(), Logger: log, FirstTries: tries,
+	}
+	for _, w := range wishes {
+		c.Claims, c.Targets = append(c.Claims, w.claim), append(c.Targets, w.target)
+	}
+	return agent.New(c)
 }
 
 // release gives the names back and has the captures forgotten: the edge would
