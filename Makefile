@@ -3,6 +3,8 @@
 # make lint       format, vet for three systems, staticcheck, dead code
 # make fuzz       every fuzz target for FUZZTIME each
 # make bench      lrok beside its peers (bench/README.md); bench-docs: its tables; microbench: Go benchmarks
+# make hostile    20,000 hostile inputs through the terminal emulator; nightly: a million
+# make pictures   docs/images: each main screen and the film of the README
 # make deps       Debian packages (as root) and npm packages that the tests use
 # make snapshot   what a release would contain, into dist/ (needs goreleaser)
 # make clean
@@ -30,7 +32,7 @@ build:
 
 # Cheap checks first: who has a formatting slip learns it in seconds.
 .PHONY: test
-test: deps lint unit fuzz check-cost
+test: deps lint unit hostile fuzz check-cost
 	@tail -n 1 bin/tests.txt
 
 .PHONY: deps
@@ -78,6 +80,11 @@ unit:
 	run() { $(GO) -C $$1 test -json -vet=off -race -count=1 ./... || echo '{"Action":"fail","Package":"(module '$$1')"}'; }; \
 	{ for m in $(modules) .; do run $$m; done; } 2>&1 | $(GO) -C tools run ./report | tee bin/tests.txt
 
+# Without the race detector, which would make a tenth of it.
+.PHONY: hostile
+hostile:
+	$(GO) test -vet=off -count=1 -timeout 1h -run '^TestHostileBytes' ./tui
+
 .PHONY: fuzz
 fuzz:
 	tools/fuzz $(FUZZTIME)
@@ -103,6 +110,10 @@ microbench:
 	mkdir -p bin
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 1h $(PKGS) | tee bin/microbench.txt
 	$(TOOL) benchstat $(AGAINST) bin/microbench.txt
+
+.PHONY: pictures
+pictures: build
+	tools/pictures
 
 .PHONY: snapshot
 snapshot:
