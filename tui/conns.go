@@ -18,7 +18,8 @@ import (
 )
 
 // A tunnel without HTTP shows its connections: the same list with other columns,
-// and a detail that is one page, since nothing of what passes is kept.
+// and a detail that is one page: what is known of the connection, and the first
+// bytes of each direction.
 
 func isRaw(x *inspector.Exchange) bool { return x.Kind == inspector.TCP || x.Kind == inspector.TLS }
 
@@ -236,6 +237,8 @@ func connState(x *inspector.Exchange) (role, string) {
 		return warn, "reset"
 	case tunnel.CodeAccessDenied, tunnel.CodeLimit:
 		return warn, "denied"
+	case tunnel.CodeClosed:
+		return warn, "cut"
 	case tunnel.CodeDraining, tunnel.CodeAgentOffline:
 		if x.Timing.StreamOpen > 0 {
 			return warn, "cut"
@@ -251,7 +254,7 @@ var (
 		tunnel.CodeUpstreamRefused: "refused", tunnel.CodeUpstreamTimeout: "timed out",
 		tunnel.CodeUpstreamAborted: "service, RST", tunnel.CodeClientAborted: "client, RST",
 		tunnel.CodeAccessDenied: "not let in", tunnel.CodeLimit: "too many",
-		tunnel.CodeDraining: "edge stopped", tunnel.CodeAgentOffline: "agent offline",
+		tunnel.CodeClosed: "by its owner", tunnel.CodeDraining: "edge stopped", tunnel.CodeAgentOffline: "agent offline",
 	}
 	connEnds = map[string]string{
 		tunnel.CodeUpstreamRefused: "the local service could not be reached",
@@ -262,6 +265,7 @@ var (
 		tunnel.CodeLimit:           "turned away, there were too many",
 		tunnel.CodeDraining:        "cut when the edge stopped",
 		tunnel.CodeAgentOffline:    "the agent was not connected",
+		tunnel.CodeClosed:          "closed by the tunnel's owner",
 	}
 )
 
@@ -437,18 +441,214 @@ func (m *model) drawConnDetail(out []string, x *capture) []string {
 	if !m.lay.rules {
 		parts = []func(){passed, how, when, who}
 	}
+	there := m.kept.id == x.ID && len(m.kept.data[0])+len(m.kept.data[1]) > 0
+	brief := there && m.lay.rules && r.h < 24
+	if brief { // what was said tells more than when
+		parts = []func(){who, passed, how}
+	}
 	for _, part := range parts {
 		part()
 	}
-	if x.Kind == inspector.TLS {
+	switch {
+	case brief:
+	case x.Kind == inspector.TLS:
 		say("", dim, "The edge sees only ciphertext: TLS ends at the local service.")
-	} else {
-		say("", dim, "The bytes pass as they are, and none of them is kept.")
+	default:
+		say("", dim, "The bytes pass as they are; the first 256 of each direction are kept.")
 	}
+	out = m.drawFirstBytes(out, x, w, end)
 	for len(out) < end {
 		out = append(out, "")
 	}
 	return out[:end]
+}
+
+// firstBytes are the first bytes of the connection in the detail, as far as they
+// were read.
+type firstBytes struct {
+	id     string
+	asked  [2]int64 // how many there were when they were asked for
+	data   [2][]byte
+	cancel context.CancelFunc
+}
+
+// A firstBytesMsg brings them.
+type firstBytesMsg struct {
+	id   string
+	data [2][]byte
+	err  error
+}
+
+// firstBytes reads the first bytes of x, and again when there are more.
+func (m *model) firstBytes(x *capture) tea.Cmd {
+	f := &m.kept
+	if x == nil {
+		return nil
+	}
+	if f.id != x.ID {
+		if f.cancel != nil {
+			f.cancel()
+		}
+		*f = firstBytes{id: x.ID}
+	}
+	there := [2]int64{x.Request.Body.Captured, x.Response.Body.Captured}
+	if there == f.asked {
+		return nil
+	}
+	f.asked = there
+	ctx, cancel := context.WithCancel(m.ctx)
+	f.cancel = cancel
+	id := x.ID
+	return func() tea.Msg {
+		// The wait lets go by what the selection only passes over.
+		wait := time.NewTimer(30 * time.Millisecond)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			return nil
+		}
+		whole, err := fetch(ctx, m.c.API, id)
+		return firstBytesMsg{id, [2][]byte{whole.Request.Body.Data, whole.Response.Body.Data}, err}
+	}
+}
+
+func (msg firstBytesMsg) arrive(m *model) tea.Cmd {
+	if m.kept.id == msg.id && msg.err == nil {
+		m.kept.data = msg.data
+	}
+	return nil
+}
+
+// drawFirstBytes shows what both sides said first, as much as there is room for.
+func (m *model) drawFirstBytes(out []string, x *capture, w, end int) []string {
+	if m.kept.id != x.ID {
+		return out
+	}
+	var docs [2]hexDoc
+	sides := 0
+	for i := range docs {
+		docs[i].data = m.kept.data[i]
+		docs[i].fit(w)
+		sides += b2i(docs[i].count() > 0)
+	}
+	if room := end - len(out); sides == 0 || room < 3 {
+		return out
+	}
+	if m.lay.rules && out[len(out)-1] != "" {
+		out = append(out, "")
+	}
+	for i, d := range docs {
+		if d.count() == 0 {
+			continue
+		}
+		// Each side has its half, and what the other one leaves.
+		room := end - len(out)
+		if sides > 1 && i == 0 {
+			room = max(room/2, room-docs[1].count()-1)
+		}
+		rows := min(d.count(), room-1)
+		if rows < 1 {
+			break
+		}
+		l := m.th.line(w)
+		mark, what, r, size := m.th.g.up, "the peer said first", accent, x.Request.Body.Size
+		if i == 1 {
+			mark, what, r, size = m.th.g.down, "the service said first", good, x.Response.Body.Size
+		}
+		l.put(r, mark+" ")
+		l.put(text, what)
+		if shown := min(rows*d.per, len(d.data)); int64(shown) < size {
+			l.put(dim, sprintf("  %d of %s", shown, format.Bytes(size)))
+		}
+		out = append(out, " "+l.String())
+		for k := range rows {
+			l := m.th.line(w)
+			b, spans := d.line(nil, nil, k)
+			at := 0
+			for _, s := range spans {
+				l.put(s.role, string(b[s.start:s.end]))
+				at = s.end
+			}
+			l.put(text, string(b[at:]))
+			out = append(out, " "+l.String())
+		}
+	}
+	return out
+}
+
+// closeActions are the keys that end connections. They ask.
+func closeActions() []action {
+	return []action{
+		{name: "close", in: inConns | inConn, bind: bind("x", "close the connection, at both ends", "x"), group: "Connections", hint: "close", rank: 2, run: (*model).closeOne},
+		{name: "close-all", in: inConns | inConn, bind: bind("X", "close all connections that are open", "X"), group: "Connections", hint: "close all", rank: 3, run: (*model).closeAll},
+	}
+}
+
+// A closedMsg says what became of it.
+type closedMsg struct {
+	what string
+	err  error
+}
+
+func (msg closedMsg) arrive(m *model) tea.Cmd {
+	if msg.err != nil {
+		m.say(bad, "%s", message(msg.err))
+	} else {
+		m.say(text, "%s", msg.what)
+	}
+	return nil
+}
+
+func (m *model) closeOne() tea.Cmd {
+	t, x := m.tab(), m.selected()
+	switch {
+	case x == nil:
+		return nil
+	case x.State != inspector.Open:
+		m.say(text, "%s has ended already", number(&x.Exchange))
+		return nil
+	}
+	name, id := t.Name, x.ID
+	done := number(&x.Exchange) + " closed"
+	m.ask = &question{
+		text:  sprintf("close %s from %s, at both ends?", number(&x.Exchange), format.Sanitize(x.Remote)),
+		brief: sprintf("close %s?", number(&x.Exchange)),
+		choices: []choice{
+			{"y", "close", func(m *model) tea.Cmd {
+				return func() tea.Msg { return closedMsg{done, m.c.API.CloseConnection(m.ctx, name, id)} }
+			}},
+			{"esc", "cancel", func(*model) tea.Cmd { return nil }},
+		},
+	}
+	return nil
+}
+
+func (m *model) closeAll() tea.Cmd {
+	t := m.tab()
+	if t == nil {
+		return nil
+	}
+	n := t.opened(m.ring())
+	if n == 0 {
+		m.say(text, "no connection is open")
+		return nil
+	}
+	name := t.Name
+	m.ask = &question{
+		text:  sprintf("close all %s that are open, at both ends?", plural(n, "connection")),
+		brief: sprintf("close %s?", plural(n, "connection")),
+		choices: []choice{
+			{"y", "close all", func(m *model) tea.Cmd {
+				return func() tea.Msg {
+					n, err := m.c.API.CloseConnections(m.ctx, name)
+					return closedMsg{plural(n, "connection") + " closed", err}
+				}
+			}},
+			{"esc", "cancel", func(*model) tea.Cmd { return nil }},
+		},
+	}
+	return nil
 }
 
 // otherPane goes from the list to the connection and back.

@@ -36,6 +36,21 @@ func (c *clock) add(d time.Duration) {
 	c.mu.Unlock()
 }
 
+// What a client and a database say first.
+var (
+	startup  = "\x00\x00\x00\x54\x00\x03\x00\x00user\x00ada\x00database\x00shop\x00application_name\x00psql\x00client_encoding\x00UTF8\x00\x00"
+	greeting = "R\x00\x00\x00\x17\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00" + strings.Repeat("S\x00\x00\x00\x1bserver_version\x0017.2\x00", 12)
+)
+
+// said is a direction in which n bytes have passed.
+func said(n int64, first string) inspector.Body {
+	b := inspector.Body{Size: n, Data: []byte(first[:min(int64(len(first)), n, 256)])}
+	if b.Captured = int64(len(b.Data)); b.Captured < n {
+		b.Missing = "limit"
+	}
+	return b
+}
+
 // connList is the connections of a database, oldest first.
 func connList(kind inspector.Kind, now time.Time) []inspector.Exchange {
 	host := "tcp.lrok.example:30007"
@@ -50,7 +65,7 @@ func connList(kind inspector.Kind, now time.Time) []inspector.Exchange {
 			Scheme: string(kind), Host: host, Remote: peer, EndedBy: end.By, Error: end.Code, Detail: end.Detail,
 		}
 		x.Timing = inspector.Timing{Accepted: now.Add(-ago), StreamOpen: 3 * time.Millisecond, Dial: 412 * time.Microsecond, Done: lasted}
-		x.Request.Body.Size, x.Response.Body.Size = in, out
+		x.Request.Body, x.Response.Body = said(in, startup), said(out, greeting)
 		if lasted == 0 {
 			x.State = inspector.Open
 		}
@@ -156,6 +171,9 @@ func TestConnectionScreens(t *testing.T) {
 					s.waitText(t, "203.0.113.7:51512")
 					s.keys("jjj")
 				}
+				if size[0] == 120 || size[1] == 45 {
+					s.waitText(t, "00 00 00 54") // the first bytes
+				}
 				s.still(t)
 				pass(t, s, e, at, size[0] > 29, 1, 2, 7, 4)
 				// The golden text is the same in every colour: none carries a meaning of its own.
@@ -177,11 +195,11 @@ func TestConnectionStates(t *testing.T) {
 		keys   []string
 		change func(*Config, *agent.Status, *demoEdge)
 	}{
-		{name: "tcp-detail-80x24", w: 80, h: 24, keys: []string{"", "51512", "jjj\r", "open for"}},
+		{name: "tcp-detail-80x24", w: 80, h: 24, keys: []string{"", "51512", "jjj\r", "SCRAM"}},
 		{name: "tcp-failed-120x36", w: 120, h: 36, keys: []string{"", "51512", "jjjjjjj", "could not be reached"}},
 		{name: "tcp-detail-40x10", w: 40, h: 10, keys: []string{"", "51512", "jjj\r", "open for"}},
-		{name: "tls-120x36", kind: tunnel.TLS, w: 120, h: 36, keys: []string{"", "51512", "j", "only ciphertext"}},
-		{name: "tls-detail-80x24", kind: tunnel.TLS, w: 80, h: 24, keys: []string{"", "51512", "jjj\r", "only ciphertext"}},
+		{name: "tls-120x36", kind: tunnel.TLS, w: 120, h: 36, keys: []string{"", "51512", "j", "SCRAM|HA-256"}},
+		{name: "tls-detail-80x24", kind: tunnel.TLS, w: 80, h: 24, keys: []string{"", "51512", "jjj\r", "SCRAM"}},
 		{name: "tcp-empty-80x24", w: 80, h: 24, keys: []string{"", "psql -h tcp.lrok.example -p 30007"}, change: quiet},
 		{name: "tcp-empty-40x10", w: 40, h: 10, keys: []string{"", "psql -h"}, change: quiet},
 		{name: "tls-empty-120x36", kind: tunnel.TLS, w: 120, h: 36, keys: []string{"", "curl https://db.lrok.example/"}, change: quiet},
@@ -224,7 +242,7 @@ func TestConnectionStates(t *testing.T) {
 // What makes no sense for connections is not offered, and says so.
 func TestKeysOfRequestsAreNotForConnections(t *testing.T) {
 	m := rawModel(t, 80, 24, 8)
-	for _, k := range []string{"r", "e", "d", "D", "m", "'", "S", "x", "s", "z", "o", "t", "]", "[", "Q"} {
+	for _, k := range []string{"r", "e", "d", "D", "m", "'", "S", "s", "z", "o", "t", "]", "[", "Q"} {
 		m.note = note{}
 		m.key(k)
 		if text := m.shows(); !strings.Contains(text, k+" is for ") || m.over != nil || m.prefix != nil || m.focus != inList {
@@ -239,7 +257,7 @@ func TestKeysOfRequestsAreNotForConnections(t *testing.T) {
 	for _, c := range "body:x" {
 		m.key(string(c))
 	}
-	if text := m.shows(); !strings.Contains(text, "no bytes of connections are kept") {
+	if text := m.shows(); !strings.Contains(text, "the bytes of connections are not searched") {
 		t.Errorf("a filter that looks into bodies is taken:\n%s", text)
 	}
 	for _, o := range m.bar.offers {
@@ -856,4 +874,44 @@ func TestFollowsUntilMovedAmongConnections(t *testing.T) {
 	if m.focus != inList {
 		t.Error("tab does not go back to the list")
 	}
+}
+
+// x and X ask before they close anything.
+func TestClosingConnections(t *testing.T) {
+	t.Parallel()
+	s, e, _ := rawDemo(t, tunnel.TCP, 80, 24)
+	open := func() (n int) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, x := range e.list {
+			n += b2i(x.State == inspector.Open)
+		}
+		return n
+	}
+	s.waitText(t, "51512")
+	s.keys("jjjx")
+	s.waitText(t, "close #40 from 203.0.113.7:51512, at both ends")
+	s.keys("n") // any other key is no
+	s.still(t)
+	if n := open(); n != 3 {
+		t.Fatalf("%d connections are open after no, want 3", n)
+	}
+	s.keys("xy")
+	s.waitText(t, "#40 closed")
+	s.waitText(t, "by its owner")
+	if n := open(); n != 2 {
+		t.Errorf("%d connections are open, want 2", n)
+	}
+	s.keys("x")
+	s.waitText(t, "#40 has ended already")
+	s.keys("X")
+	s.waitText(t, "close all 2 connections")
+	s.keys("y")
+	s.waitText(t, "2 connections closed")
+	s.waitText(t, "0 open")
+	if n := open(); n != 0 {
+		t.Errorf("%d connections are open, want none", n)
+	}
+	s.keys("X")
+	s.waitText(t, "no connection is open")
 }

@@ -139,6 +139,33 @@ func (e *demoEdge) Forget(context.Context, string) error {
 	return nil
 }
 
+func (e *demoEdge) CloseConnection(_ context.Context, _, id string) error {
+	e.mu.Lock()
+	for _, x := range e.list {
+		if x.ID == id && x.State == inspector.Open {
+			e.mu.Unlock()
+			x.State, x.EndedBy, x.Error, x.Detail = inspector.Done, "edge", tunnel.CodeClosed, "closed by the tunnel's owner"
+			x.Timing.Done = e.now().Sub(x.Timing.Accepted)
+			e.add(x)
+			return nil
+		}
+	}
+	e.mu.Unlock()
+	return &tunnel.Error{Code: tunnel.CodeNotFound, Message: "no open connection of that tunnel has this id"}
+}
+
+func (e *demoEdge) CloseConnections(ctx context.Context, name string) (n int, err error) {
+	e.mu.Lock()
+	list := slices.Clone(e.list)
+	e.mu.Unlock()
+	for _, x := range list {
+		if x.State == inspector.Open && e.CloseConnection(ctx, name, x.ID) == nil {
+			n++
+		}
+	}
+	return n, nil
+}
+
 func (e *demoEdge) Stream(ctx context.Context, name string, o client.StreamOptions, fn func(inspector.Event) error) error {
 	if name != "acme" && name != "db" {
 		<-ctx.Done()

@@ -183,7 +183,7 @@ func (m *model) setFilter(q string) tea.Cmd {
 		return nil
 	}
 	if f.NeedsBody() && !isHTTP(t) {
-		b.err = &filter.Error{Message: "no bytes of connections are kept to look into"}
+		b.err = &filter.Error{Message: "the bytes of connections are not searched"}
 		return nil
 	}
 	t.captures.filter(q, f, m.c.Now())

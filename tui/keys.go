@@ -145,6 +145,7 @@ func actions() []action {
 		streamActions(),
 		requestActions(),
 		connectionActions(),
+		closeActions(),
 		bodyActions(),
 		compareActions(),
 		upstreamActions(),

@@ -93,6 +93,7 @@ type model struct {
 	past    map[string]*[]string // what was entered at the prompts, by their name
 	hits    []hit
 	opened  []*opened    // most recent first
+	kept    firstBytes   // of the connection in the detail
 	wanted  atomic.Value // id of the capture that the detail waits for; commands read it
 
 	rules  ruling // what comparisons ignore
@@ -561,6 +562,9 @@ func (m *model) sync() tea.Cmd {
 		t.list.settle(t.captures)
 	}
 	look := m.look()
+	if t := m.tab(); t != nil && !isHTTP(t) && m.lay.detail.w > 0 {
+		return m.firstBytes(m.selected())
+	}
 	if m.lay.detail.w == 0 || m.focus == inHome || m.tab() != nil && !isHTTP(m.tab()) || m.focus == inDiff && m.from == inList && m.lay.shape < stacked {
 		return look
 	}

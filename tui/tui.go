@@ -29,6 +29,8 @@ type API interface {
 	Body(ctx context.Context, id, side string) (io.ReadCloser, error)
 	Replay(ctx context.Context, id string, changes inspector.Changes) (inspector.Exchange, error)
 	Forget(ctx context.Context, tunnel string) error
+	CloseConnection(ctx context.Context, tunnel, id string) error
+	CloseConnections(ctx context.Context, tunnel string) (int, error)
 	Stream(ctx context.Context, tunnel string, o client.StreamOptions, fn func(inspector.Event) error) error
 }
 
