@@ -140,6 +140,9 @@ func (m *model) invitation(t *tab, r rect) []string {
 		local = append(local, part{good, "  " + m.th.g.ok + " answers"})
 	}
 	say(local...)
+	if near := m.nearby(); near != "" {
+		say(part{accent, "    " + near})
+	}
 	say()
 	if how, speaks := howTo(t.Tunnel); !isHTTP(t) && how != "" {
 		if speaks != "" {
@@ -235,15 +238,9 @@ func (m *model) invitation(t *tab, r rect) []string {
 			consequence = "  Whoever connects is cut off at once, and shows up here all the same."
 		}
 		rows = append(rows, "")
-		for _, p := range []part{{bad, m.th.g.warn + " " + u.Err}, {dim, consequence}, {accent, m.nearby()}} {
-			if p.s == "" {
-				continue
-			}
+		for _, p := range []part{{bad, m.th.g.warn + " " + u.Err}, {dim, consequence}} {
 			l := m.th.line(r.w)
 			l.gap(left)
-			if p.r == accent {
-				l.gap(2)
-			}
 			l.put(p.r, p.s)
 			rows = append(rows, l.String())
 		}

@@ -23,6 +23,7 @@ type home struct {
 
 	starting string // the tunnel that is being started
 	started  []string
+	chosen   string // to be selected in the next list
 	err      string
 	next     time.Time // when to ask again
 }
@@ -61,8 +62,9 @@ func (h *home) update(m *model, msg tunnelsMsg) {
 		h.err = message(msg.err)
 		return
 	}
-	name := ""
-	if h.cur < len(h.list) {
+	name := h.chosen
+	h.chosen = ""
+	if name == "" && h.cur < len(h.list) {
 		name = h.list[h.cur].Subdomain
 	}
 	h.err, h.list, h.me = "", msg.list, msg.me
@@ -213,6 +215,7 @@ func (msg startedMsg) arrive(m *model) tea.Cmd {
 		return nil
 	}
 	h.started = append(h.started, msg.t.Name)
+	h.chosen = msg.t.Name
 	m.say(good, "%s leads to %s", msg.t.URL, msg.t.Local)
 	m.record(good, "started %s to %s", msg.t.URL, msg.t.Local)
 	if m.focus == inHome && m.over == nil && m.prompt == nil {

@@ -38,6 +38,11 @@ func TestStates(t *testing.T) {
 			refused(c, s, e)
 			e.list = list
 		}},
+		{"nearby-local-only-80x24", 80, 24, "u 5173", func(c *Config, s *agent.Status, e *demoEdge) {
+			refused(c, s, e)
+			c.LocalOnly = true
+			s.Welcome.Grants[0].URL, s.Welcome.Grants[0].Direct = "http://acme.localhost:8080", "http://127.0.0.1:8080"
+		}},
 		{"connecting-slowly-80x24", 80, 24, "a firewall", func(_ *Config, s *agent.Status, _ *demoEdge) {
 			*s = agent.Status{
 				Edge: "lrok.example:7000", State: agent.Connecting, Since: frozen.Add(-4200 * time.Millisecond),
