@@ -158,7 +158,7 @@ func (m *model) putClipboard(what, s string) tea.Cmd {
 		}
 		if len(s) <= oscLimit {
 			how := "OSC 52"
-			if env(environ, "TMUX") != "" {
+			if env(environ, "TMUX") != "" && m.tmuxTold.CompareAndSwap(false, true) {
 				how += "; tmux needs set-clipboard on"
 			}
 			return copiedMsg{role: good, text: sprintf("copied %s (%s, %s)", what, size, how), osc: tea.SetClipboard(s)}

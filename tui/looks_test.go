@@ -185,6 +185,18 @@ func TestPanicElsewhereRestores(t *testing.T) {
 	s.waitDone(t)
 }
 
+// What tmux needs for the clipboard is said once.
+func TestTmuxHintOnce(t *testing.T) {
+	m := modelWith(t, 80, 24, 1)
+	m.c.Environ = []string{"TMUX=/tmp/tmux", "SSH_TTY=/dev/pts/1"}
+	for i, want := range []bool{true, false, false} {
+		msg, ok := m.putClipboard("the URL", "https://acme.lrok.example")().(copiedMsg)
+		if !ok || strings.Contains(msg.text, "set-clipboard") != want {
+			t.Errorf("copy %d says %q; with the hint: %t", i+1, msg.text, want)
+		}
+	}
+}
+
 // Secrets are masked in ASCII, too, with a character that is no puzzle.
 func TestASCIIMask(t *testing.T) {
 	s, _, _ := demo(t, 120, 36, func(c *Config, _ *agent.Status, _ *demoEdge) { c.ASCII = true })

@@ -104,7 +104,8 @@ type model struct {
 	paused   bool
 	reveal   bool
 	mouseOff bool
-	dragTold bool // how to select text was said
+	tmuxTold atomic.Bool // what tmux needs was said; commands say it
+	dragTold bool        // how to select text was said
 	blurred  bool
 	woke     time.Time // when the feed had news last
 	frame    struct {  // the last that was drawn

@@ -33,10 +33,9 @@ func said(name string) bool {
 // was seen, and how to get it again.
 func (o *options) farewell(s tui.Summary, r *reach, gone bool, again string) {
 	var b strings.Builder
+	s.Tunnels = slices.DeleteFunc(slices.Clone(s.Tunnels), func(t tui.Tunnel) bool { return t.URL == "" }) // was never live
 	for _, t := range s.Tunnels {
-		if t.URL != "" {
-			fmt.Fprintf(&b, "%s -> %s\n", format.Sanitize(t.URL), format.Sanitize(t.Local))
-		}
+		fmt.Fprintf(&b, "%s -> %s\n", format.Sanitize(t.URL), format.Sanitize(t.Local))
 	}
 	var seen []string
 	if slices.ContainsFunc(s.Tunnels, isHTTP) {

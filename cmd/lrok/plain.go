@@ -180,6 +180,9 @@ func (n *notices) tell(s agent.Status) error {
 		n.gone = s.OfflineSince
 	}
 	n.state, n.try = s.State, s.Attempt
+	if len(n.live) == 0 {
+		return nil // the URL comes first
+	}
 	for _, up := range s.Upstreams {
 		if why := up.Dropped; why != nil && !n.dropped[up.Tunnel] {
 			n.dropped[up.Tunnel] = true

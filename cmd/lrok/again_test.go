@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"github.com/lrok-dev/lrok/tui"
+	"github.com/lrok-dev/lrok/tunnel"
+)
+
+// What stays on the terminal says where, how much, and how to get it again.
+func TestFarewell(t *testing.T) {
+	shop := tui.Tunnel{Kind: tunnel.HTTP, Name: "shop", URL: "https://shop.tun.test", Local: "http://localhost:3000"}
+	db := tui.Tunnel{Kind: tunnel.TCP, Name: "db", URL: "tcp://tun.test:30007", Local: "localhost:5432"}
+	for _, tt := range []struct {
+		name string
+		s    tui.Summary
+		r    reach
+		gone bool
+		want string
+	}{
+		{"a tunnel", tui.Summary{Seen: 1, Tunnels: []tui.Tunnel{shop}}, reach{}, true, `https://shop.tun.test -> http://localhost:3000
+1 request seen; the captures were in memory and are gone with the tunnel
+again: lrok start
+`},
+		{"on this machine", tui.Summary{Tunnels: []tui.Tunnel{shop}}, reach{Local: true}, true, `https://shop.tun.test -> http://localhost:3000
+0 requests seen; the captures were in memory and are gone with the tunnel
+again: lrok start
+for a public URL: run lrok serve on a server, then add --edge HOST
+`},
+		{"elsewhere", tui.Summary{Seen: 12, Connections: 2, Tunnels: []tui.Tunnel{shop, db}}, reach{Local: true}, false, `https://shop.tun.test -> http://localhost:3000
+tcp://tun.test:30007 -> localhost:5432
+12 requests and 2 connections seen; the captures stay at the edge while the tunnel is up
+again: lrok start
+`},
+		{"no HTTP", tui.Summary{Tunnels: []tui.Tunnel{db}}, reach{}, true, `tcp://tun.test:30007 -> localhost:5432
+0 connections seen
+again: lrok start
+`},
+		{"never live", tui.Summary{Tunnels: []tui.Tunnel{{Kind: tunnel.HTTP, Local: "http://localhost:3000"}}}, reach{}, true, "again: lrok start\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var b bytes.Buffer
+			(&options{stdout: &b}).farewell(tt.s, &tt.r, tt.gone, "lrok start")
+			if b.String() != tt.want {
+				t.Errorf("said\n%s\nwant\n%s", &b, tt.want)
+			}
+		})
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	was := os.Args
+	defer func() { os.Args = was }()
+	os.Args = []string{"/usr/bin/lrok", "http", "3000", "--hint", "shop-dev", "--host-header", "it's here", ""}
+	if got, want := commandLine(), `lrok http 3000 --hint shop-dev --host-header 'it'\''s here' ''`; got != want {
+		t.Errorf("commandLine() = %s, want %s", got, want)
+	}
+}
