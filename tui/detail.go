@@ -670,6 +670,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 				}
 			})
 		}
+		out = append(out, m.verdictRows(x, w)...)
 	} else {
 		msg = &x.Response
 		if x.Error != "" || x.Detail != "" {

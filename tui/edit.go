@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/inspector/export"
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/inspector/signature"
 )
 
 // Edit and replay: the request goes to a file that only its owner can read, an
@@ -363,5 +365,13 @@ func (m *model) confirm(msg editedMsg, done func()) {
 				return nil
 			}},
 		},
+	}
+	if src, err := signature.Pick(&msg.x, m.c.Secrets, ""); err == nil {
+		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "sign and send", func(m *model) tea.Cmd {
+			done()
+			leave(m)
+			run := replayedMsg{tunnel: t.Name, id: msg.x.ID, changes: msg.draft.changes, of: 1, left: 1, how: &manner{sign: &src}}
+			return m.again(&msg.x, run)
+		}})
 	}
 }

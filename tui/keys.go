@@ -194,6 +194,10 @@ func requestActions() []action {
 	return []action{
 		{name: "open", in: inList, bind: bind("enter l →", "open the request", "enter", "l", "right"), group: "Requests", hint: "open", rank: 1, run: (*model).open},
 		{name: "replay", in: capturing, bind: bind("r", "replay now; 5r replays five times", "r"), group: "Requests", hint: "replay", rank: 2, run: (*model).replay},
+		{
+			name: "replay-with", in: capturing, when: func(m *model) bool { return m.selected() != nil },
+			bind: bind("R", "replay with options: signature, address, times", "R"), group: "Requests", run: (*model).startReplayDialog,
+		},
 		{name: "edit", in: capturing, bind: bind("e", "edit in $EDITOR, compare, send", "e"), group: "Requests", hint: "edit", rank: 3, run: (*model).edit},
 		{
 			name: "test", in: inEmpty | inList, bind: bind("t", "send a test request to yourself", "t"), group: "Requests",

@@ -94,6 +94,7 @@ type model struct {
 	hits    []hit
 	opened  []*opened    // most recent first
 	kept    firstBytes   // of the connection in the detail
+	judging judgedMsg    // on the capture in the detail
 	wanted  atomic.Value // id of the capture that the detail waits for; commands read it
 
 	rules  ruling // what comparisons ignore
@@ -569,7 +570,7 @@ func (m *model) sync() tea.Cmd {
 	if m.lay.detail.w == 0 || m.focus == inHome || m.tab() != nil && !isHTTP(m.tab()) || m.focus == inDiff && m.from == inList && m.lay.shape < stacked {
 		return look
 	}
-	return tea.Batch(look, m.detail.sync(m, m.selected()))
+	return tea.Batch(look, m.detail.sync(m, m.selected()), m.judge())
 }
 
 func (m *model) say(r role, f string, args ...any) {

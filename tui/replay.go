@@ -18,6 +18,7 @@ type replayedMsg struct {
 	id       string // the original
 	x        inspector.Exchange
 	changes  inspector.Changes
+	how      *manner // nil for as it was
 	of, left int
 	statuses []int
 	touched  int // what model.touched was when it began
@@ -53,8 +54,9 @@ func (m *model) send(run replayedMsg) tea.Cmd {
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(m.ctx, 2*time.Minute)
 		defer cancel()
+		first := run.left == run.of
 		run.left--
-		run.x, run.err = m.c.API.Replay(ctx, run.id, run.changes)
+		run.x, run.err = run.how.replay(ctx, m, run.id, run.changes, first)
 		run.statuses = append(run.statuses, run.x.Status)
 		return run
 	}

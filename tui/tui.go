@@ -17,6 +17,7 @@ import (
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
+	"github.com/lrok-dev/lrok/inspector/signature"
 	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -66,6 +67,13 @@ type Config struct {
 	// [diff.Options].
 	Ignore []diff.Rule
 	Strict bool
+
+	// Secrets are those of webhook senders, to check signatures and to sign anew.
+	// They stay in this process.
+	Secrets []signature.Source
+	// SendTo sends a capture from this machine to another address. Nil means that
+	// there is none.
+	SendTo func(ctx context.Context, to string, x *inspector.Exchange, ch inspector.Changes, keepHost bool) (inspector.Exchange, error)
 
 	Version string
 	Input   io.Reader // nil: the terminal

@@ -14,8 +14,12 @@ import (
 // screenOf is the screen as the settings want it, on what api tells.
 func (o *options) screenOf(api *client.Client, r *reach) tui.Config {
 	rules, _ := o.diffRules() // a mistake in it was told before
+	sources, err := o.secrets(o.warnSecret)
+	if err != nil {
+		o.warnSecret(err.Error()) // the screen does without
+	}
 	return tui.Config{
-		API: api, Ignore: rules.Ignore, Strict: rules.Strict, LocalOnly: r.Local, SendTest: sendTest, Version: versionName(),
+		API: api, Ignore: rules.Ignore, Strict: rules.Strict, LocalOnly: r.Local, SendTest: sendTest, Secrets: sources, SendTo: sendToAddress, Version: versionName(),
 		Theme: o.theme, Color: o.color, ASCII: o.ascii, ReduceMotion: said("LROK_REDUCE_MOTION"),
 	}
 }

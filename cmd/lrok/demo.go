@@ -24,6 +24,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lrok-dev/lrok/inspector/signature"
 	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
@@ -55,6 +56,10 @@ Without a terminal the deliveries are printed as lines, and the demo ends.`,
 				return err
 			}
 			claim := tunnel.Claim{Kind: tunnel.HTTP, Name: "demo", Local: "http://" + shop.addr}
+			// Their senders sign all with the one secret.
+			for _, p := range []string{signature.Stripe, signature.GitHub, signature.Slack} {
+				o.known = append(o.known, signature.Source{Name: p, Provider: p, Secrets: []signature.Secret{{Value: shop.secret, From: "the demo's own secret"}}})
+			}
 			u := &up{
 				o:      o,
 				wishes: []wish{{claim: claim, target: target}},

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/inspector/signature"
 	"github.com/lrok-dev/lrok/tui"
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -94,7 +95,8 @@ type options struct {
 	verbose    bool
 
 	handover handover
-	origins  map[string]origin // of the settings, by flag
+	known    []signature.Source // secrets that a command brings itself
+	origins  map[string]origin  // of the settings, by flag
 
 	stdin          io.Reader
 	stdout, stderr io.Writer

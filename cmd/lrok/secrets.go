@@ -46,7 +46,7 @@ func secretVariables() []string {
 // secrets reads all that is known. What cannot be read is told to warn, and is
 // left out: it may belong to a sender that this call has nothing to do with.
 func (o *options) secrets(warn func(string)) ([]signature.Source, error) {
-	var out []signature.Source
+	out := slices.Clone(o.known)
 	for _, p := range signature.Providers {
 		s := signature.Source{Name: p, Provider: p}
 		name := secretVariable(p)

@@ -86,6 +86,15 @@ func sendTo(ctx context.Context, to *url.URL, x *inspector.Exchange, ch inspecto
 	return y, nil
 }
 
+// sendToAddress is [sendTo] for the screen.
+func sendToAddress(ctx context.Context, to string, x *inspector.Exchange, ch inspector.Changes, keepHost bool) (inspector.Exchange, error) {
+	u, err := parseTo(to)
+	if err != nil {
+		return inspector.Exchange{}, err
+	}
+	return sendTo(ctx, u, x, ch, keepHost)
+}
+
 func dialTo(ctx context.Context, to *url.URL) (net.Conn, error) {
 	port := to.Port()
 	if port == "" {

@@ -183,7 +183,17 @@ func (src *Source) verify(x, original *inspector.Exchange) Verdict {
 	return say(WrongSecret, "%s does not fit: the secret is another one, or the body was changed on its way", src.list())
 }
 
-func seconds(n int64) string { return (time.Duration(n) * time.Second).String() }
+// seconds is a time without its zeros: 5m, 1h, 1m30s.
+func seconds(n int64) string {
+	s := (time.Duration(n) * time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
 
 func (src *Source) list() string {
 	var out []string

@@ -1,0 +1,429 @@
+package tui
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/diff"
+	"github.com/lrok-dev/lrok/inspector/signature"
+)
+
+// A replayDialog asks how a request is to be sent again: signed anew, to which
+// address, how often. What goes to another address leaves from this machine, and
+// only after a question.
+type replayDialog struct {
+	x       inspector.Exchange // without bodies
+	tunnel  string
+	sources []signature.Source // who may sign it
+	sign    int                // of sources, -1 for nobody
+	keep    bool               // Host stays what it was
+	to      field
+	times   input
+	delay   input
+	row     int
+	wrong   string
+	top     int // of the box, as it was drawn
+	caret   tea.Position
+}
+
+// The rows of the dialog.
+const (
+	rowSign = iota
+	rowTo
+	rowHost
+	rowTimes
+	rowDelay
+	replayRows
+)
+
+// A manner is how a replay differs from sending the same bytes the same way.
+type manner struct {
+	sign     *signature.Source
+	to       string // an address that is not the tunnel's, "" for the tunnel
+	keepHost bool
+	delay    time.Duration
+}
+
+func (m *model) startReplayDialog() tea.Cmd {
+	t, x := m.tab(), m.selected()
+	if t == nil || x == nil {
+		return nil
+	}
+	if x.Kind == inspector.WebSocket || x.Kind == inspector.Upgraded {
+		m.say(warn, "an upgraded connection cannot be replayed")
+		return nil
+	}
+	d := &replayDialog{x: x.Exchange, tunnel: t.Name, sign: -1, to: m.field("replay-to", "")}
+	d.sources = m.signers(&d.x)
+	if src, err := signature.Pick(&d.x, d.sources, ""); err == nil {
+		for i, s := range d.sources {
+			if s.Name == src.Name && signature.Detect(&d.x) != "" {
+				d.sign = i
+			}
+		}
+	}
+	d.times.set(strconv.Itoa(max(m.count, 1)))
+	d.delay.set("0s")
+	m.over = d
+	return nil
+}
+
+// signers are the sources that can sign x: whose signature it has first.
+func (m *model) signers(x *inspector.Exchange) []signature.Source {
+	var first, others []signature.Source
+	has, err := signature.Pick(x, m.c.Secrets, "")
+	for _, s := range m.c.Secrets {
+		switch {
+		case len(s.Secrets) == 0:
+		case err == nil && s.Name == has.Name:
+			first = append(first, s)
+		default:
+			others = append(others, s)
+		}
+	}
+	return append(first, others...)
+}
+
+func (d *replayDialog) press(m *model, k tea.KeyPressMsg) tea.Cmd {
+	d.wrong = ""
+	switch k.String() {
+	case "esc":
+		m.over = nil
+	case "enter":
+		return d.send(m)
+	case "tab", "down":
+		d.row = (d.row + 1) % replayRows
+	case "shift+tab", "up":
+		d.row = (d.row + replayRows - 1) % replayRows
+	default:
+		d.write(k) // ctrl-p and ctrl-n: addresses of before
+	}
+	return nil
+}
+
+// write takes a key or a paste into the row in front.
+func (d *replayDialog) write(msg tea.Msg) {
+	step := 0
+	if k, ok := msg.(tea.KeyPressMsg); ok {
+		switch k.String() {
+		case "space", "right", "l":
+			step = 1
+		case "left", "h":
+			step = -1
+		}
+	}
+	switch d.row {
+	case rowSign:
+		n := len(d.sources) + 1
+		d.sign = (d.sign+1+step+n)%n - 1
+	case rowHost:
+		if step != 0 {
+			d.keep = !d.keep
+		}
+	case rowTo:
+		d.to.update(msg)
+	case rowTimes:
+		d.times.update(msg)
+	case rowDelay:
+		d.delay.update(msg)
+	}
+}
+
+func (d *replayDialog) paste(_ *model, msg tea.PasteMsg) tea.Cmd {
+	d.write(msg)
+	return nil
+}
+
+func (d *replayDialog) click(m *model, msg tea.MouseClickMsg) tea.Cmd {
+	if i := msg.Y - d.top - 2; i >= 0 && i < replayRows {
+		d.row = i
+		if i == rowSign || i == rowHost {
+			d.write(tea.KeyPressMsg{Code: tea.KeySpace})
+		}
+		return nil
+	}
+	m.over = nil
+	return nil
+}
+
+func (d *replayDialog) wheel(_ *model, n int) tea.Cmd {
+	d.row = max(min(d.row+n, replayRows-1), 0)
+	return nil
+}
+
+// send starts the run, or asks first when it goes elsewhere.
+func (d *replayDialog) send(m *model) tea.Cmd {
+	n, err := strconv.Atoi(strings.TrimSpace(d.times.text()))
+	if err != nil || n < 1 || n > 1000 {
+		d.row, d.wrong = rowTimes, "times is a number from 1 to 1000"
+		return nil
+	}
+	how := &manner{keepHost: d.keep}
+	if s := strings.TrimSpace(d.delay.text()); s != "" {
+		if how.delay, err = time.ParseDuration(s); err != nil || how.delay < 0 || how.delay > time.Minute {
+			d.row, d.wrong = rowDelay, "the delay is a time like 500ms or 2s, a minute at most"
+			return nil
+		}
+	}
+	if d.sign >= 0 {
+		how.sign = &d.sources[d.sign]
+	}
+	run := replayedMsg{tunnel: d.tunnel, id: d.x.ID, of: n, left: n, how: how}
+	if how.to = strings.TrimSpace(d.to.text()); how.to == "" {
+		m.over = nil
+		return m.again(&d.x, run)
+	}
+	if m.c.SendTo == nil {
+		d.row, d.wrong = rowTo, "nothing can be sent to other addresses from here"
+		return nil
+	}
+	if !strings.Contains(how.to, "://") {
+		how.to = "http://" + how.to
+	}
+	if u, err := url.Parse(how.to); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		d.row, d.wrong = rowTo, "say http://host:port, with a path or without"
+		return nil
+	}
+	m.over = nil
+	d.to.keep(how.to)
+	x := d.x
+	m.ask = &question{
+		text:  "send " + number(&x) + " from this machine to " + how.to + ", cookies and keys included?",
+		brief: "send to " + how.to + "?",
+		choices: []choice{
+			{"y", "send", func(m *model) tea.Cmd { return m.again(&x, run) }},
+			{"e", "change", func(m *model) tea.Cmd { m.over = d; return nil }},
+			{"esc", "cancel", func(m *model) tea.Cmd { m.say(text, "nothing was sent"); return nil }},
+		},
+	}
+	return nil
+}
+
+// again says that a run starts, and starts it.
+func (m *model) again(x *inspector.Exchange, run replayedMsg) tea.Cmd {
+	what := number(x)
+	if run.of > 1 {
+		what += sprintf(", %d times", run.of)
+	}
+	if run.how.sign != nil {
+		what += ", signed again"
+	}
+	m.say(accent, "%s replaying %s%s", m.th.g.replay, what, m.th.g.ellipsis)
+	m.note.until = m.c.Now().Add(time.Minute)
+	if run.how.to != "" {
+		return m.sendElsewhere(run)
+	}
+	return m.send(run)
+}
+
+// replay sends the capture of that id through its tunnel once more.
+func (how *manner) replay(ctx context.Context, m *model, id string, ch inspector.Changes, first bool) (inspector.Exchange, error) {
+	if how == nil {
+		return m.c.API.Replay(ctx, id, ch)
+	}
+	if err := how.wait(ctx, first); err != nil {
+		return inspector.Exchange{}, err
+	}
+	if how.sign != nil {
+		x, err := fetch(ctx, m.c.API, id)
+		if err != nil {
+			return x, err
+		}
+		if ch, err = signature.Sign(&x, ch, *how.sign, m.c.Now()); err != nil {
+			return x, err
+		}
+	}
+	return m.c.API.Replay(ctx, id, ch)
+}
+
+func (how *manner) wait(ctx context.Context, first bool) error {
+	if first || how.delay <= 0 {
+		return nil
+	}
+	t := time.NewTimer(how.delay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// An elsewhereMsg is one finished request to another address.
+type elsewhereMsg struct {
+	replayedMsg
+	changed string // how its answer differs from the first one
+}
+
+func (m *model) sendElsewhere(run replayedMsg) tea.Cmd {
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(m.ctx, 3*time.Minute)
+		defer cancel()
+		first := run.left == run.of
+		run.left--
+		msg := elsewhereMsg{replayedMsg: run}
+		if msg.err = run.how.wait(ctx, first); msg.err != nil {
+			return msg
+		}
+		x, err := fetch(ctx, m.c.API, run.id)
+		ch := run.changes
+		if err == nil && run.how.sign != nil {
+			ch, err = signature.Sign(&x, ch, *run.how.sign, m.c.Now())
+		}
+		if err == nil {
+			msg.x, err = m.c.SendTo(ctx, run.how.to, &x, ch, run.how.keepHost)
+		}
+		if msg.err = err; err == nil {
+			msg.changed = diff.Exchanges(&x, &msg.x, diff.Response, diff.Options{}).Summary()
+		}
+		msg.statuses = append(msg.statuses, msg.x.Status)
+		return msg
+	}
+}
+
+func (msg elsewhereMsg) arrive(m *model) tea.Cmd {
+	if msg.err != nil {
+		m.say(bad, "%s", m.because(msg.id, msg.err))
+		return nil
+	}
+	if msg.left > 0 {
+		m.note.text = sprintf("%s %d of %d: %s", m.th.g.replay, msg.of-msg.left, msg.of, tally(msg.statuses))
+		return m.sendElsewhere(msg.replayedMsg)
+	}
+	r := good
+	if msg.x.Status >= 500 || msg.x.Failed() {
+		r = bad
+	} else if msg.x.Status >= 400 {
+		r = warn
+	}
+	_, host, _ := strings.Cut(msg.how.to, "://")
+	host, _, _ = strings.Cut(host, "/")
+	if msg.of > 1 {
+		m.say(r, "%s %s answered %d times: %s", m.th.g.replay, host, msg.of, tally(msg.statuses))
+	} else {
+		m.say(r, "%s %s answered %s in %s, beside the first: %s", m.th.g.replay, host, statusText(&msg.x, &m.th.g), took(&msg.x, m.c.Now()), msg.changed)
+	}
+	m.record(r, "%s was sent to %s: %s", number(&msg.x), msg.how.to, tally(msg.statuses))
+	m.note.until = m.c.Now().Add(20 * time.Second)
+	return nil
+}
+
+func (d *replayDialog) cursor(*model) *tea.Cursor {
+	if d.row == rowSign || d.row == rowHost {
+		return nil
+	}
+	return tea.NewCursor(d.caret.X, d.caret.Y)
+}
+
+func (d *replayDialog) draw(m *model, w, h int) []string {
+	width := min(66, w-6)
+	const label = 12
+	elsewhere := strings.TrimSpace(d.to.text()) != ""
+	var rows []string
+	at := 0 // where the cursor stands in its row
+	row := func(i int, name string, fill func(l *line)) {
+		l := m.th.line(width)
+		mark := " "
+		if i == d.row {
+			mark = m.th.g.bar
+		}
+		l.put(accent, mark+" ")
+		r := dim
+		if i == d.row {
+			r = strong
+		}
+		l.cell(r, name, label)
+		l.gap(1)
+		fill(&l)
+		rows = append(rows, l.String())
+	}
+	choose := func(l *line, i int, s string) {
+		if i == d.row {
+			s = "< " + s + " >"
+		}
+		l.put(text, s)
+	}
+	write := func(i int, in *input, l *line) {
+		if i == d.row {
+			f := field{input: *in}
+			at = f.draw(m, l, l.room()-1)
+			return
+		}
+		l.put(text, in.text())
+	}
+	row(rowSign, "sign again", func(l *line) {
+		switch {
+		case len(d.sources) == 0:
+			l.put(dim, "no secret is known here (lrok verify --help)")
+		case d.sign < 0:
+			choose(l, rowSign, "no")
+		default:
+			s := d.sources[d.sign]
+			name := s.Name
+			if name != s.Provider {
+				name += ", " + s.Provider
+			}
+			choose(l, rowSign, name)
+			l.put(dim, "  with "+s.Secrets[0].From)
+		}
+	})
+	row(rowTo, "send to", func(l *line) {
+		if !elsewhere && d.row != rowTo {
+			l.put(dim, "the tunnel's local service; or http://host:port")
+			return
+		}
+		write(rowTo, &d.to.input, l)
+	})
+	row(rowHost, "Host", func(l *line) {
+		switch {
+		case !elsewhere:
+			l.put(dim, "kept, as all that goes through the tunnel")
+		case d.keep:
+			choose(l, rowHost, "kept: "+d.x.Host)
+		default:
+			choose(l, rowHost, "that of the address")
+		}
+	})
+	row(rowTimes, "times", func(l *line) { write(rowTimes, &d.times, l) })
+	row(rowDelay, "delay", func(l *line) { write(rowDelay, &d.delay, l) })
+	l := m.th.line(width)
+	l.gap(2)
+	switch {
+	case d.wrong != "":
+		l.put(bad, m.th.g.no+" "+d.wrong)
+	case elsewhere:
+		l.put(warn, "sent from this machine, cookies and keys included; asks first")
+	default:
+		l.put(dim, "sent through the tunnel to the local service")
+	}
+	rows = append(rows, l.String())
+	title := "Replay " + number(&d.x) + " " + d.x.Method + " "
+	title += m.th.shortPath(d.x.Path, max(width-m.th.width(title)-2, 1))
+	box := m.box(title, rows, width)
+	x, y := max((w-width-4)/2, 0), max((h-len(box))/2, 0)
+	d.top = y - 1
+	d.caret = tea.Position{X: x + 2 + at, Y: y + 1 + d.row}
+	return box
+}
+
+func (d *replayDialog) tips(*model) []tip {
+	press := func(k tea.KeyPressMsg) func(*model) tea.Cmd {
+		return func(m *model) tea.Cmd { return d.press(m, k) }
+	}
+	list := []tip{
+		{"enter", "send", press(tea.KeyPressMsg{Code: tea.KeyEnter})},
+		{"esc", "cancel", press(tea.KeyPressMsg{Code: tea.KeyEscape})},
+		{"tab", "next", press(tea.KeyPressMsg{Code: tea.KeyTab})},
+	}
+	if d.row == rowSign && len(d.sources) > 0 || d.row == rowHost {
+		list = append(list, tip{"space", "change", press(tea.KeyPressMsg{Code: tea.KeySpace})})
+	}
+	return list
+}

@@ -1,0 +1,216 @@
+package tui
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/inspector/signature"
+)
+
+func stripeSecret(value string) []signature.Source {
+	return []signature.Source{{Name: "stripe", Provider: signature.Stripe, Secrets: []signature.Secret{{Value: value, From: "LROK_SECRET_STRIPE"}}}}
+}
+
+// signedModel has one capture in its detail, signed with whsec_1 and as old as
+// that, and the secrets given.
+func signedModel(t *testing.T, w, h int, age time.Duration, secrets []signature.Source) (testModel, inspector.Exchange) {
+	t.Helper()
+	e := newDemoEdge(func() time.Time { return frozen })
+	x := demoList(frozen)[7]
+	ch, err := signature.Sign(&x, inspector.Changes{}, stripeSecret("whsec_1")[0], x.Timing.Accepted.Add(-age))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x = altered(&x, ch)
+	x.ReplayOf = ""
+	e.list = nil
+	x = e.add(x)
+	c := Config{API: e, Tunnels: demoAsked, Now: func() time.Time { return frozen }, Theme: "dark", Environ: []string{"LANG=C.UTF-8"}, Width: w, Height: h, Secrets: secrets}
+	m := testModel{newModel(context.Background(), c, newFeed(e, newDemoAgent(onlineStatus(frozen))))}
+	m.feed.put("acme", x)
+	m.msg(wakeMsg{})
+	m.key("l")
+	m.whole(x)
+	return m, x
+}
+
+func TestVerdictInTheDetail(t *testing.T) {
+	for _, c := range []struct {
+		secret string
+		age    time.Duration
+		want   string
+	}{
+		{"whsec_1", 0, "✓ stripe signature valid  with LROK_SECRET_STRIPE"},
+		{"whsec_1", time.Hour, "✗ stripe signature: stale timestamp   signed 1h before it arrived; 5m at most."},
+		{"whsec_2", 0, "✗ stripe signature: wrong secret   LROK_SECRET_STRIPE does not fit: the secret is"},
+	} {
+		m, _ := signedModel(t, 120, 36, c.age, stripeSecret(c.secret))
+		m.obey(m.model.judge())
+		m.judging = judgedMsg{} // whoever looks starts it
+		m.obey(m.msg(tickMsg{}))
+		if text := m.shows(); !strings.Contains(pane(text), c.want) {
+			t.Errorf("want %q in\n%s", c.want, text)
+		}
+		m.key("]")
+		if text := m.shows(); strings.Contains(text, "stripe signature") {
+			t.Errorf("the response has a verdict\n%s", text)
+		}
+	}
+	m, _ := signedModel(t, 120, 36, 0, nil)
+	if cmd := m.judge(); cmd != nil || strings.Contains(m.shows(), "stripe signature:") {
+		t.Error("without a secret there is a verdict")
+	}
+}
+
+// pane is the text on the right, its rows joined.
+func pane(screen string) string {
+	var b strings.Builder
+	for row := range strings.Lines(screen) {
+		if _, right, ok := strings.Cut(row, "│"); ok {
+			b.WriteString(strings.TrimRight(right, " \n"))
+		}
+	}
+	return b.String()
+}
+
+// obey lets a command end and brings its messages back, all but ticks.
+func (m testModel) obey(cmd tea.Cmd) {
+	if cmd == nil {
+		return
+	}
+	done := make(chan tea.Msg, 1)
+	go func() { done <- cmd() }()
+	select {
+	case msg := <-done:
+		switch msg := msg.(type) {
+		case tea.BatchMsg:
+			for _, c := range msg {
+				m.obey(c)
+			}
+		case judgedMsg, elsewhereMsg, replayedMsg:
+			m.obey(m.msg(msg))
+		}
+	case <-time.After(300 * time.Millisecond): // a tick
+	}
+}
+
+func TestReplayDialog(t *testing.T) {
+	for _, size := range [][2]int{{120, 36}, {80, 24}, {40, 14}} {
+		m, _ := signedModel(t, size[0], size[1], time.Hour, stripeSecret("whsec_1"))
+		m.key("R")
+		text := m.shows()
+		for _, want := range []string{"Replay #1274 POST", "sign again", "< stripe >", "send to", "Host", "times", "delay"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("at %v no %q in\n%s", size, want, text)
+			}
+		}
+		if got := m.hints(); !strings.HasPrefix(got, "enter send  esc cancel") {
+			t.Errorf("at %v hints = %q", size, got)
+		}
+		m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+		if m.over != nil {
+			t.Errorf("at %v esc left it open", size)
+		}
+	}
+}
+
+func TestReplayDialogSignsAgain(t *testing.T) {
+	m, x := signedModel(t, 120, 36, time.Hour, stripeSecret("whsec_1"))
+	m.key("R")
+	m.obey(m.msg(tea.KeyPressMsg{Code: tea.KeyEnter}))
+	if m.over != nil || !strings.Contains(m.note.text, "#1275") {
+		t.Errorf("it said %q", m.note.text)
+	}
+	e := m.c.API.(*demoEdge)
+	y := e.list[len(e.list)-1]
+	v, ok := signature.Judge(&y, m.c.Secrets, "", nil)
+	if !ok || !v.Valid || y.ReplayOf != x.ID {
+		t.Errorf("the replay is %+v", v)
+	}
+}
+
+func TestReplayDialogElsewhereAsksFirst(t *testing.T) {
+	m, _ := signedModel(t, 120, 36, time.Hour, stripeSecret("whsec_1"))
+	type sent struct {
+		to   string
+		keep bool
+		sig  signature.Verdict
+	}
+	var all []sent
+	m.c.SendTo = func(_ context.Context, to string, x *inspector.Exchange, ch inspector.Changes, keep bool) (inspector.Exchange, error) {
+		y := altered(x, ch)
+		y.Timing.Accepted = frozen
+		v, _ := signature.Judge(&y, m.c.Secrets, "", nil)
+		all = append(all, sent{to, keep, v})
+		y.Status, y.Scheme, y.Host = 202, "http", "127.0.0.1:4000"
+		return y, nil
+	}
+	m.key("R")
+	tab := tea.KeyPressMsg{Code: tea.KeyTab}
+	enter := tea.KeyPressMsg{Code: tea.KeyEnter}
+	m.msg(tab)
+	m.msg(tea.PasteMsg{Content: "ftp://127.0.0.1"})
+	m.msg(enter)
+	if text := m.shows(); !strings.Contains(text, "say http://host:port") || m.ask != nil {
+		t.Errorf("ftp is taken:\n%s", text)
+	}
+	m.msg(tea.KeyPressMsg{Code: 'u', Mod: tea.ModCtrl})
+	m.msg(tea.PasteMsg{Content: "127.0.0.1:4000/x"})
+	m.msg(tab)
+	m.msg(tea.KeyPressMsg{Code: tea.KeySpace, Text: " "})
+	m.msg(tab)
+	m.key("0")
+	m.msg(tea.KeyPressMsg{Code: tea.KeyBackspace})
+	m.msg(tea.KeyPressMsg{Code: tea.KeyBackspace})
+	m.key("2")
+	if text := m.shows(); !strings.Contains(text, "< kept: acme.lrok.example >") && !strings.Contains(text, "kept: acme.lrok.example") {
+		t.Errorf("Host:\n%s", text)
+	}
+	m.msg(enter)
+	if m.ask == nil || !strings.Contains(m.shows(), "send #1274 from this machine to http://127.0.0.1:4000/x") || len(all) > 0 {
+		t.Fatalf("nothing is asked:\n%s", m.shows())
+	}
+	m.msg(tea.KeyPressMsg{Code: 'e', Text: "e"}) // back, with all as it was
+	m.msg(enter)
+	m.msg(enter)
+	if m.ask != nil || len(all) > 0 || !strings.Contains(m.note.text, "nothing was sent") {
+		t.Fatalf("enter is no: %q, sent %v", m.note.text, all)
+	}
+	m.key("R")
+	m.msg(tab)
+	m.msg(tea.KeyPressMsg{Code: 'p', Mod: tea.ModCtrl}) // the address of before
+	m.msg(tab)
+	m.msg(tea.KeyPressMsg{Code: tea.KeySpace, Text: " "})
+	m.msg(tab)
+	m.msg(tea.KeyPressMsg{Code: tea.KeyBackspace})
+	m.key("2")
+	m.msg(enter)
+	m.obey(m.msg(tea.KeyPressMsg{Code: 'y', Text: "y"}))
+	if len(all) != 2 || all[0].to != "http://127.0.0.1:4000/x" || !all[0].keep || !all[1].sig.Valid {
+		t.Errorf("sent %+v", all)
+	}
+	if !strings.Contains(m.note.text, "answered 2 times: 2 x 202") {
+		t.Errorf("it said %q", m.note.text)
+	}
+}
+
+func TestEditedRequestIsSignedOnDemand(t *testing.T) {
+	m, x := signedModel(t, 120, 36, time.Hour, stripeSecret("whsec_1"))
+	body := []byte(`{"edited":true}`)
+	ch := inspector.Changes{Body: &body}
+	m.edited(editedMsg{x: x, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{changes: ch}})
+	if got := m.hints(); !strings.Contains(got, "s sign and send") {
+		t.Fatalf("hints = %q", got)
+	}
+	m.obey(m.msg(tea.KeyPressMsg{Code: 's', Text: "s"}))
+	e := m.c.API.(*demoEdge)
+	y := e.list[len(e.list)-1]
+	if v, ok := signature.Judge(&y, m.c.Secrets, "", nil); !ok || !v.Valid || string(y.Request.Body.Data) != string(body) {
+		t.Errorf("the replay is %+v with %s", v, y.Request.Body.Data)
+	}
+}
