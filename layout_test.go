@@ -76,6 +76,7 @@ var doors = map[string]string{
 	"charm.land/bubbletea/v2":            "tui/...",
 	"charm.land/bubbles/v2":              "tui/...",
 	"github.com/hashicorp/yamux":         "tunnel",
+	"github.com/itchyny/gojq":            "tui",
 	"github.com/fsnotify/fsnotify":       "edge/certs",
 	"modernc.org/sqlite":                 "edge/store",
 	"github.com/pires/go-proxyproto":     "edge/forward",

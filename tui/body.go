@@ -24,19 +24,46 @@ type body struct {
 	hex    *hexDoc
 	asHex  bool
 	part   bool // a first screen: the rest is on its way
+	more   bool // more can be decoded, when asked for
+
+	// What was opened from it lies over it: a part, an event, what jq made of it.
+	over     *body
+	name     string // of what lies over another body
+	cur, top spot   // where its pager stood when that was opened
+}
+
+// front is the body in front.
+func (b *body) front() *body {
+	for b.over != nil {
+		b = b.over
+	}
+	return b
 }
 
 // view is what the body's pager shows.
 func (b *body) view() content {
+	b = b.front()
 	if b.asHex && b.hex != nil {
 		return b.hex
 	}
 	return b.pretty
 }
 
+// A laying says how bodies are laid out.
+type laying struct {
+	first bool  // no more than the first screen needs
+	most  int64 // what is decoded at most, 0 for the default
+	// done hears how many bytes are laid out, when it is not nil.
+	done func(n int)
+}
+
 // layOut makes a body of what was captured of m. With first it does no more
 // than the first screen needs.
 func layOut(ctx context.Context, x *inspector.Exchange, response, first bool) *body {
+	return laying{first: first}.body(ctx, x, response)
+}
+
+func (o laying) body(ctx context.Context, x *inspector.Exchange, response bool) *body {
 	m := &x.Request
 	if response {
 		m = &x.Response
@@ -49,7 +76,7 @@ func layOut(ctx context.Context, x *inspector.Exchange, response, first bool) *b
 	b := &body{}
 	raw := m.Body.Data
 	b.size = format.Bytes(m.Body.Size)
-	if why := missing(m.Body); why != "" {
+	if why := missing(m.Body, x.EndedBy); why != "" {
 		b.notes = append(b.notes, why)
 	}
 	if len(raw) == 0 {
@@ -62,7 +89,7 @@ func layOut(ctx context.Context, x *inspector.Exchange, response, first bool) *b
 	}
 	b.data = raw
 	if coding := m.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		out, err := format.Decode(coding, raw, 0)
+		out, err := format.Decode(coding, raw, o.most)
 		switch {
 		case errors.Is(err, format.ErrCoding):
 			b.notes = append(b.notes, fmt.Sprintf("content-encoding %q is unknown: shown as it came", coding))
@@ -71,61 +98,78 @@ func layOut(ctx context.Context, x *inspector.Exchange, response, first bool) *b
 		default:
 			b.data = out
 			b.size = fmt.Sprintf("%s %s, %s decoded", coding, format.Bytes(m.Body.Size), format.Bytes(int64(len(out))))
-			if err != nil && !(errors.Is(err, format.ErrTruncated) && m.Body.Truncated()) {
+			switch b.more = errors.Is(err, format.ErrTooLarge) && o.most < format.MaxLimit; {
+			case b.more:
+				b.notes = append(b.notes, fmt.Sprintf("the first %s: Z decodes up to %s", format.Bytes(int64(len(out))), format.Bytes(format.MaxLimit)))
+			case errors.Is(err, format.ErrTooLarge):
+				b.notes = append(b.notes, fmt.Sprintf("the first %s: w saves all of it as it came", format.Bytes(int64(len(out)))))
+			case err != nil && !(errors.Is(err, format.ErrTruncated) && m.Body.Truncated()):
 				b.notes = append(b.notes, err.Error())
 			}
 		}
 	}
-	contentType := m.Get("Content-Type")
+	o.fill(ctx, b, m.Get("Content-Type"), m.Body, x.State == inspector.Open)
+	return b
+}
+
+// fill lays the data of b out.
+func (o laying) fill(ctx context.Context, b *body, contentType string, whole inspector.Body, live bool) {
 	kind := format.Sniff(contentType, b.data)
 	b.label = format.Label(kind, contentType, b.data)
 	b.hex = &hexDoc{data: b.data}
 	data := b.data
-	if first && len(data) > preview {
+	if o.first && len(data) > preview {
 		data, b.part = data[:preview], true
 	}
 	switch kind {
 	case format.KindJSON, format.KindNDJSON:
-		if d, err := format.Pretty(ctx, data, nil); err == nil {
+		if d, err := format.Pretty(ctx, data, o.done); err == nil {
 			b.pretty = newJSONDoc(d)
-			return b
+			return
 		} else if errors.Is(err, format.ErrDocument) {
-			b.notes = append(b.notes, "over 8 MiB: shown as it came")
+			b.notes = append(b.notes, "over 8 MiB, as it came; w saves it, | pages it")
 		}
 	case format.KindForm:
 		b.pretty = formTable(format.Form(data))
-		return b
+		return
 	case format.KindMultipart:
 		if parts, err := format.Multipart(contentType, data); err == nil {
-			b.pretty = partTable(parts)
-			return b
+			b.pretty = newPartList(parts)
+			return
 		}
 	case format.KindEventStream:
-		b.pretty = eventTable(format.EventStream(data), x.State == inspector.Open)
-		return b
+		b.pretty = eventTable(format.EventStream(data), live)
+		return
 	}
 	if kind.IsText() || kind == format.KindJSON || kind == format.KindNDJSON || kind == format.KindForm {
 		lines := format.NewLines(data)
 		lines.Index(ctx, 0)
 		b.pretty = &textDoc{lines}
-		return b
+		return
 	}
-	b.pretty = binaryTable(kind, m, b.data)
-	return b
+	b.pretty = binaryTable(kind, whole, b.data)
 }
 
-// missing says in words why a capture holds less than what passed.
-func missing(b inspector.Body) string {
+// missing says in words why a capture holds less than what passed, or less than
+// was meant to pass.
+func missing(b inspector.Body, endedBy string) string {
+	kept := fmt.Sprintf("captured %s of %s", format.Bytes(b.Captured), format.Bytes(b.Size))
+	switch b.Missing {
+	case "evicted":
+		return kept + ": the edge has since given the rest of its memory to newer requests"
+	case "memory":
+		return kept + ": the edge had no more memory for captures then"
+	case "aborted":
+		who := "its sender"
+		if endedBy != "" {
+			who = "the " + endedBy
+		}
+		return fmt.Sprintf("aborted after %s: %s left before its end", format.Bytes(b.Size), who)
+	}
 	if !b.Truncated() {
 		return ""
 	}
-	switch b.Missing {
-	case "off":
-		return "bodies of this tunnel are not captured (--no-inspect)"
-	case "evicted", "memory":
-		return fmt.Sprintf("%s of %s kept: the edge ran out of capture memory", format.Bytes(b.Captured), format.Bytes(b.Size))
-	}
-	return fmt.Sprintf("captured %s of %s (limit --capture-body)", format.Bytes(b.Captured), format.Bytes(b.Size))
+	return kept + " (limit --capture-body)"
 }
 
 func plural(n int, what string) string {
@@ -147,15 +191,29 @@ func formTable(pairs []format.Pair) content {
 	return t
 }
 
-func partTable(parts []format.Part) content {
-	t := &table{}
+// An opener is a content with lines that open as bodies of their own.
+type opener interface {
+	content
+	// open returns what line i stands for: what to call it and its bytes.
+	open(i int) (name, contentType string, data []byte, ok bool)
+}
+
+// A partList is the parts of a multipart body, each with a look into it.
+type partList struct {
+	table
+	parts []format.Part
+	of    []int // the part that a row belongs to
+}
+
+func newPartList(parts []format.Part) *partList {
+	t := &partList{parts: parts}
 	for i, p := range parts {
-		name := p.Name
-		if name == "" {
-			name = fmt.Sprintf("part %d", i+1)
-		}
-		t.add(jsonKey, pad(name, 20), text, "  ", strong, p.Filename, text, "  ", dim, p.Type, text, "  ", text, format.Bytes(int64(len(p.Data))))
 		kind := format.Sniff(p.Type, p.Data)
+		what := p.Type
+		if what == "" {
+			what = kind.String()
+		}
+		t.add(jsonKey, pad(partName(parts, i), 20), text, "  ", strong, p.Filename, text, "  ", dim, what, text, "  ", text, format.Bytes(int64(len(p.Data))))
 		if kind.IsText() && len(p.Data) > 0 {
 			show := p.Data
 			if len(show) > 512 {
@@ -170,8 +228,30 @@ func partTable(parts []format.Part) content {
 		if p.Truncated {
 			t.add(warn, "    cut: the capture ends in this part")
 		}
+		for len(t.of) < len(t.rows) {
+			t.of = append(t.of, i)
+		}
 	}
 	return t
+}
+
+func partName(parts []format.Part, i int) string {
+	if name := parts[i].Name; name != "" {
+		return name
+	}
+	return fmt.Sprintf("part %d", i+1)
+}
+
+func (t *partList) open(i int) (name, contentType string, data []byte, ok bool) {
+	if i >= len(t.of) {
+		return "", "", nil, false
+	}
+	p := &t.parts[t.of[i]]
+	name = p.Filename
+	if name == "" {
+		name = partName(t.parts, t.of[i])
+	}
+	return name, p.Type, p.Data, true
 }
 
 func eventTable(events []format.SSEEvent, live bool) content {
@@ -195,7 +275,7 @@ func eventTable(events []format.SSEEvent, live bool) content {
 	return t
 }
 
-func binaryTable(kind format.Kind, m *inspector.Message, data []byte) content {
+func binaryTable(kind format.Kind, whole inspector.Body, data []byte) content {
 	t := &table{}
 	fact := func(name, value string) { t.add(dim, pad(name, 10), text, value) }
 	if name, w, h, ok := format.Image(data); ok {
@@ -203,9 +283,9 @@ func binaryTable(kind format.Kind, m *inspector.Message, data []byte) content {
 	} else {
 		fact("type", kind.String())
 	}
-	fact("size", fmt.Sprintf("%s bytes", format.Count(m.Body.Size)))
-	if m.Body.SHA256 != "" {
-		fact("sha256", m.Body.SHA256)
+	fact("size", fmt.Sprintf("%s bytes", format.Count(whole.Size)))
+	if whole.SHA256 != "" {
+		fact("sha256", whole.SHA256)
 	}
 	if bits, word := format.Entropy(data); word != "" {
 		fact("entropy", fmt.Sprintf("%.1f bits a byte, %s", bits, word))

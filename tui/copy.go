@@ -40,6 +40,10 @@ func (m *model) copies() []choice {
 		for _, c := range copying {
 			add(c.key, c.word)
 		}
+		if _, _, ok := m.atCursor(); ok {
+			add("j", "value")
+			add("p", "path")
+		}
 		return list
 	}
 	add("u", "url")
@@ -58,14 +62,20 @@ func (m *model) copyWhat(k string) tea.Cmd {
 		return m.copyConnection(t, x, k)
 	}
 	if k == "u" && t != nil {
-		s := t.URL
-		if x != nil {
-			s = x.URL()
+		if x == nil {
+			return m.putClipboard("the URL", t.URL)
 		}
-		return m.putClipboard("the URL", s)
+		s, what := x.URL(), "the URL"
+		if bare := format.RedactTarget(s); bare != s && !m.reveal {
+			s, what = bare, what+", secrets left out (S shows them)"
+		}
+		return m.putClipboard(what, s)
 	}
 	if x == nil {
 		return nil
+	}
+	if k == "j" || k == "p" {
+		return m.copyJSON(k)
 	}
 	response := m.focus == inDetail && (m.detail.tab == tabResponse || m.detail.tab == tabRaw && m.detail.raw == 1)
 	reveal := m.reveal
@@ -92,6 +102,37 @@ func (m *model) copyWhat(k string) tea.Cmd {
 	}
 }
 
+// atCursor is the formatted JSON in front and its line at the cursor.
+func (m *model) atCursor() (d *format.Document, line int, ok bool) {
+	if m.focus != inDetail || m.detail.side() < 0 {
+		return nil, 0, false
+	}
+	p := m.detail.pager()
+	j, ok := p.c.(*jsonDoc)
+	if !ok || j.count() == 0 {
+		return nil, 0, false
+	}
+	return j.doc, j.folds.Line(p.cur.line), true
+}
+
+// copyJSON copies the value at the cursor as it came, or its path.
+func (m *model) copyJSON(k string) tea.Cmd {
+	d, line, ok := m.atCursor()
+	if !ok {
+		return nil
+	}
+	at := d.Path(line)
+	if k == "p" {
+		return m.putClipboard("the path "+at, at)
+	}
+	v := string(d.Value(line))
+	if v == "" {
+		m.say(warn, "there is no value on this line")
+		return nil
+	}
+	return m.putClipboard("the value at "+at, v)
+}
+
 // extract is a part of x as text. Secrets stay out unless they are on show.
 func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s string) {
 	msg, side := &x.Request, "request"
@@ -108,11 +149,7 @@ func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s st
 	case "h":
 		var b strings.Builder
 		for _, f := range msg.Header {
-			v := f.Value
-			if !reveal && format.SecretHeader(f.Name) {
-				v = format.Redact(f.Name, v)
-			}
-			b.WriteString(f.Name + ": " + v + "\n")
+			b.WriteString(f.Name + ": " + redacted(f, reveal) + "\n")
 		}
 		return "the " + side + " headers", b.String()
 	case "b":
@@ -122,18 +159,29 @@ func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s st
 			return "the raw " + side, string(head(x, response)) + string(msg.Body.Data)
 		}
 		y := *x
+		y.Path = format.RedactTarget(y.Path)
 		for _, m := range []*inspector.Message{&y.Request, &y.Response} {
 			m.Head = nil
 			m.Header = append([]inspector.Field(nil), m.Header...)
 			for i, f := range m.Header {
-				if format.SecretHeader(f.Name) {
-					m.Header[i].Value = format.Redact(f.Name, f.Value)
-				}
+				m.Header[i].Value = redacted(f, false)
 			}
 		}
 		return "the raw " + side + ", secrets left out (S shows them)", string(head(&y, response)) + string(msg.Body.Data)
 	}
 	return "", ""
+}
+
+// redacted is a header line's value without what is secret in it.
+func redacted(f inspector.Field, reveal bool) string {
+	switch {
+	case reveal:
+	case format.SecretHeader(f.Name):
+		return format.Redact(f.Name, f.Value)
+	case holdsTarget(f.Name):
+		return format.RedactTarget(f.Value)
+	}
+	return f.Value
 }
 
 // oscLimit is the most that terminals take through OSC 52, before base64.

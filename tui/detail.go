@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -39,7 +40,11 @@ const keepOpened = 10
 type opened struct {
 	x     inspector.Exchange
 	sides [2]*body // request, response
+	most  int64    // what of its bodies is decoded at most, 0 for the default
 }
+
+// part reports whether only a first screen of it is laid out.
+func (o *opened) part() bool { return o.sides[0].part || o.sides[1].part }
 
 // detail shows one capture.
 type detail struct {
@@ -61,6 +66,20 @@ type detail struct {
 	stale   bool          // the tables have to be made anew
 	streams [2]*streamDoc // the tables of a stream, which go on
 	sieve   sieve
+	find    finder
+	// What is under way for this capture ends when another one is looked at.
+	cancels []context.CancelFunc
+	loading bool
+	laying  *layingOut
+}
+
+// A layingOut is the work on bodies that are not on the screen as a whole.
+type layingOut struct {
+	id      string
+	version uint64
+	began   time.Time
+	done    [2]atomic.Int64 // bytes of each side
+	slow    bool            // it takes so long that its progress shows
 }
 
 // The results of loading and of laying out.
@@ -72,31 +91,38 @@ type (
 		err   error
 	}
 	laidOutMsg struct {
-		id      string
-		version uint64
-		sides   [2]*body
+		*layingOut
+		sides [2]*body
 	}
+	// An openedMsg is a body made from another one, to lie over it.
+	openedMsg struct{ under, b *body }
+	// A slowMsg comes while bodies are laid out.
+	slowMsg struct{ *layingOut }
 )
 
 // sync makes the detail show x.
 func (d *detail) sync(m *model, x *capture) tea.Cmd {
 	if x == nil {
+		d.leave()
 		d.id, d.whole = "", nil
 		return nil
 	}
 	var cmds []tea.Cmd
 	if d.id != x.ID {
-		tab, raw := d.tab, d.raw
-		*d = detail{id: x.ID, tab: tab, raw: raw}
+		d.leave()
+		tab, raw, find := d.tab, d.raw, d.find
+		*d = detail{id: x.ID, tab: tab, raw: raw, find: finder{query: find.query, search: find.search}}
 		d.whole = m.find(x.ID)
 		d.stale = true
 	}
 	fresh := d.whole != nil && d.whole.x.Version >= x.Version
-	due := d.asked.id != x.ID || d.asked.version < x.Version && m.c.Now().Sub(d.asked.at) > 300*time.Millisecond
+	due := d.asked.id != x.ID || d.asked.version < x.Version && !d.loading && m.c.Now().Sub(d.asked.at) > 300*time.Millisecond
 	if !fresh && due {
-		d.asked.id, d.asked.version, d.asked.at = x.ID, x.Version, m.c.Now()
-		m.wanted.Store(x.ID)
-		cmds = append(cmds, m.load(x.ID, 30*time.Millisecond))
+		d.asked.id, d.asked.version, d.asked.at, d.loading = x.ID, x.Version, m.c.Now(), true
+		cmds = append(cmds, m.load(d.begin(m), x.ID, 30*time.Millisecond))
+	}
+	if d.whole != nil && d.whole.part() && (d.laying == nil || d.laying.version != d.whole.x.Version) {
+		cmds = append(cmds, m.layWhole(d.whole))
 	}
 	cmds = append(cmds, d.flow(m))
 	if d.stale {
@@ -110,7 +136,23 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 	if d.tab == tabRaw && d.whole != nil {
 		cmds = append(cmds, d.showRaw(m))
 	}
-	return tea.Batch(cmds...)
+	return tea.Batch(append(cmds, d.find.sync(m, d))...)
+}
+
+// begin is the context of something done for the capture in front.
+func (d *detail) begin(m *model) context.Context {
+	ctx, cancel := context.WithCancel(m.ctx)
+	d.cancels = append(d.cancels, cancel)
+	return ctx
+}
+
+// leave ends all that is under way for the capture in front.
+func (d *detail) leave() {
+	for _, cancel := range d.cancels {
+		cancel()
+	}
+	d.cancels, d.loading, d.laying = nil, false, nil
+	d.find.stop()
 }
 
 // compare fills the Diff tab.
@@ -168,11 +210,11 @@ func (d *detail) showRaw(m *model) tea.Cmd {
 		}
 		top, masked := head(&x, k.side == 1), false
 		if !k.reveal {
-			hide := format.Mask
+			hide, target := format.Mask, format.MaskTarget
 			if k.hex {
-				hide = format.Redact
+				hide, target = format.Redact, format.RedactTarget
 			}
-			top, masked = maskHead(top, hide)
+			top, masked = maskHead(top, hide, target)
 		}
 		data := make([]byte, 0, len(top)+len(msg.Body.Data))
 		data = append(append(data, top...), msg.Body.Data...)
@@ -197,20 +239,39 @@ func (d *detail) raws(msg rawMsg) {
 	p.show(msg.c)
 }
 
-// maskHead hides the values of secret headers in a head, and reports whether
-// there were any. Every other byte stays.
-func maskHead(head []byte, hide func(name, value string) string) (out []byte, any bool) {
+// maskHead hides the values of secret headers and parameters in a head, and
+// reports whether there were any. Every other byte stays.
+func maskHead(head []byte, hide func(name, value string) string, target func(string) string) (out []byte, any bool) {
+	first := true
 	for line := range bytes.Lines(head) {
 		name, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok || !format.SecretHeader(string(name)) {
+		switch {
+		case first:
+			if method, rest, ok := bytes.Cut(line, []byte(" ")); ok && bytes.IndexByte(rest, '?') >= 0 {
+				address, proto, _ := bytes.Cut(rest, []byte(" "))
+				shown := target(string(address))
+				any = any || shown != string(address)
+				out = append(append(append(out, method...), ' '), shown...)
+				if len(proto) > 0 {
+					out = append(append(out, ' '), proto...)
+				}
+			} else {
+				out = append(out, line...)
+			}
+		case ok && holdsTarget(string(name)):
+			shown := target(string(value))
+			any = any || shown != string(value)
+			out = append(append(append(out, name...), ':'), shown...)
+		case ok && format.SecretHeader(string(name)):
+			any = true
+			v := bytes.TrimRight(value, "\r\n")
+			out = append(append(out, name...), ": "...)
+			out = append(out, hide(string(name), string(bytes.TrimSpace(v)))...)
+			out = append(out, value[len(v):]...)
+		default:
 			out = append(out, line...)
-			continue
 		}
-		any = true
-		v := bytes.TrimRight(value, "\r\n")
-		out = append(append(out, name...), ": "...)
-		out = append(out, hide(string(name), string(bytes.TrimSpace(v)))...)
-		out = append(out, value[len(v):]...)
+		first = false
 	}
 	return out, any
 }
@@ -273,8 +334,8 @@ func (d *detail) toggleHex() {
 	}
 	switch d.tab {
 	case tabRequest, tabResponse:
-		b := d.whole.sides[d.tab]
-		if b == nil || b.hex == nil {
+		b := d.whole.sides[d.tab].front()
+		if b.hex == nil {
 			return
 		}
 		b.asHex = !b.asHex
@@ -287,18 +348,24 @@ func (d *detail) toggleHex() {
 
 // load fetches a capture whole and lays its bodies out. The wait lets go by
 // what the selection only passes over.
-func (m *model) load(id string, wait time.Duration) tea.Cmd {
+func (m *model) load(ctx context.Context, id string, wait time.Duration) tea.Cmd {
 	return func() tea.Msg {
-		time.Sleep(wait)
-		if m.wanted.Load() != id {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
 			return nil
 		}
-		x, err := fetch(m.ctx, m.c.API, id)
+		x, err := fetch(ctx, m.c.API, id)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return loadedMsg{id: id, err: err}
 		}
 		return loadedMsg{id: id, x: x, sides: [2]*body{
-			layOut(m.ctx, &x, false, true), layOut(m.ctx, &x, true, true),
+			layOut(ctx, &x, false, true), layOut(ctx, &x, true, true),
 		}}
 	}
 }
@@ -331,6 +398,9 @@ func fetch(ctx context.Context, api API, id string) (inspector.Exchange, error) 
 
 func (m *model) loaded(msg loadedMsg) tea.Cmd {
 	d := &m.detail
+	if msg.id == d.id {
+		d.loading = false
+	}
 	if msg.err != nil {
 		if msg.id == d.id {
 			d.err = m.because(msg.id, msg.err)
@@ -346,7 +416,7 @@ func (m *model) loaded(msg loadedMsg) tea.Cmd {
 	}
 	for side := range 2 {
 		if old := o.sides[side]; old != nil {
-			msg.sides[side].asHex = old.asHex
+			msg.sides[side].takeOver(old)
 		}
 	}
 	o.x, o.sides = msg.x, msg.sides
@@ -356,28 +426,154 @@ func (m *model) loaded(msg loadedMsg) tea.Cmd {
 	}
 	d.err = ""
 	d.whole, d.stale = o, true
-	if !o.sides[0].part && !o.sides[1].part {
+	return nil
+}
+
+// takeOver makes b stand in the place of old, with what was done to that.
+func (b *body) takeOver(old *body) {
+	b.asHex, b.over, b.cur, b.top = old.asHex, old.over, old.cur, old.top
+}
+
+// layWhole lays out what is not on the screen as a whole.
+func (m *model) layWhole(o *opened) tea.Cmd {
+	d := &m.detail
+	l := &layingOut{id: o.x.ID, version: o.x.Version, began: m.c.Now()}
+	d.laying = l
+	ctx, x, most := d.begin(m), o.x, o.most
+	lay := func(side int) *body {
+		return laying{most: most, done: func(n int) { l.done[side].Store(int64(n)) }}.body(ctx, &x, side == 1)
+	}
+	return tea.Batch(func() tea.Msg {
+		msg := laidOutMsg{l, [2]*body{lay(0), lay(1)}}
+		if ctx.Err() != nil {
+			return nil
+		}
+		return msg
+	}, l.wait())
+}
+
+// wait looks in a moment whether the work is still going on.
+func (l *layingOut) wait() tea.Cmd {
+	return tea.Tick(100*time.Millisecond, func(time.Time) tea.Msg { return slowMsg{l} })
+}
+
+func (msg slowMsg) arrive(m *model) tea.Cmd {
+	if m.detail.laying != msg.layingOut {
 		return nil
 	}
-	return func() tea.Msg {
-		x := msg.x
-		return laidOutMsg{x.ID, x.Version, [2]*body{layOut(m.ctx, &x, false, false), layOut(m.ctx, &x, true, false)}}
-	}
+	msg.slow = true
+	return msg.wait()
 }
 
 func (m *model) laidOut(msg laidOutMsg) tea.Cmd {
+	if m.detail.laying == msg.layingOut {
+		m.detail.laying = nil
+	}
 	o := m.find(msg.id)
 	if o == nil || o.x.Version != msg.version {
 		return nil
 	}
 	for side := range 2 {
-		msg.sides[side].asHex = o.sides[side].asHex
+		msg.sides[side].takeOver(o.sides[side])
 	}
 	o.sides = msg.sides
 	if m.detail.id == msg.id {
 		m.detail.stale = true
 	}
 	return nil
+}
+
+// decodeMore decodes as much as there may ever be of the body in front.
+func (m *model) decodeMore() tea.Cmd {
+	d := &m.detail
+	b := d.body()
+	if b == nil || !b.more {
+		m.say(warn, "this body is decoded as far as it goes")
+		return nil
+	}
+	b.more = false
+	d.whole.most = format.MaxLimit
+	return m.layWhole(d.whole)
+}
+
+// side is the one whose body is in front, -1 on the other tabs.
+func (d *detail) side() int {
+	if d.tab <= tabResponse {
+		return d.tab
+	}
+	return -1
+}
+
+// body is the one in front, nil on the other tabs.
+func (d *detail) body() *body {
+	if d.whole == nil || d.side() < 0 {
+		return nil
+	}
+	return d.whole.sides[d.side()]
+}
+
+// enter opens what is at the cursor: a part of the body, or a fold.
+func (m *model) enter() tea.Cmd {
+	d := &m.detail
+	p := d.pager()
+	if o, ok := p.c.(opener); ok && d.body() != nil {
+		name, contentType, data, ok := o.open(p.cur.line)
+		if !ok {
+			return nil
+		}
+		under, ctx := d.body().front(), d.begin(m)
+		return func() tea.Msg {
+			b := &body{name: name, data: data, size: format.Bytes(int64(len(data)))}
+			whole := inspector.Body{Size: int64(len(data)), Captured: int64(len(data)), Data: data}
+			laying{}.fill(ctx, b, contentType, whole, false)
+			if ctx.Err() != nil {
+				return nil
+			}
+			b.label = name + "  " + b.label
+			return openedMsg{under, b}
+		}
+	}
+	p.fold()
+	return nil
+}
+
+func (msg openedMsg) arrive(m *model) tea.Cmd {
+	d := &m.detail
+	if d.whole == nil {
+		return nil
+	}
+	for side, b := range d.whole.sides {
+		if b.front() == msg.under {
+			p := &d.pages[side]
+			msg.under.over, msg.under.cur, msg.under.top = msg.b, p.cur, p.top
+			p.cur, p.top = spot{}, spot{}
+			p.show(b.view())
+			m.note = note{}
+		}
+	}
+	return nil
+}
+
+// retreat goes one step back within the detail: it ends the search, or shows
+// what lies under the body in front. Not ok means that there was neither.
+func (d *detail) retreat() (ok bool) {
+	if d.find.search != nil {
+		d.find.set("")
+		return true
+	}
+	b := d.body()
+	if b == nil || b.over == nil {
+		return false
+	}
+	for b.over.over != nil {
+		b = b.over
+	}
+	b.over = nil
+	p := d.pager()
+	p.show(b.view())
+	p.cur, p.top = b.cur, b.top
+	p.settle()
+	return true
 }
 
 // find looks a capture up among those last opened.
@@ -416,11 +612,16 @@ func message(err error) string {
 	return err.Error()
 }
 
+// isGone reports whether the edge has let go of what was asked for.
+func isGone(err error) bool {
+	var e *tunnel.Error
+	return errors.As(err, &e) && e.Code == tunnel.CodeNotFound
+}
+
 // because is what went wrong with the capture of that id. A row may be older than
 // what the edge keeps.
 func (m *model) because(id string, err error) string {
-	var e *tunnel.Error
-	if errors.As(err, &e) && e.Code == tunnel.CodeNotFound {
+	if isGone(err) {
 		for _, t := range m.tabs {
 			if x := t.byID[id]; x != nil {
 				return sprintf("the edge has let go of %s: it keeps the last %s", number(&x.Exchange), format.Count(int64(m.ring())))
@@ -552,7 +753,7 @@ func (m *model) detailTitle(x *capture, width int) string {
 		size = sizeOf(&x.Exchange) + "  "
 	}
 	n := m.th.width(right) + len(took) + len(size) + 5
-	l.put(strong, m.th.shortPath(x.Path, max(l.room()-n-1, 1)))
+	l.put(strong, m.th.shortPath(m.target(x.Path), max(l.room()-n-1, 1)))
 	l.to(width - n)
 	l.put(text, "  ")
 	l.put(status(x.Status), right)
@@ -564,7 +765,8 @@ func (m *model) detailTitle(x *capture, width int) string {
 func (m *model) detailTabs(r rect) string {
 	l := m.th.line(r.w)
 	names := tabNames
-	if r.w < 50 {
+	count := m.detail.find.count(m.detail.tab)
+	if r.w < 50 || count != "" && r.w < 52+len(count) {
 		names = tabShort
 	}
 	l.gap(1)
@@ -583,6 +785,13 @@ func (m *model) detailTabs(r rect) string {
 			m.detail.tab = i
 			return m.open()
 		}})
+	}
+	if count != "" {
+		if n := len(count) + 3; l.room() > n {
+			l.to(r.w - n)
+		}
+		l.put(hotkey, "/ ")
+		l.put(text, count)
 	}
 	return l.String()
 }
@@ -715,11 +924,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 		add(func(l *line) {
 			l.cell(dim, f.Name, name)
 			l.gap(2)
-			v := f.Value
-			if !m.reveal && format.SecretHeader(f.Name) {
-				v = format.Mask(f.Name, v)
-			}
-			l.put(text, v)
+			l.put(text, m.value(f))
 		})
 	}
 	if roomy {
@@ -733,20 +938,24 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 	}
 	var b *body
 	if d.whole != nil {
-		b = d.whole.sides[side]
+		b = d.whole.sides[side].front()
 	}
 	add(func(l *line) {
-		l.put(strong, "body ")
+		if b != nil && b.name != "" {
+			l.put(hotkey, "esc ")
+		} else {
+			l.put(strong, "body ")
+		}
 		if b == nil {
 			l.put(dim, format.Bytes(msg.Body.Size))
 			return
 		}
 		l.put(accent, b.label)
-		if msg.Body.Size > 0 {
+		if msg.Body.Size > 0 || b.name != "" {
 			l.put(text, "  "+b.size)
 		}
-		if b.part {
-			l.put(warn, "  formatting"+m.th.g.ellipsis)
+		if w := d.laying; b.part && w != nil && w.slow {
+			l.put(warn, sprintf("  formatting%s %s of %s", m.th.g.ellipsis, megabytes(w.done[side].Load()), format.Bytes(int64(len(b.data)))))
 		}
 		p := &d.pages[side]
 		if b.asHex {
@@ -771,6 +980,9 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 	}
 	return out
 }
+
+// megabytes is a number of bytes in the unit of a larger one beside it.
+func megabytes(n int64) string { return sprintf("%.1f", float64(n)/(1<<20)) }
 
 // pickHeaders chooses at most n headers to show beside the body.
 func pickHeaders(fields []inspector.Field, n int) []inspector.Field {
@@ -797,6 +1009,35 @@ func contains(list []inspector.Field, f inspector.Field) bool {
 	return false
 }
 
+// value is a header line's value as it is shown: secrets are, when asked for.
+func (m *model) value(f inspector.Field) string {
+	switch {
+	case m.reveal:
+	case format.SecretHeader(f.Name):
+		return format.Mask(f.Name, f.Value)
+	case holdsTarget(f.Name):
+		return format.MaskTarget(f.Value)
+	}
+	return f.Value
+}
+
+// holdsTarget reports whether a header's value is an address.
+func holdsTarget(name string) bool {
+	switch strings.ToLower(name) {
+	case "location", "content-location", "referer", "x-original-url", "x-forwarded-uri":
+		return true
+	}
+	return false
+}
+
+// target is a request's target as it is shown.
+func (m *model) target(path string) string {
+	if m.reveal || !strings.Contains(path, "=") {
+		return path
+	}
+	return format.MaskTarget(path)
+}
+
 func remote(s string) string {
 	if host, _, err := net.SplitHostPort(s); err == nil {
 		return host
@@ -821,7 +1062,7 @@ func headerTable(m *model, x *inspector.Exchange) content {
 			fields(m, t, msg.Trailer)
 		}
 	}
-	side(x.Method+" "+x.Path+" "+x.Proto, &x.Request)
+	side(x.Method+" "+m.target(x.Path)+" "+x.Proto, &x.Request)
 	if x.Status != 0 {
 		for _, code := range x.Interim {
 			t.add(text, "")
@@ -838,11 +1079,7 @@ func fields(m *model, t *table, list []inspector.Field) {
 		w = max(w, min(len(f.Name), 30))
 	}
 	for _, f := range list {
-		v := f.Value
-		if !m.reveal && format.SecretHeader(f.Name) {
-			v = format.Mask(f.Name, v)
-		}
-		t.add(jsonKey, pad(f.Name, w), text, "  ", text, v)
+		t.add(jsonKey, pad(f.Name, w), text, "  ", text, m.value(f))
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/filter"
 	"github.com/lrok-dev/lrok/inspector/format"
-	"github.com/lrok-dev/lrok/tunnel"
 )
 
 // A filterBar is the line where the filter is typed. The list shows the last
@@ -22,9 +21,11 @@ type filterBar struct {
 	offers  []filter.Completion
 	offer   int
 	before  string // the query when editing began
-	history []string
-	at      int // in history
+	at      int    // in what was entered before
 }
+
+// filterHistory is the name of what was entered here before.
+const filterHistory = "filter"
 
 // set shows the query of another tab.
 func (b *filterBar) set(q string) { b.in.set(q) }
@@ -40,9 +41,10 @@ func (m *model) startFilter() tea.Cmd {
 	}
 	b.editing, b.before, b.err = true, t.query, nil
 	b.in.set(t.query)
-	b.at = len(b.history)
+	load := m.recall(filterHistory)
+	b.at = len(*m.past[filterHistory])
 	b.complete(t)
-	return nil
+	return load
 }
 
 func (b *filterBar) update(m *model, msg tea.Msg) tea.Cmd {
@@ -59,11 +61,9 @@ func (b *filterBar) update(m *model, msg tea.Msg) tea.Cmd {
 				b.err = nil
 				return nil
 			}
-			cmd := m.setFilter(b.in.text())
-			if q := strings.TrimSpace(b.in.text()); q != "" && (len(b.history) == 0 || b.history[len(b.history)-1] != q) {
-				b.history = append(b.history, q)
-			}
-			return cmd
+			q := strings.TrimSpace(b.in.text())
+			(&field{past: m.past[filterHistory]}).keep(q)
+			return tea.Batch(m.setFilter(b.in.text()), m.remember(filterHistory, q))
 		case "tab", "shift+tab":
 			b.accept(t)
 			return m.retype()
@@ -72,10 +72,11 @@ func (b *filterBar) update(m *model, msg tea.Msg) tea.Cmd {
 			if k.String() == "up" {
 				step = -1
 			}
-			b.at = max(min(b.at+step, len(b.history)), 0)
+			past := *m.past[filterHistory]
+			b.at = max(min(b.at+step, len(past)), 0)
 			q := b.before
-			if b.at < len(b.history) {
-				q = b.history[b.at]
+			if b.at < len(past) {
+				q = past[b.at]
 			}
 			b.in.set(q)
 			return m.retype()
@@ -259,11 +260,10 @@ func (msg scannedMsg) arrive(m *model) tea.Cmd {
 	t := m.tabs[i]
 	t.reading = false
 	x := t.byID[msg.id]
-	var gone *tunnel.Error
 	switch {
 	case x == nil:
 		return nil
-	case msg.err != nil && !(errors.As(msg.err, &gone) && gone.Code == tunnel.CodeNotFound):
+	case msg.err != nil && !isGone(msg.err):
 		return nil // it has its turn again
 	}
 	x.read, x.body = msg.version, differs
@@ -332,9 +332,10 @@ func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 		} else if o.Text != typed {
 			l.put(dim, "  tab "+o.Text)
 		}
-		if o.Help != "" {
+		if o.Help != "" && (len(b.offers) == 1 || m.w >= 100) {
 			l.put(dim, "   "+o.Help)
 		}
+		b.drawOffers(m, &l)
 	}
 	l.max = m.w
 	if l.room() > right.w {
@@ -342,4 +343,21 @@ func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 		return l.String() + right.String(), cursor
 	}
 	return l.String(), cursor
+}
+
+// drawOffers names the other offers that ctrl-n leads to, as far as they fit.
+func (b *filterBar) drawOffers(m *model, l *line) {
+	for i := 1; i < len(b.offers); i++ {
+		s := b.offers[(b.offer+i)%len(b.offers)].Text
+		sep := "  "
+		if i == 1 {
+			sep = "   or "
+		}
+		if len(sep)+m.th.width(s)+4 > l.room() {
+			l.put(dim, " "+m.th.g.ellipsis)
+			return
+		}
+		l.put(dim, sep)
+		l.put(text, s)
+	}
 }

@@ -219,7 +219,8 @@ func requestActions() []action {
 			},
 		},
 		{name: "clear", in: inList | inConns, bind: bind("c", "clear the list", "c"), group: "Requests", run: (*model).clear},
-		{name: "filter", in: inList | inDetail | inEmpty | inConns | inConn, bind: bind("/ f", "filter the list", "/", "f"), group: "Requests", hint: "filter", rank: 5, quiet: inEmpty, run: (*model).startFilter},
+		{name: "filter-here", in: inDetail, bind: bind("f", "filter the list", "f"), group: "Requests", hint: "filter", rank: 9, run: (*model).startFilter},
+		{name: "filter", in: inList | inEmpty | inConns | inConn, bind: bind("/ f", "filter the list", "/", "f"), group: "Requests", hint: "filter", rank: 5, quiet: inEmpty, run: (*model).startFilter},
 		{name: "reverse", in: inList | inConns, bind: bind("v", "newest at the top or at the bottom", "v"), group: "Requests", run: (*model).reverse},
 	}
 }
@@ -233,7 +234,14 @@ func connectionActions() []action {
 
 func bodyActions() []action {
 	return []action{
-		{name: "fold", in: inDetail, bind: bind("o enter", "open or close a fold", "o", "enter"), group: "Body", run: func(m *model) tea.Cmd { m.detail.pager().fold(); return nil }},
+		{name: "search", in: inDetail, bind: bind("/", "search in this tab, and the others", "/"), group: "Body", hint: "search", rank: 5, run: (*model).startSearch},
+		{name: "next-match", in: inDetail, looks: true, bind: bind("n", "next match", "n"), group: "Body", run: func(m *model) tea.Cmd { return m.nextMatch(1) }},
+		{name: "previous-match", in: inDetail, looks: true, bind: bind("N", "previous match", "N"), group: "Body", run: func(m *model) tea.Cmd { return m.nextMatch(-1) }},
+		{name: "jq", in: inDetail, bind: bind("=", "run jq on this body", "="), group: "Body", hint: "jq", rank: 11, run: (*model).startJQ},
+		{name: "write", in: capturing, when: func(m *model) bool { return m.selected() != nil }, bind: bind("w", "write to a file", "w"), group: "Body", hint: "write", rank: 12, then: (*model).save},
+		{name: "pipe", in: inDetail, bind: bind("|", "give it to $PAGER", "|"), group: "Body", hint: "pager", rank: 13, run: (*model).pipe},
+		{name: "decode-more", in: inDetail, bind: bind("Z", "decode up to 32 MiB of this body", "Z"), group: "Body", run: (*model).decodeMore},
+		{name: "fold", in: inDetail, bind: bind("o enter", "open or close a fold, open a part", "o", "enter"), group: "Body", run: (*model).enter},
 		{name: "folds", in: inDetail, bind: bind("z", "folds", "z"), group: "Body", then: (*model).folds},
 		{name: "hex", in: inDetail, bind: bind("x", "bytes or text", "x"), group: "Body", hint: "hex", rank: 10, run: (*model).toggleHex},
 		{name: "side", in: inDetail, bind: bind("s", "the other side: request or response", "s"), group: "Body", run: (*model).otherSide},

@@ -321,7 +321,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		room -= m.th.width(tag) + 1
 	}
 	if room > 0 {
-		s := m.th.shortPath(x.Path, room)
+		s := m.th.shortPath(m.target(x.Path), room)
 		l.put(text, s)
 	}
 	l.to(end - m.th.width(tag))

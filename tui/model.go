@@ -92,10 +92,9 @@ type model struct {
 	prompt  *prompt
 	past    map[string]*[]string // what was entered at the prompts, by their name
 	hits    []hit
-	opened  []*opened    // most recent first
-	kept    firstBytes   // of the connection in the detail
-	judging judgedMsg    // on the capture in the detail
-	wanted  atomic.Value // id of the capture that the detail waits for; commands read it
+	opened  []*opened  // most recent first
+	kept    firstBytes // of the connection in the detail
+	judging judgedMsg  // on the capture in the detail
 
 	rules  ruling // what comparisons ignore
 	drafts drafts // of edits
@@ -748,6 +747,7 @@ func (m *model) back() tea.Cmd {
 	switch {
 	case m.focus == inDiff:
 		m.focus = m.from
+	case m.focus == inDetail && isHTTP(m.tab()) && m.detail.retreat():
 	case m.focus == inDetail:
 		m.focus = inList
 		m.zoomed = false

@@ -37,11 +37,14 @@ type pager struct {
 	c             content
 	cur, top      spot
 	width, height int
-	th            *theme // what it was last drawn with, nil before
+	th            *theme         // what it was last drawn with, nil before
+	mark          *format.Search // what is looked for, nil for nothing
+	front         struct{ line, nth int }
 
 	buf   []byte
 	spans []span
 	ends  []int
+	hits  [][2]int // of mark in buf
 }
 
 type spot struct{ line, row int }
@@ -143,7 +146,7 @@ func (p *pager) up(s spot) (spot, bool) {
 
 // move moves the cursor by n rows.
 func (p *pager) move(n int) {
-	if p.c == nil {
+	if p.c == nil || p.c.count() == 0 {
 		return
 	}
 	for ; n > 0; n-- {
@@ -157,7 +160,7 @@ func (p *pager) move(n int) {
 
 // scroll moves what shows by n rows and the cursor only where it must.
 func (p *pager) scroll(n int) {
-	if p.c == nil || p.height == 0 {
+	if p.c == nil || p.c.count() == 0 || p.height == 0 {
 		return
 	}
 	for ; n > 0; n-- {
@@ -239,6 +242,26 @@ func (p *pager) settle() {
 	}
 }
 
+// find moves to the nth match in a line.
+func (p *pager) find(line, nth int) {
+	p.cur, p.front.line, p.front.nth = spot{line: line}, line, nth
+	rows := p.text(line)
+	if p.hits = p.mark.Spans(p.hits[:0], p.buf); nth < len(p.hits) {
+		for p.cur.row+1 < len(rows) && rows[p.cur.row] <= p.hits[nth][0] {
+			p.cur.row++
+		}
+	}
+	before := p.top
+	if p.settle(); p.top != before {
+		// Some of what stands around it as well.
+		p.top = p.cur
+		for range p.height / 2 {
+			p.top, _ = p.up(p.top)
+		}
+		p.settle()
+	}
+}
+
 // fold opens or closes the fold at the cursor.
 func (p *pager) fold() {
 	if f, ok := p.c.(folder); ok && p.c.count() > 0 {
@@ -265,7 +288,7 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 		return out
 	}
 	at := p.top
-	rows := p.text(at.line)
+	rows := p.lay(at.line)
 	f, _ := p.c.(folder)
 	for range p.height {
 		if at.line >= p.c.count() {
@@ -291,7 +314,7 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 			from = rows[min(at.row, len(rows))-1]
 		}
 		to := rows[min(at.row, len(rows)-1)]
-		p.paint(&l, from, to)
+		p.paint(&l, at.line, from, to)
 		if focused && at.line == p.cur.line {
 			l.rest()
 		}
@@ -302,28 +325,55 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 		}
 		at = spot{line: at.line + 1}
 		if at.line < p.c.count() {
-			rows = p.text(at.line)
+			rows = p.lay(at.line)
 		}
 	}
 	return out
 }
 
-// paint puts the bytes [from, to) of the line at hand in their roles.
-func (p *pager) paint(l *line, from, to int) {
+// lay is text with the matches of what is looked for.
+func (p *pager) lay(i int) (rows []int) {
+	rows = p.text(i)
+	if p.hits = p.hits[:0]; p.mark != nil {
+		p.hits = p.mark.Spans(p.hits, p.buf)
+	}
+	return rows
+}
+
+// paint puts the bytes [from, to) of line i, which is at hand, in their roles.
+func (p *pager) paint(l *line, i, from, to int) {
 	for _, s := range p.spans {
 		a, b := max(s.start, from), min(s.end, to)
 		if a >= b {
 			continue
 		}
 		if from < a {
-			l.put(text, string(p.buf[from:a]))
+			p.put(l, text, i, from, a)
 		}
-		l.put(s.role, string(p.buf[a:b]))
+		p.put(l, s.role, i, a, b)
 		from = b
 	}
 	if from < to {
-		l.put(text, string(p.buf[from:to]))
+		p.put(l, text, i, from, to)
 	}
+}
+
+// put is the last step of paint: matches stand out of whatever they are in.
+func (p *pager) put(l *line, r role, i, from, to int) {
+	for k, h := range p.hits {
+		a, b := max(h[0], from), min(h[1], to)
+		if a >= b {
+			continue
+		}
+		l.put(r, string(p.buf[from:a]))
+		mark := badge
+		if i == p.front.line && k == p.front.nth {
+			mark = alert
+		}
+		l.put(mark, string(p.buf[a:b]))
+		from = b
+	}
+	l.put(r, string(p.buf[from:to]))
 }
 
 // A table is a content of lines that were made beforehand: for what is small.

@@ -124,13 +124,19 @@ func TestScanTriesAgain(t *testing.T) {
 		cmd().(scannedMsg).arrive(m.model)
 		return true
 	}
-	if !look() || !look() || look() {
-		t.Fatal("want each capture to be tried once, and then a pause")
+	looks := func() (n int) {
+		for look() {
+			n++
+		}
+		return n
+	}
+	if n := looks(); n != 2 {
+		t.Fatalf("looked %d times, want each capture to be tried once, and then a pause", n)
 	}
 	api.fail = false
 	now = now.Add(2 * time.Second)
-	if !look() || !look() || look() {
-		t.Fatal("want each capture to be tried again")
+	if n := looks(); n != 2 {
+		t.Fatalf("looked %d times, want each capture to be tried again", n)
 	}
 	now = now.Add(2 * time.Second)
 	if look() {

@@ -718,7 +718,7 @@ func (m *model) tips() []tip {
 		if len(m.bar.offers) > 1 {
 			add("ctrl-n", "next offer", 'n', tea.ModCtrl)
 		}
-		if len(m.bar.history) > 0 {
+		if past := m.past[filterHistory]; past != nil && len(*past) > 0 {
 			add("up", "earlier filters", tea.KeyUp, 0)
 		}
 	}

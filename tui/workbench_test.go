@@ -1,0 +1,210 @@
+package tui
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/hex"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
+)
+
+const upload = "--B\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello there\r\n" +
+	"--B\r\nContent-Disposition: form-data; name=\"order\"; filename=\"order.json\"\r\nContent-Type: application/json\r\n\r\n" + orders + "\r\n--B--\r\n"
+
+func TestPartsOpen(t *testing.T) {
+	m := detailOf(t, 100, 30, "multipart/form-data; boundary=B", upload)
+	m.do("j", "j", "enter")
+	s := m.shows()
+	if !strings.Contains(s, "order.json  json") || !strings.Contains(s, `"name": "Grace"`) {
+		t.Fatalf("enter opens the part at the cursor:\n%s", s)
+	}
+	m.do("j", "j", "=")
+	m.typed(".total")
+	if s := m.shows(); !strings.Contains(s, "jq .total") {
+		t.Errorf("jq works on a part:\n%s", s)
+	}
+	m.do("esc", "esc")
+	if s := m.shows(); !strings.Contains(s, "hello there") || m.detail.pager().cur.line != 2 {
+		t.Errorf("esc goes back to the parts:\n%s", s)
+	}
+	m.do("esc")
+	if m.focus != inList {
+		t.Error("the last esc leaves the detail")
+	}
+}
+
+func TestCopyValueAndPath(t *testing.T) {
+	m := detailOf(t, 100, 30, "application/json", orders)
+	m.do("/")
+	m.typed("grace")
+	m.do("y")
+	if s := m.shows(); !strings.Contains(s, "j value") || !strings.Contains(s, "p path") {
+		t.Errorf("want value and path to be offered:\n%s", s)
+	}
+	m.do("p")
+	if s := m.shows(); !strings.Contains(s, "copied the path .orders[1].name (15 bytes") {
+		t.Errorf("want the path to be copied:\n%s", s)
+	}
+	m.do("y", "j")
+	if s := m.shows(); !strings.Contains(s, "copied the value at .orders[1].name (7 bytes") {
+		t.Errorf("want the value to be copied:\n%s", s)
+	}
+}
+
+func TestDecodeMoreOnRequest(t *testing.T) {
+	noise := make([]byte, 1<<20) // without it, it would pass for a bomb
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	plain := hex.EncodeToString(noise) + strings.Repeat("more of it\n", 8<<20/11)
+	var packed bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+	_, _ = w.Write([]byte(plain))
+	_ = w.Close()
+	m := modelWith(t, 120, 40, 3)
+	x := demoList(frozen)[0]
+	x.Request = message1("Content-Type", "text/plain", "Content-Encoding", "gzip", packed.String())
+	m.whole(x)
+	m.do("l")
+	m.detail.tab = tabRequest
+	m.do("j")
+	if s := m.shows(); !strings.Contains(s, "the first 8.0 MiB: Z decodes up to 32 MiB") {
+		t.Fatalf("want to be told that there is more:\n%s", s)
+	}
+	m.do("Z")
+	if s := m.shows(); strings.Contains(s, "Z decodes") || len(m.detail.body().data) != len(plain) {
+		t.Errorf("%d bytes are decoded, want %d:\n%s", len(m.detail.body().data), len(plain), s)
+	}
+}
+
+// The progress of formatting shows when it takes long, and not before.
+func TestFormattingShowsItsProgress(t *testing.T) {
+	m := modelWith(t, 100, 30, 3)
+	x := demoList(frozen)[0]
+	x.Request = message1("Content-Type", "application/json", largeJSON(5<<20))
+	sel := m.selected()
+	x.ID, x.Version = sel.ID, sel.Version
+	m.msg(loadedMsg{id: x.ID, x: x, sides: [2]*body{layOut(t.Context(), &x, false, true), layOut(t.Context(), &x, true, true)}})
+	m.key("l")
+	m.detail.tab = tabRequest
+	l := m.detail.laying
+	if s := m.shows(); l == nil || strings.Contains(s, "formatting") {
+		t.Fatalf("want it to be formatted, and nothing to be said at first:\n%s", s)
+	}
+	l.done[0].Store(3250586)
+	m.msg(slowMsg{l})
+	if s := m.shows(); !strings.Contains(s, "formatting… 3.1 of 5.0 MiB") {
+		t.Errorf("want the progress:\n%s", s)
+	}
+	m.msg(laidOutMsg{l, [2]*body{layOut(t.Context(), &x, false, false), layOut(t.Context(), &x, true, false)}})
+	if s := m.shows(); strings.Contains(s, "formatting") || m.detail.laying != nil {
+		t.Errorf("want it to be over:\n%s", s)
+	}
+	if cmd := (slowMsg{l}).arrive(m.model); cmd != nil {
+		t.Error("it is still waited for")
+	}
+}
+
+// What is loaded for a request that is left ends.
+func TestLoadsEndWhenLeft(t *testing.T) {
+	m := modelWith(t, 120, 36, 3)
+	m.c.API.(*demoEdge).stalled = true
+	m.detail.leave()
+	ctx := m.detail.begin(m.model)
+	load := m.load(ctx, m.selected().ID, 0)
+	done := make(chan any)
+	go func() { done <- load() }()
+	m.key("j")
+	select {
+	case msg := <-done:
+		if msg != nil {
+			t.Errorf("it brings %v, want nothing", msg)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("it goes on")
+	}
+}
+
+func TestMissingInWords(t *testing.T) {
+	b := inspector.Body{Size: 44355584, Captured: 1 << 20}
+	for why, want := range map[string]string{
+		"limit":   "captured 1.0 MiB of 42 MiB (limit --capture-body)",
+		"memory":  "captured 1.0 MiB of 42 MiB: the edge had no more memory for captures then",
+		"evicted": "captured 1.0 MiB of 42 MiB: the edge has since given the rest of its memory to newer requests",
+		"aborted": "aborted after 42 MiB: the client left before its end",
+	} {
+		b.Missing = why
+		if got := missing(b, "client"); got != want {
+			t.Errorf("%s: %q, want %q", why, got, want)
+		}
+	}
+	if got := missing(inspector.Body{Size: 5, Captured: 5}, ""); got != "" {
+		t.Errorf("of a whole body it says %q", got)
+	}
+	if got := missing(inspector.Body{Size: 5, Captured: 5, Missing: "aborted"}, ""); got != "aborted after 5 bytes: its sender left before its end" {
+		t.Errorf("of one that was captured as far as it came it says %q", got)
+	}
+}
+
+func TestSecretsInURLsStayHidden(t *testing.T) {
+	m := modelWith(t, 120, 36, 0)
+	edge := m.c.API.(*demoEdge)
+	x := demoList(frozen)[0]
+	x.Path = "/cb?code=verysecretcode01&n=1"
+	x.Request = message1("Referer", "https://u.example/?token=verysecretcode02", "Content-Type", "text/plain", "hi")
+	x.Request.Head = []byte("GET /cb?code=verysecretcode01&n=1 HTTP/1.1\r\nReferer: https://u.example/?token=verysecretcode02\r\n\r\n")
+	x = edge.add(x)
+	m.feed.put("acme", x)
+	m.drain()
+	m.whole(x)
+	m.do("l")
+	for tab := range tabCount {
+		m.detail.tab = tab
+		m.do("j")
+		if s := m.shows(); strings.Contains(s, "verysecret") || !strings.Contains(s, "code=very") {
+			t.Errorf("tab %s shows a secret of the URL, or nothing of it:\n%s", tabNames[tab], s)
+		}
+	}
+	for _, k := range []string{"u", "c", "r", "h"} {
+		_, s := extract(&x, k, false, false)
+		if k == "u" {
+			s = ""
+			m.copyWhat("u")
+		}
+		if strings.Contains(s, "verysecret") {
+			t.Errorf("y %s copies %q", k, s)
+		}
+	}
+	m.do("S")
+	m.detail.tab = tabHeaders
+	m.do("j")
+	if s := m.shows(); !strings.Contains(s, "code=verysecretcode01") || !strings.Contains(s, "token=verysecret") {
+		t.Errorf("S shows them:\n%s", s)
+	}
+}
+
+func TestOffersAreNamed(t *testing.T) {
+	m := modelWith(t, 120, 36, 5)
+	m.do("/", "s")
+	if s := m.shows(); !strings.Contains(s, "status:") || !strings.Contains(s, " or ") || !strings.Contains(s, "size") {
+		t.Errorf("want several offers:\n%s", s)
+	}
+}
+
+// There is nothing to move over in an empty body, and nothing to fall over.
+func TestKeysInAnEmptyBody(t *testing.T) {
+	m := detailOf(t, 100, 30, "text/plain", "")
+	m.do("j", "k", "G", "g", " ", "b", "o", "x", "enter", "n", "N", "|", "=", "Z", "/")
+	m.typed("x")
+	m.do("n", "w", "esc")
+	m.msg(tea.MouseWheelMsg{Button: tea.MouseWheelDown, X: 70, Y: 15})
+	m.detail.tab = tabRequest
+	m.do("esc", "j")
+	if s := m.shows(); !strings.Contains(s, "no body") {
+		t.Errorf("want it to be said:\n%s", s)
+	}
+}
