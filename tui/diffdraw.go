@@ -51,10 +51,13 @@ func (d *diffPane) draw(m *model, out []string, focused bool) []string {
 	return out
 }
 
+// long reports whether it takes its time, so that the screen has to say so.
+func (b *comparing) long(m *model) bool { return m.c.Now().Sub(b.began) >= 100*time.Millisecond }
+
 // doing says how far the comparison under way is, once that takes its time.
 func (d *diffPane) doing(m *model) string {
 	s := "comparing" + m.th.g.ellipsis
-	if d.busy == nil || m.c.Now().Sub(d.busy.began) < 100*time.Millisecond {
+	if d.busy == nil || !d.busy.long(m) {
 		return s
 	}
 	if read, total := d.busy.progress.Bytes(); total > 0 {
@@ -144,7 +147,7 @@ func (d *diffPane) tabs(m *model, l *line) {
 	at, total := d.nth(), len(d.rows().stops)
 	right := "no difference"
 	switch {
-	case d.busy != nil:
+	case d.busy != nil && d.busy.long(m):
 		right = d.doing(m)
 	case total > 0:
 		right = sprintf("change %s of %s", format.Count(int64(max(at, 1))), format.Count(int64(total)))

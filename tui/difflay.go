@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/inspector/format"
 )
@@ -13,6 +14,7 @@ import (
 // them, so it is made by a command, never in the screen's loop.
 type comparison struct {
 	report            diff.Report
+	of                [2]inspector.Exchange
 	request, response comparedSide
 }
 

@@ -160,6 +160,13 @@ func (m *model) compareIn(ctx context.Context, w pair, progress *diff.Progress) 
 	o := m.rules.options()
 	o.Equal, o.Plain, o.Progress, o.Done = w.look.all, w.look.plain, progress, ctx.Done()
 	held := map[string]inspector.Exchange{}
+	for _, d := range []*diffPane{&m.diff, &m.detail.diff} {
+		if d.c != nil { // another look at the same two, most likely
+			for _, x := range d.c.of {
+				held[x.ID] = x
+			}
+		}
+	}
 	for _, id := range []string{w.a, w.b} {
 		if o := m.find(id); o != nil {
 			held[id] = o.x
@@ -181,7 +188,9 @@ func (m *model) compareIn(ctx context.Context, w pair, progress *diff.Progress) 
 			xs[i] = x
 		}
 		r := diff.Exchanges(&xs[0], &xs[1], diff.Both, o)
-		return comparedMsg{pair: w, c: layComparison(r, w.look.all)}
+		c := layComparison(r, w.look.all)
+		c.of = xs
+		return comparedMsg{pair: w, c: c}
 	}
 }
 

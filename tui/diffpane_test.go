@@ -399,3 +399,26 @@ func TestDraftHasOneSide(t *testing.T) {
 		t.Errorf("after keys of a comparison the draft shows\n%s", text)
 	}
 }
+
+// Another look at the same two takes nothing from the edge, which may have let
+// go of them.
+func TestOtherLooksNeedNoEdge(t *testing.T) {
+	m := modelWith(t, 120, 36, 0)
+	e := m.c.API.(*demoEdge)
+	for _, x := range demoList(frozen) {
+		m.feed.put("acme", e.add(x))
+	}
+	m.msg(wakeMsg{})
+	m.msg(first(t, m.startDiffOf(t))())
+	if m.diff.c == nil {
+		t.Fatal("nothing was compared")
+	}
+	e.stalled = true
+	for _, key := range []func() tea.Cmd{m.showAll, m.plainText} {
+		msg := first(t, key())().(comparedMsg)
+		if msg.err != nil {
+			t.Errorf("another look asks the edge: %v", msg.err)
+		}
+		m.msg(msg)
+	}
+}
