@@ -282,6 +282,7 @@ func TestStreamScreens(t *testing.T) {
 		{"stream-ws-ascii-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, ascii},
 		{"stream-ws-40x10", 40, 10, []string{"", "/socket", "j\r]", "A-1044"}, plain},
 		{"stream-ws-filter-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044", "frefund", "1 of 11 shown", "\r", "filter rows"}, plain},
+		{"stream-frame-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044", "\r", `"sku": "b"`}, plain},
 		{"stream-sse-80x24", 80, 24, []string{"", "30ev", "\r]", "invoice"}, plain},
 		{"stream-sse-120x36", 120, 36, []string{"", "30ev", "\r]", "invoice", "c", "still here"}, plain},
 	} {
@@ -329,6 +330,13 @@ func TestStreamGoesOn(t *testing.T) {
 	if strings.Contains(s.text(), "subscribe") {
 		t.Errorf("the filter lets everything through for the news:\n%s", s.text())
 	}
+	// What was opened stays in front of what comes, and esc goes back to the row.
+	s.keys("\r")
+	s.waitText(t, "text #")
+	more(1)
+	s.waitText(t, "text #")
+	s.keys("\x1b")
+	s.waitText(t, "of 73 shown")
 }
 
 // TestLargeStream: what the loop does with a stream does not grow with it.
