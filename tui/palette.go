@@ -209,12 +209,12 @@ func (p *palette) draw(m *model, w, h int) []string {
 			l.put(dim, "  nothing is named so")
 		case i < len(p.found):
 			c := &p.found[i]
-			l.on(i == p.cur)
 			name, what := strong, text
 			if c.run == nil {
 				name, what = dim, dim
 			}
 			if i == p.cur {
+				l.on(true)
 				l.put(accent, m.th.g.bar)
 			}
 			l.to(1)
