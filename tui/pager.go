@@ -370,7 +370,10 @@ func (p *pager) put(l *line, r role, i, from, to int) {
 		if i == p.front.line && k == p.front.nth {
 			mark = alert
 		}
+		sgr := l.sgr
+		l.sgr = &l.th.plain // on the selected row, too, which may be all in one look
 		l.put(mark, string(p.buf[a:b]))
+		l.sgr = sgr
 		from = b
 	}
 	l.put(r, string(p.buf[from:to]))
