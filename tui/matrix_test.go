@@ -143,7 +143,15 @@ func (s *screen) cells() (text, styles string, coloured bool) {
 			name := ""
 			if c != nil {
 				coloured = coloured || c.Style.Fg != nil || c.Style.Bg != nil
-				name = styleName(c.Style)
+				style := c.Style
+				if strings.TrimSpace(c.Content) == "" {
+					// Which of two ways to skip blanks the renderer takes depends on
+					// what it drew when. Nobody sees the letters of a blank.
+					if style.Attrs &= uv.AttrReverse; style.Attrs == 0 {
+						style.Fg = nil
+					}
+				}
+				name = styleName(style)
 			}
 			l, ok := letters[name]
 			if !ok {
