@@ -306,8 +306,10 @@ func (b *bulk) heed(kind byte, id uint32, offset uint64) error {
 		if !ok {
 			return fmt.Errorf("no to stream %d, which nobody asked for", id)
 		}
+		if !st.unasked(b) {
+			return net.ErrClosed // who gave the stream up closes it
+		}
 		s.bulks.park(b)
-		st.unasked(b)
 	case kind == bulkWant && !edge:
 		if st := s.carried(id); st == nil || !st.want(b) {
 			return b.send(bulkNo, id)

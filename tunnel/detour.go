@@ -10,6 +10,15 @@ import (
 	"time"
 )
 
+// What becomes of the connection that a stream sends over. Once its frames have
+// ended the edge may give it to another stream before we know, so whoever cuts
+// the stream leaves it alone then; the edge, which knows, does not use it again.
+const (
+	laneOpen = iota
+	laneEnded
+	laneCut
+)
+
 // An asking is a connection that the agent was told to send a stream's bytes
 // over.
 type asking struct {
@@ -281,11 +290,14 @@ func (s *Stream) arrived(a *arrival, last bool) {
 	b.lent <- struct{}{}
 }
 
-// unasked ends the wait for an answer on b.
-func (s *Stream) unasked(b *bulk) {
-	if a := s.asked.Load(); a != nil && a.bulk == b && s.asked.CompareAndSwap(a, nil) {
-		close(a.answered)
+// unasked ends the wait for an answer on b, and reports whether there was one.
+func (s *Stream) unasked(b *bulk) bool {
+	a := s.asked.Load()
+	if a == nil || a.bulk != b || !s.asked.CompareAndSwap(a, nil) {
+		return false
 	}
+	close(a.answered)
+	return true
 }
 
 // want notes that the edge wants what comes next over b. The next Write does it.
@@ -392,6 +404,10 @@ func (s *Stream) goBack(b *bulk) error {
 // finish ends the frames that go over b, and our direction with them if last, and
 // returns when the peer has read all.
 func (s *Stream) finish(b *bulk, last bool) error {
+	if !s.lane.CompareAndSwap(laneOpen, laneEnded) {
+		b.close()
+		return s.bulkError(b, net.ErrClosed)
+	}
 	err := b.sendEnd(last)
 	if err == nil {
 		err = b.awaitDone()
@@ -400,8 +416,22 @@ func (s *Stream) finish(b *bulk, last bool) error {
 		b.close()
 		return s.bulkError(b, err)
 	}
+	if !s.lane.CompareAndSwap(laneEnded, laneOpen) {
+		b.close()
+		return nil
+	}
 	s.session.bulks.park(b)
 	return nil
+}
+
+// cutSending closes the connection that the stream sends over, while it is the
+// stream's.
+func (s *Stream) cutSending() {
+	if s.lane.CompareAndSwap(laneOpen, laneCut) || s.session.edge != nil && s.lane.CompareAndSwap(laneEnded, laneCut) {
+		if b := s.out.Load(); b != nil {
+			b.close()
+		}
+	}
 }
 
 // left is called when the peer has read all that went over b, before b carries
@@ -494,15 +524,15 @@ func (s *Stream) cutOver() {
 	if b := s.wanted.Swap(nil); b != nil {
 		b.close()
 	}
-	if a := s.asked.Load(); a != nil {
+	if a := s.asked.Load(); a != nil && s.unasked(a.bulk) {
 		a.bulk.close()
 	}
+	s.deadlines.Lock() // it is another's after arrived
 	if a := s.in.Load(); a != nil {
 		a.bulk.close()
 	}
-	if b := s.out.Load(); b != nil {
-		b.close()
-	}
+	s.deadlines.Unlock()
+	s.cutSending()
 }
 
 // cutOut is called when the peer has given the stream up: it takes no more. What
@@ -511,9 +541,7 @@ func (s *Stream) cutOut() {
 	if b := s.wanted.Swap(nil); b != nil {
 		b.close()
 	}
-	if b := s.out.Load(); b != nil {
-		b.close()
-	}
+	s.cutSending()
 }
 
 // bulkError is the error of a stream whose bulk connection has failed: what

@@ -227,3 +227,27 @@ func TestBulkBothWaysAtOnce(t *testing.T) {
 		t.Errorf("demand is %d when nothing flows", demand)
 	}
 }
+
+// A reset that overtakes the peer's word that it has read all must not cut the
+// connection: the edge may have given it to another stream.
+func TestResetOvertakesDone(t *testing.T) {
+	for _, edge := range []bool{false, true} {
+		for _, ended := range []bool{false, true} {
+			near, _ := tcpPair(t)
+			s := &Session{}
+			if edge {
+				s.edge = &EdgeConfig{}
+			}
+			b := newBulk(s, near, newWire(near))
+			st := &Stream{session: s}
+			st.out.Store(b)
+			if ended {
+				st.lane.Store(laneEnded)
+			}
+			st.cutOut()
+			if want := edge || !ended; b.gone() != want {
+				t.Errorf("edge %v, frames ended %v: cut %v, want %v", edge, ended, b.gone(), want)
+			}
+		}
+	}
+}

@@ -47,6 +47,7 @@ type Stream struct {
 	out      atomic.Pointer[bulk]
 	wanted   atomic.Pointer[bulk]   // an agent's: where the next write goes
 	asked    atomic.Pointer[asking] // an edge's
+	lane     atomic.Int32           // what becomes of out
 	settling atomic.Bool
 	down, up volume // an edge's
 
