@@ -162,7 +162,9 @@ func ParseHTTP(data []byte) (Request, error) {
 		if err != nil {
 			return Request{}, p.errorf("the base64 ends early or goes on after its end")
 		}
-		r.Body = decoded
+		if len(decoded) > 0 {
+			r.Body = decoded
+		}
 		return r, nil
 	}
 	if bytes.HasSuffix(body, []byte("\r\n")) && p.crlf {

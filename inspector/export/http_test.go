@@ -189,6 +189,7 @@ func FuzzHTTPRoundTrip(f *testing.F) {
 func FuzzParseHTTP(f *testing.F) {
 	f.Add([]byte("# c\nPOST /x HTTP/1.1\r\nA: b\n\nbody\n"))
 	f.Add([]byte("# body: base64\nPOST /x\n\nAP8g\n"))
+	f.Add([]byte("# body: base64\nPOST /x\ndy: b\n\n"))
 	f.Add([]byte("\ufeffGET http://a/b\nHost:\n\n\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseHTTP(data)
