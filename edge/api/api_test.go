@@ -216,6 +216,36 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// TestBeginning reads an exchange whose bodies come apart.
+func TestBeginning(t *testing.T) {
+	f := newFixture(t)
+	at := prefix + "/me/requests/" + f.id
+	for _, test := range []struct{ bytes, request, response string }{
+		{"0", "", ""},
+		{"7", `{"card"`, "<script"},
+		{"9223372036854775807", `{"card":"declined"}`, "<script>alert(1)</script>"},
+	} {
+		x := decode[inspector.Exchange](t, f.do("GET", at+"?bytes="+test.bytes, nil, nil))
+		if got := string(x.Request.Body.Data); got != test.request || x.Request.Body.Captured != 19 || len(x.Request.Head) == 0 {
+			t.Errorf("bytes=%s: request %q of %d, want %q of 19, and its head", test.bytes, got, x.Request.Body.Captured, test.request)
+		}
+		if got := string(x.Response.Body.Data); got != test.response || x.Response.Body.Captured != 25 {
+			t.Errorf("bytes=%s: response %q of %d, want %q of 25", test.bytes, got, x.Response.Body.Captured, test.response)
+		}
+	}
+	if resp := f.do("GET", at+"?bytes=-1", nil, nil); resp.StatusCode != 400 {
+		t.Errorf("bytes=-1: status = %d, want 400", resp.StatusCode)
+	}
+	resp := f.do("GET", at+"/response/body", http.Header{"Range": {"bytes=7-24"}}, nil)
+	if got := text(t, resp); resp.StatusCode != 206 || got != ">alert(1)</script>" {
+		t.Errorf("range = %d %q, want 206 and the rest", resp.StatusCode, got)
+	}
+	// The whole exchange is what was given out before.
+	if x := decode[inspector.Exchange](t, f.do("GET", at, nil, nil)); string(x.Request.Body.Data) != `{"card":"declined"}` {
+		t.Errorf("request = %q, want all of it", x.Request.Body.Data)
+	}
+}
+
 // TestBody is about bytes that come from anybody and go to a browser.
 func TestBody(t *testing.T) {
 	f := newFixture(t)

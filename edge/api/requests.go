@@ -82,15 +82,24 @@ func (a *api) forget(w http.ResponseWriter, r *http.Request, c call) error {
 }
 
 func (a *api) exchange(w http.ResponseWriter, r *http.Request, c call) error {
+	most, err := number(r, "bytes")
+	if err != nil {
+		return err
+	}
 	_, x, err := a.find(r, c)
 	if err != nil {
 		return err
+	}
+	if r.URL.Query().Has("bytes") {
+		for _, b := range []*inspector.Body{&x.Request.Body, &x.Response.Body} {
+			b.Data = b.Data[:min(uint64(len(b.Data)), most)]
+		}
 	}
 	answer(w, x)
 	return nil
 }
 
-// body answers with the captured bytes of one side. They come from anybody at
+// body answers with the captured bytes of one side, or a range of them. They come from anybody at
 // all, so a browser must not take them for a page.
 func (a *api) body(side string) func(http.ResponseWriter, *http.Request, call) error {
 	return func(w http.ResponseWriter, r *http.Request, c call) error {

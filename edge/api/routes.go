@@ -108,6 +108,7 @@ func (a *api) routes() []route {
 			route{
 				method: "GET", path: at, who: aUser, serve: a.exchange,
 				summary: "The whole exchange; heads and bodies in base64", status: 200, result: inspector.Exchange{},
+				query: []parameter{{"bytes", "integer", "of each body no more than so many bytes from its first on: captured tells how many there are, and the rest is read apart, as it is, with a Range"}},
 			},
 			route{
 				method: "GET", path: at + "/request/body", who: aUser, serve: a.body("request"),

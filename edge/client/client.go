@@ -24,6 +24,13 @@ import (
 // base64, their heads, and as much again to be sure.
 const maxAnswer = 128 << 20
 
+// beginning is how much of each body comes within the JSON of an exchange. What
+// is longer comes as it is, apart: base64 in JSON takes ten times as long.
+const beginning = 64 << 10
+
+// maxBody bounds a body. An edge keeps no more than 16 MiB of one.
+const maxBody = 64 << 20
+
 // maxList bounds what the pages of a list may add up to.
 const maxList = 1_000_000
 
@@ -145,7 +152,83 @@ func (c *Client) Forget(ctx context.Context, name string) error {
 
 // Exchange returns the capture with the given id, heads and bodies included.
 func (c *Client) Exchange(ctx context.Context, id string) (inspector.Exchange, error) {
-	return answer[inspector.Exchange](ctx, c, http.MethodGet, "/me/requests/"+url.PathEscape(id), nil)
+	x, err := c.Beginning(ctx, id)
+	if err == nil {
+		err = c.Complete(ctx, &x, nil)
+	}
+	return x, err
+}
+
+// Beginning is [Client.Exchange] with no more than the first 64 KiB of each body.
+// [Client.Complete] reads the rest.
+func (c *Client) Beginning(ctx context.Context, id string) (inspector.Exchange, error) {
+	q := url.Values{"bytes": {strconv.Itoa(beginning)}}
+	return answer[inspector.Exchange](ctx, c, http.MethodGet, withQuery("/me/requests/"+url.PathEscape(id), q), nil)
+}
+
+// Complete reads what is left of the bodies of x, and says there what the edge has
+// let go of meanwhile. The bytes that x has are not written to. Progress, when not
+// nil, hears how many bytes of a body are there.
+func (c *Client) Complete(ctx context.Context, x *inspector.Exchange, progress func(response bool, n int)) error {
+	for _, response := range []bool{false, true} {
+		side, b := "request", &x.Request.Body
+		if response {
+			side, b = "response", &x.Response.Body
+		}
+		if int64(len(b.Data)) >= b.Captured {
+			continue
+		}
+		if err := c.rest(ctx, x.ID, side, b, func(n int) {
+			if progress != nil {
+				progress(response, n)
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rest reads what is left of b.
+func (c *Client) rest(ctx context.Context, id, side string, b *inspector.Body, progress func(n int)) error {
+	if b.Captured > maxBody {
+		return fmt.Errorf("the edge's capture is larger than %d MiB", maxBody>>20)
+	}
+	had := len(b.Data)
+	h := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", had, b.Captured-1)}}
+	resp, err := c.do(ctx, http.MethodGet, "/me/requests/"+url.PathEscape(id)+"/"+side+"/body", h, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	// A body that is gone is answered whole, with nothing in it.
+	at := 0
+	if resp.StatusCode == http.StatusPartialContent {
+		if at = had; !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", had)) {
+			return errors.New("the edge's answer is another part of the body")
+		}
+	}
+	data := make([]byte, b.Captured)
+	copy(data, b.Data)
+	for at < len(data) {
+		n, err := resp.Body.Read(data[at:min(at+256<<10, len(data))])
+		at += n
+		progress(at)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read the edge's answer: %w", err)
+		}
+	}
+	if at < len(data) {
+		if b.Missing = resp.Header.Get("Lrok-Body-Missing"); b.Missing == "" {
+			return fmt.Errorf("read the edge's answer: %w", io.ErrUnexpectedEOF)
+		}
+		data = data[:max(at, had)]
+	}
+	b.Data, b.Captured = data, int64(len(data))
+	return nil
 }
 
 // Body returns the captured bytes of one side, "request" or "response", of an

@@ -594,6 +594,116 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// TestLargeBodies reads what does not fit in the answer that an exchange is.
+func TestLargeBodies(t *testing.T) {
+	e := newEdge(t, 100)
+	c := e.client(t)
+	var mu sync.Mutex
+	var asked []string
+	e.asked = func(r *http.Request) {
+		mu.Lock()
+		asked = append(asked, strings.TrimPrefix(r.URL.RequestURI(), "/api/v1/me/requests/")+" "+r.Header.Get("Range"))
+		mu.Unlock()
+	}
+	request, response := strings.Repeat("0123456789", 30_000), strings.Repeat("answer", 50_000)
+	rec := e.ring.Begin(inspector.Start{Head: []byte("PUT / HTTP/1.1\r\n\r\n"), Method: "PUT", Path: "/", Accepted: time.Now()})
+	_, _ = rec.RequestBody().Write([]byte(request))
+	rec.Answered(inspector.Answer{Head: []byte("HTTP/1.1 200 OK\r\n\r\n"), Status: 200})
+	_, _ = rec.ResponseBody().Write([]byte(response))
+	rec.End(inspector.Ending{})
+
+	x, err := c.Exchange(t.Context(), rec.ID())
+	if err != nil || string(x.Request.Body.Data) != request || string(x.Response.Body.Data) != response {
+		t.Fatalf("Exchange = %d and %d bytes, %v, want all", len(x.Request.Body.Data), len(x.Response.Body.Data), err)
+	}
+	mu.Lock()
+	want := strings.ReplaceAll("ID?bytes=65536 |ID/request/body bytes=65536-299999|ID/response/body bytes=65536-299999", "ID", rec.ID())
+	if got := strings.Join(asked, "|"); got != want {
+		t.Errorf("asked for %s, want %s", got, want)
+	}
+	mu.Unlock()
+
+	x, err = c.Beginning(t.Context(), rec.ID())
+	if err != nil || string(x.Response.Body.Data) != response[:64<<10] || x.Response.Body.Captured != int64(len(response)) || len(x.Request.Head) == 0 {
+		t.Fatalf("Beginning = %d of %d bytes, %v", len(x.Response.Body.Data), x.Response.Body.Captured, err)
+	}
+	first := x.Response.Body.Data
+	var told [2]int
+	err = c.Complete(t.Context(), &x, func(response bool, n int) {
+		i := 0
+		if response {
+			i = 1
+		}
+		if n < told[i] {
+			t.Errorf("progress %d after %d", n, told[i])
+		}
+		told[i] = n
+	})
+	if err != nil || string(x.Response.Body.Data) != response || told != [2]int{len(request), len(response)} {
+		t.Errorf("Complete = %d bytes, told of %v, %v, want all", len(x.Response.Body.Data), told, err)
+	}
+	if string(first) != response[:64<<10] {
+		t.Error("Complete wrote to what Beginning had returned")
+	}
+
+	// The ring gives the bodies up between the two.
+	x, _ = c.Beginning(t.Context(), rec.ID())
+	for range 40 {
+		other := e.ring.Begin(inspector.Start{Head: []byte("GET / HTTP/1.1\r\n\r\n"), Method: "GET", Path: "/", Accepted: time.Now()})
+		_, _ = other.ResponseBody().Write(make([]byte, 1<<20))
+		other.End(inspector.Ending{})
+	}
+	if err := c.Complete(t.Context(), &x, nil); err != nil {
+		t.Fatal(err)
+	}
+	if b := x.Response.Body; b.Missing != "evicted" || string(b.Data) != response[:64<<10] || b.Captured != 64<<10 || b.Size != int64(len(response)) {
+		t.Errorf("Complete of what is gone = %q, %d bytes, captured %d of %d, want the beginning", b.Missing, len(b.Data), b.Captured, b.Size)
+	}
+}
+
+// TestBodiesOfOthers are answers that no edge gives.
+func TestBodiesOfOthers(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		answer    func(http.ResponseWriter)
+		captured  int64
+		want, err string
+	}{
+		{"ranges unknown", func(w http.ResponseWriter) { fmt.Fprint(w, "hello, world") }, 12, "hello, world", ""},
+		{"another range", func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", "bytes 6-11/12")
+			w.WriteHeader(206)
+			fmt.Fprint(w, " world")
+		}, 12, "hello", "another part"},
+		{"too short", func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", "bytes 5-8/12")
+			w.WriteHeader(206)
+			fmt.Fprint(w, ", wo")
+		}, 12, "hello", "unexpected EOF"},
+		{"cut on the edge", func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", "bytes 5-8/12")
+			w.Header().Set("Lrok-Body-Missing", "memory")
+			w.WriteHeader(206)
+			fmt.Fprint(w, ", wo")
+		}, 12, "hello, wo", ""},
+		{"too long", func(w http.ResponseWriter) { fmt.Fprint(w, "hello, world and more") }, 12, "hello, world", ""},
+		{"huge", func(http.ResponseWriter) {}, 1 << 50, "hello", "larger than"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { test.answer(w) }))
+		tr := &http.Transport{}
+		x := inspector.Exchange{ID: "req_1", Response: inspector.Message{Body: inspector.Body{Data: []byte("hello"), Captured: test.captured}}}
+		err := client.New(&http.Client{Transport: tr}, s.URL, "lrok_ada").Complete(t.Context(), &x, nil)
+		if got := string(x.Response.Body.Data); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.err)
+		}
+		tr.CloseIdleConnections()
+		s.Close()
+	}
+}
+
 // TestForeignAnswers are addresses where no edge is.
 func TestForeignAnswers(t *testing.T) {
 	var keys atomic.Int32
