@@ -49,7 +49,8 @@ func (b *body) view() content {
 	return b.pretty
 }
 
-// A laying says how bodies are laid out.
+// A laying says how bodies are laid out. Of one whose first bytes alone are there it
+// makes no more than a first screen.
 type laying struct {
 	first bool  // no more than the first screen needs
 	most  int64 // what is decoded at most, 0 for the default
@@ -88,9 +89,18 @@ func (o laying) body(ctx context.Context, x *inspector.Exchange, response bool) 
 		return b
 	}
 	b.data = raw
+	b.part = begins(&m.Body)
+	if b.part {
+		o.most = preview // of what there is to decode that much is enough for now
+	}
 	if coding := m.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		out, err := format.Decode(coding, raw, o.most)
 		switch {
+		case b.part && err != nil && !errors.Is(err, format.ErrCoding):
+			if b.data, b.size = out, coding+" "+b.size; len(out) == 0 {
+				b.label, b.pretty = "", &table{}
+				return b
+			}
 		case errors.Is(err, format.ErrCoding):
 			b.notes = append(b.notes, fmt.Sprintf("content-encoding %q is unknown: shown as it came", coding))
 		case err != nil && len(out) == 0:
@@ -147,7 +157,11 @@ func (o laying) fill(ctx context.Context, b *body, contentType string, whole ins
 		b.pretty = &textDoc{lines}
 		return
 	}
-	b.pretty = binaryTable(kind, whole, b.data)
+	total := int64(len(b.data))
+	if b.part {
+		total = max(total, whole.Captured)
+	}
+	b.pretty = binaryTable(kind, whole, b.data, total)
 }
 
 // missing says in words why a capture holds less than what passed, or less than
@@ -275,7 +289,7 @@ func eventTable(events []format.SSEEvent, live bool) content {
 	return t
 }
 
-func binaryTable(kind format.Kind, whole inspector.Body, data []byte) content {
+func binaryTable(kind format.Kind, whole inspector.Body, data []byte, total int64) content {
 	t := &table{}
 	fact := func(name, value string) { t.add(dim, pad(name, 10), text, value) }
 	if name, w, h, ok := format.Image(data); ok {
@@ -292,9 +306,9 @@ func binaryTable(kind format.Kind, whole inspector.Body, data []byte) content {
 	}
 	t.add(text, "")
 	b := &binary{facts: t.rows, head: hexDoc{data: data[:min(len(data), 256)]}}
-	if len(data) > 256 {
+	if total > 256 {
 		more := &table{}
-		more.add(dim, fmt.Sprintf("%s more, x shows them all", format.Bytes(int64(len(data)-256))))
+		more.add(dim, fmt.Sprintf("%s more, x shows them all", format.Bytes(total-256)))
 		b.more = more.rows
 	}
 	return b

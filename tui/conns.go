@@ -508,7 +508,7 @@ func (m *model) firstBytes(x *capture) tea.Cmd {
 		case <-ctx.Done():
 			return nil
 		}
-		whole, err := fetch(ctx, m.c.API, id)
+		whole, err := m.c.API.Exchange(ctx, id)
 		return firstBytesMsg{id, [2][]byte{whole.Request.Body.Data, whole.Response.Body.Data}, err}
 	}
 }

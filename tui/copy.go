@@ -90,7 +90,7 @@ func (m *model) copyWhat(k string) tea.Cmd {
 			x = *have
 		} else {
 			var err error
-			if x, err = fetch(m.ctx, m.c.API, id); err != nil {
+			if x, err = m.c.API.Exchange(m.ctx, id); err != nil {
 				return failMsg{id, err}
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -100,16 +99,26 @@ func (e *demoEdge) Exchange(ctx context.Context, id string) (inspector.Exchange,
 	return inspector.Exchange{}, &tunnel.Error{Code: tunnel.CodeNotFound, Message: "no such request"}
 }
 
-func (e *demoEdge) Body(ctx context.Context, id, side string) (io.ReadCloser, error) {
+// Beginning is the first kilobyte of each body.
+func (e *demoEdge) Beginning(ctx context.Context, id string) (inspector.Exchange, error) {
 	x, err := e.Exchange(ctx, id)
+	for _, b := range []*inspector.Body{&x.Request.Body, &x.Response.Body} {
+		b.Data = b.Data[:min(len(b.Data), 1<<10)]
+	}
+	return x, err
+}
+
+func (e *demoEdge) Complete(ctx context.Context, x *inspector.Exchange, progress func(response bool, n int)) error {
+	whole, err := e.Exchange(ctx, x.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b := x.Request.Body.Data
-	if side == "response" {
-		b = x.Response.Body.Data
+	x.Request.Body.Data, x.Response.Body.Data = whole.Request.Body.Data, whole.Response.Body.Data
+	if progress != nil {
+		progress(false, len(x.Request.Body.Data))
+		progress(true, len(x.Response.Body.Data))
 	}
-	return io.NopCloser(bytes.NewReader(b)), nil
+	return nil
 }
 
 func (e *demoEdge) Replay(ctx context.Context, id string, c inspector.Changes) (inspector.Exchange, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -51,6 +50,7 @@ type detail struct {
 	id                 string
 	tab                int
 	whole              *opened
+	first              *opened // what the first bytes of its bodies show, while there is no whole
 	pages              [tabCount]pager
 	diff               diffPane // of the Diff tab
 	raw                int      // the side of the Raw tab
@@ -63,6 +63,7 @@ type detail struct {
 		version uint64
 		at      time.Time
 	}
+	wait    time.Duration // before it is loaded
 	stale   bool          // the tables have to be made anew
 	streams [2]*streamDoc // the tables of a stream, which go on
 	sieve   sieve
@@ -77,8 +78,9 @@ type detail struct {
 type layingOut struct {
 	id      string
 	version uint64
-	began   time.Time
-	done    [2]atomic.Int64 // bytes of each side
+	word    string          // what is done
+	of      [2]int64        // how many bytes of each side
+	done    [2]atomic.Int64 // how many so far
 	slow    bool            // it takes so long that its progress shows
 }
 
@@ -90,6 +92,13 @@ type (
 		sides [2]*body
 		err   error
 	}
+	// A beganMsg is a capture with the first bytes of its bodies. The rest is to be
+	// fetched.
+	beganMsg struct {
+		ctx   context.Context
+		x     inspector.Exchange
+		sides [2]*body
+	}
 	laidOutMsg struct {
 		*layingOut
 		sides [2]*body
@@ -100,26 +109,48 @@ type (
 	slowMsg struct{ *layingOut }
 )
 
+// What the selection only passes over, as when a key is held down or the list
+// follows a flood, is not loaded: after less than rested on what was chosen before
+// a capture has to stay chosen for passing.
+const (
+	rested  = 100 * time.Millisecond
+	passing = 50 * time.Millisecond
+)
+
+// shown is what there is to draw of the capture, nil for nothing yet.
+func (d *detail) shown() *opened {
+	if d.whole != nil {
+		return d.whole
+	}
+	return d.first
+}
+
 // sync makes the detail show x.
 func (d *detail) sync(m *model, x *capture) tea.Cmd {
 	if x == nil {
 		d.leave()
-		d.id, d.whole = "", nil
+		d.id, d.whole, d.first = "", nil, nil
 		return nil
 	}
 	var cmds []tea.Cmd
+	now := m.c.Now()
 	if d.id != x.ID {
+		wait := passing
+		if now.Sub(m.chosen) >= rested {
+			wait = 0
+		}
+		m.chosen = now
 		d.leave()
 		tab, raw, find := d.tab, d.raw, d.find
-		*d = detail{id: x.ID, tab: tab, raw: raw, find: finder{query: find.query, search: find.search}}
+		*d = detail{id: x.ID, tab: tab, raw: raw, wait: wait, find: finder{query: find.query, search: find.search}}
 		d.whole = m.find(x.ID)
 		d.stale = true
 	}
 	fresh := d.whole != nil && d.whole.x.Version >= x.Version
-	due := d.asked.id != x.ID || d.asked.version < x.Version && !d.loading && m.c.Now().Sub(d.asked.at) > 300*time.Millisecond
+	due := d.asked.id != x.ID || d.asked.version < x.Version && !d.loading && now.Sub(d.asked.at) > 300*time.Millisecond
 	if !fresh && due {
-		d.asked.id, d.asked.version, d.asked.at, d.loading = x.ID, x.Version, m.c.Now(), true
-		cmds = append(cmds, m.load(d.begin(m), x.ID, 30*time.Millisecond))
+		d.asked.id, d.asked.version, d.asked.at, d.loading = x.ID, x.Version, now, true
+		cmds = append(cmds, m.load(d.begin(m), x.ID, d.wait))
 	}
 	if d.whole != nil && d.whole.part() && (d.laying == nil || d.laying.version != d.whole.x.Version) {
 		cmds = append(cmds, m.layWhole(d.whole))
@@ -169,11 +200,12 @@ func (d *detail) compare(m *model, x *capture) tea.Cmd {
 func (d *detail) fill(m *model, x *capture) {
 	d.pages[tabHeaders].show(headerTable(m, &x.Exchange))
 	d.pages[tabTiming].show(timingTable(m, &x.Exchange))
-	if d.whole == nil {
+	o := d.shown()
+	if o == nil {
 		return
 	}
 	for side := range 2 {
-		if b := d.whole.sides[side]; b != nil && d.pages[side].c != b.view() {
+		if b := o.sides[side]; b != nil && d.pages[side].c != b.view() {
 			d.pages[side].show(b.view())
 		}
 	}
@@ -346,9 +378,11 @@ func (d *detail) toggleHex() {
 	}
 }
 
-// load fetches a capture whole and lays its bodies out. The wait lets go by
-// what the selection only passes over.
+// load fetches a capture and lays its bodies out, large ones in two steps: what
+// their first bytes show does not wait for the rest. The wait lets go by what the
+// selection only passes over.
 func (m *model) load(ctx context.Context, id string, wait time.Duration) tea.Cmd {
+	had := m.find(id)
 	return func() tea.Msg {
 		t := time.NewTimer(wait)
 		defer t.Stop()
@@ -357,43 +391,60 @@ func (m *model) load(ctx context.Context, id string, wait time.Duration) tea.Cmd
 		case <-ctx.Done():
 			return nil
 		}
-		x, err := fetch(ctx, m.c.API, id)
+		x, err := m.c.API.Beginning(ctx, id)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return loadedMsg{id: id, err: err}
 		}
-		return loadedMsg{id: id, x: x, sides: [2]*body{
-			layOut(ctx, &x, false, true), layOut(ctx, &x, true, true),
-		}}
+		if had != nil { // what was captured since is enough
+			extend(&x.Request.Body, &had.x.Request.Body)
+			extend(&x.Response.Body, &had.x.Response.Body)
+		}
+		sides := [2]*body{layOut(ctx, &x, false, true), layOut(ctx, &x, true, true)}
+		if begins(&x.Request.Body) || begins(&x.Response.Body) {
+			return beganMsg{ctx, x, sides}
+		}
+		return loadedMsg{id: id, x: x, sides: sides}
 	}
 }
 
-// fetch reads an exchange and, where the answer left them out, its bodies.
-func fetch(ctx context.Context, api API, id string) (inspector.Exchange, error) {
-	x, err := api.Exchange(ctx, id)
-	if err != nil {
-		return x, err
+// begins reports whether there is more of b than its first bytes.
+func begins(b *inspector.Body) bool { return int64(len(b.Data)) < b.Captured }
+
+// extend gives b the bytes of an earlier state of it, where those are more.
+func extend(b, had *inspector.Body) {
+	if n := len(had.Data); n > len(b.Data) && int64(n) <= b.Captured {
+		b.Data = had.Data
 	}
-	for _, side := range []struct {
-		name string
-		b    *inspector.Body
-	}{{"request", &x.Request.Body}, {"response", &x.Response.Body}} {
-		if side.b.Data != nil || side.b.Captured == 0 {
-			continue
-		}
-		r, err := api.Body(ctx, id, side.name)
-		if err != nil {
-			return x, err
-		}
-		side.b.Data, err = io.ReadAll(io.LimitReader(r, format.MaxLimit))
-		_ = r.Close()
-		if err != nil {
-			return x, err
-		}
+}
+
+// arrive shows what there is and fetches the rest.
+func (msg beganMsg) arrive(m *model) tea.Cmd {
+	d := &m.detail
+	if msg.ctx.Err() != nil {
+		return nil
 	}
-	return x, nil
+	ctx, x := msg.ctx, msg.x
+	l := &layingOut{id: x.ID, version: x.Version, word: "loading", of: [2]int64{x.Request.Body.Captured, x.Response.Body.Captured}}
+	// The first bytes of a stream are no view of it, and what stands there whole
+	// goes on standing.
+	if d.whole == nil && x.Kind != inspector.WebSocket && x.Kind != inspector.SSE {
+		d.first, d.stale, d.laying = &opened{x: x, sides: msg.sides}, true, l
+	}
+	return tea.Batch(func() tea.Msg {
+		err := m.c.API.Complete(ctx, &x, func(response bool, n int) { l.done[b2i(response)].Store(int64(n)) })
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return loadedMsg{id: x.ID, err: err}
+		}
+		return loadedMsg{id: x.ID, x: x, sides: [2]*body{
+			layOut(ctx, &x, false, true), layOut(ctx, &x, true, true),
+		}}
+	}, l.wait())
 }
 
 func (m *model) loaded(msg loadedMsg) tea.Cmd {
@@ -403,6 +454,9 @@ func (m *model) loaded(msg loadedMsg) tea.Cmd {
 	}
 	if msg.err != nil {
 		if msg.id == d.id {
+			if d.whole == nil {
+				d.laying = nil
+			}
 			d.err = m.because(msg.id, msg.err)
 		}
 		return nil
@@ -425,7 +479,7 @@ func (m *model) loaded(msg loadedMsg) tea.Cmd {
 		return nil
 	}
 	d.err = ""
-	d.whole, d.stale = o, true
+	d.whole, d.first, d.laying, d.stale = o, nil, nil, true
 	return nil
 }
 
@@ -437,7 +491,7 @@ func (b *body) takeOver(old *body) {
 // layWhole lays out what is not on the screen as a whole.
 func (m *model) layWhole(o *opened) tea.Cmd {
 	d := &m.detail
-	l := &layingOut{id: o.x.ID, version: o.x.Version, began: m.c.Now()}
+	l := &layingOut{id: o.x.ID, version: o.x.Version, word: "formatting", of: [2]int64{int64(len(o.sides[0].data)), int64(len(o.sides[1].data))}}
 	d.laying = l
 	ctx, x, most := d.begin(m), o.x, o.most
 	lay := func(side int) *body {
@@ -937,8 +991,8 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 		})
 	}
 	var b *body
-	if d.whole != nil {
-		b = d.whole.sides[side].front()
+	if o := d.shown(); o != nil {
+		b = o.sides[side].front()
 	}
 	add(func(l *line) {
 		if b != nil && b.name != "" {
@@ -955,7 +1009,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 			l.put(text, "  "+b.size)
 		}
 		if w := d.laying; b.part && w != nil && w.slow {
-			l.put(warn, sprintf("  formatting%s %s of %s", m.th.g.ellipsis, megabytes(w.done[side].Load()), format.Bytes(int64(len(b.data)))))
+			l.put(warn, sprintf("  %s%s %s of %s", w.word, m.th.g.ellipsis, megabytes(w.done[side].Load()), format.Bytes(w.of[side])))
 		}
 		p := &d.pages[side]
 		if b.asHex {
@@ -976,6 +1030,9 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 	if b != nil {
 		for _, n := range b.notes {
 			add(func(l *line) { l.put(warn, m.th.g.warn+" "+n) })
+		}
+		if d.whole == nil && d.err != "" && b.part {
+			add(func(l *line) { l.put(warn, m.th.g.warn+" only its beginning: "+d.err) })
 		}
 	}
 	return out

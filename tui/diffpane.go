@@ -181,7 +181,7 @@ func (m *model) compareIn(ctx context.Context, w pair, progress *diff.Progress) 
 				xs[i] = x
 				continue
 			}
-			x, err := fetch(ctx, api, id)
+			x, err := api.Exchange(ctx, id)
 			if err != nil {
 				return comparedMsg{pair: w, err: err, of: id}
 			}

@@ -76,7 +76,7 @@ func (m *model) edit() tea.Cmd {
 			x = *have
 		} else {
 			var err error
-			if x, err = fetch(m.ctx, m.c.API, id); err != nil {
+			if x, err = m.c.API.Exchange(m.ctx, id); err != nil {
 				return editingMsg{x: inspector.Exchange{ID: id}, err: err}
 			}
 		}

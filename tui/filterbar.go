@@ -227,7 +227,7 @@ func (m *model) look() tea.Cmd {
 		x := inspector.Exchange{}
 		if have != nil {
 			x = *have
-		} else if x, msg.err = fetch(m.ctx, m.c.API, msg.id); msg.err != nil {
+		} else if x, msg.err = m.c.API.Exchange(m.ctx, msg.id); msg.err != nil {
 			return msg
 		}
 		msg.ok = f.Match(&x, filter.Env{

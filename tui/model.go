@@ -92,6 +92,7 @@ type model struct {
 	prompt  *prompt
 	past    map[string]*[]string // what was entered at the prompts, by their name
 	hits    []hit
+	chosen  time.Time  // when the capture in the detail was
 	opened  []*opened  // most recent first
 	kept    firstBytes // of the connection in the detail
 	judging judgedMsg  // on the capture in the detail

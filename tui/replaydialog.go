@@ -231,7 +231,7 @@ func (how *manner) replay(ctx context.Context, m *model, id string, ch inspector
 		return inspector.Exchange{}, err
 	}
 	if how.sign != nil {
-		x, err := fetch(ctx, m.c.API, id)
+		x, err := m.c.API.Exchange(ctx, id)
 		if err != nil {
 			return x, err
 		}
@@ -272,7 +272,7 @@ func (m *model) sendElsewhere(run replayedMsg) tea.Cmd {
 		if msg.err = run.how.wait(ctx, first); msg.err != nil {
 			return msg
 		}
-		x, err := fetch(ctx, m.c.API, run.id)
+		x, err := m.c.API.Exchange(ctx, run.id)
 		ch := run.changes
 		if err == nil && run.how.sign != nil {
 			ch, err = signature.Sign(&x, ch, *run.how.sign, m.c.Now())

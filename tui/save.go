@@ -102,7 +102,7 @@ func (m *model) archive(ctx context.Context, ids []string, reveal bool) (data []
 	const most = 256 << 20 // of bodies: the archive is in memory
 	gone := 0
 	for _, id := range ids {
-		x, err := fetch(ctx, m.c.API, id)
+		x, err := m.c.API.Exchange(ctx, id)
 		switch {
 		case isGone(err):
 			gone++

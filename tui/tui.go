@@ -27,7 +27,8 @@ type API interface {
 	Me(ctx context.Context) (client.Me, error)
 	Tunnels(ctx context.Context) ([]client.Tunnel, error)
 	Exchange(ctx context.Context, id string) (inspector.Exchange, error)
-	Body(ctx context.Context, id, side string) (io.ReadCloser, error)
+	Beginning(ctx context.Context, id string) (inspector.Exchange, error)
+	Complete(ctx context.Context, x *inspector.Exchange, progress func(response bool, n int)) error
 	Replay(ctx context.Context, id string, changes inspector.Changes) (inspector.Exchange, error)
 	Forget(ctx context.Context, tunnel string) error
 	CloseConnection(ctx context.Context, tunnel, id string) error

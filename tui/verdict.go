@@ -38,7 +38,7 @@ func (m *model) judge() tea.Cmd {
 	}
 	return func() tea.Msg {
 		if original == nil && x.ReplayOf != "" {
-			if was, err := fetch(m.ctx, m.c.API, x.ReplayOf); err == nil {
+			if was, err := m.c.API.Exchange(m.ctx, x.ReplayOf); err == nil {
 				original = &was // it may be gone: then less is known
 			}
 		}

@@ -3,6 +3,7 @@ package tui
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/hex"
 	"math/rand/v2"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 const upload = "--B\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello there\r\n" +
@@ -106,6 +108,124 @@ func TestFormattingShowsItsProgress(t *testing.T) {
 	}
 	if cmd := (slowMsg{l}).arrive(m.model); cmd != nil {
 		t.Error("it is still waited for")
+	}
+}
+
+// A slowAPI keeps the rest of bodies back until it is let go.
+type slowAPI struct {
+	*demoEdge
+	halfway chan struct{}
+	rest    chan error
+}
+
+func (a *slowAPI) Beginning(ctx context.Context, id string) (inspector.Exchange, error) {
+	x, err := a.Exchange(ctx, id)
+	x.Response.Body.Data = x.Response.Body.Data[:min(len(x.Response.Body.Data), 64<<10)]
+	return x, err
+}
+
+func (a *slowAPI) Complete(ctx context.Context, x *inspector.Exchange, progress func(response bool, n int)) error {
+	progress(true, 3250586)
+	close(a.halfway)
+	if err := <-a.rest; err != nil {
+		return err
+	}
+	return a.demoEdge.Complete(ctx, x, progress)
+}
+
+// slowly opens a capture with that answer and returns once its first bytes are
+// there.
+func slowly(t *testing.T, answer inspector.Message) (m testModel, api *slowAPI, rest func(error)) {
+	t.Helper()
+	m = modelWith(t, 140, 30, 3)
+	api = &slowAPI{m.c.API.(*demoEdge), make(chan struct{}), make(chan error)}
+	m.c.API = api
+	x := m.selected().Exchange
+	x.Response = answer
+	x = api.add(x)
+	m.feed.put("acme", x)
+	m.drain()
+	m.detail.leave()
+	m.detail.id, m.detail.tab = "", tabResponse
+	m.detail.sync(m.model, m.selected())
+	began, ok := m.load(m.detail.begin(m.model), x.ID, 0)().(beganMsg)
+	if !ok {
+		t.Fatal("want the first bytes of the bodies apart")
+	}
+	if m.detail.whole != nil {
+		t.Fatal("want nothing whole yet")
+	}
+	loaded := make(chan any, 1)
+	cmds := began.arrive(m.model)().(tea.BatchMsg)
+	m.msg(wakeMsg{})
+	go func() { loaded <- cmds[0]() }()
+	<-api.halfway
+	return m, api, func(err error) {
+		t.Helper()
+		api.rest <- err
+		m.msg(<-loaded)
+	}
+}
+
+// The first rows of a large body do not wait for the rest of it.
+func TestFirstRowsBeforeTheRest(t *testing.T) {
+	m, _, rest := slowly(t, message1("Content-Type", "application/json", largeJSON(5<<20)))
+	if s := m.shows(); !strings.Contains(s, `"id": 42`) || !strings.Contains(s, "5.0 MiB") || strings.Contains(s, "loading") {
+		t.Errorf("want the first rows:\n%s", s)
+	}
+	m.msg(slowMsg{m.detail.laying})
+	if s := m.shows(); !strings.Contains(s, "loading… 3.1 of 5.0 MiB") {
+		t.Errorf("want to be told how much is there:\n%s", s)
+	}
+	rest(nil)
+	o := m.detail.whole
+	if o == nil || int64(len(o.x.Response.Body.Data)) != o.x.Response.Body.Captured || m.detail.first != nil {
+		t.Fatal("want the whole of it")
+	}
+	if s := m.shows(); !strings.Contains(s, `"id": 42`) || strings.Contains(s, "loading") {
+		t.Errorf("want the rows to stay:\n%s", s)
+	}
+}
+
+// What was shown of a body stays when the edge lets go of the rest.
+func TestFirstRowsWithoutTheRest(t *testing.T) {
+	m, _, rest := slowly(t, message1("Content-Type", "application/json", largeJSON(5<<20)))
+	rest(&tunnel.Error{Code: tunnel.CodeNotFound, Message: "there is no such request"})
+	if s := m.shows(); !strings.Contains(s, `"id": 42`) || !strings.Contains(s, "only its beginning: the edge has let go of #3") {
+		t.Errorf("want the first rows, and why there are no more:\n%s", s)
+	}
+}
+
+// A compressed body is decoded as far as its first bytes go, and nothing is said
+// of damage.
+func TestFirstRowsOfCompressed(t *testing.T) {
+	noise := make([]byte, 1<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write([]byte("the first line\n" + hex.EncodeToString(noise)))
+	_ = w.Close()
+	m, _, rest := slowly(t, message1("Content-Type", "text/plain", "Content-Encoding", "gzip", packed.String()))
+	if s := m.shows(); !strings.Contains(s, "the first line") || strings.Contains(s, "ends early") {
+		t.Errorf("want the first line:\n%s", s)
+	}
+	rest(nil)
+	if s := m.shows(); !strings.Contains(s, "the first line") || !strings.Contains(s, "decoded") {
+		t.Errorf("want all of it:\n%s", s)
+	}
+}
+
+// What goes on is not fetched again from its first byte on.
+func TestRestOfWhatGoesOn(t *testing.T) {
+	m, api, rest := slowly(t, message1("Content-Type", "text/plain", strings.Repeat("a line\n", 10_000)))
+	rest(nil)
+	had := m.detail.whole.x.Response.Body.Data
+	x := m.detail.whole.x
+	x.Response = message1("Content-Type", "text/plain", strings.Repeat("a line\n", 20_000))
+	x = api.add(x)
+	began, ok := m.load(t.Context(), x.ID, 0)().(beganMsg)
+	if got := began.x.Response.Body.Data; !ok || len(got) != len(had) || &got[0] != &had[0] {
+		t.Errorf("%d bytes are there, want the %d from before", len(got), len(had))
 	}
 }
 
