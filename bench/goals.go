@@ -228,6 +228,8 @@ func goals() []goal {
 			atMost(1.5, "CPU of agent and screen, idle, % of a core", fig(screenScenario, "idle cpu %")).by("lrok-screen"),
 			atMost(50, "first rows of 5 MiB of JSON, ms", fig(screenScenario, "5 MiB of lines: first paint ms")).by("lrok-screen"),
 			atMost(50, "first rows of 5 MiB of JSON on one line, ms", fig(screenScenario, "5 MiB on a line: first paint ms")).by("lrok-screen"),
+			atMost(300, "5 MiB of JSON formatted, ms", fig(screenScenario, "5 MiB of lines: formatted ms")).by("lrok-screen"),
+			atMost(300, "5 MiB of JSON on one line formatted, ms", fig(screenScenario, "5 MiB on a line: formatted ms")).by("lrok-screen"),
 			// A frame takes up to 16.7 ms to come round; a key may be held up 16 ms more.
 			atMost(33, "longest key while 5 MiB are laid out, ms", fig(screenScenario, "5 MiB of lines: longest key ms")).by("lrok-screen"),
 			atMost(33, "longest key while 5 MiB on one line are, ms", fig(screenScenario, "5 MiB on a line: longest key ms")).by("lrok-screen"),

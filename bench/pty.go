@@ -92,6 +92,13 @@ func (t *terminal) forget() {
 	t.since = nil
 }
 
+// drawnSince is how much was drawn since forget.
+func (t *terminal) drawnSince() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.since)
+}
+
 // freeze makes the terminal take nothing more, as one does whose window hangs.
 func (t *terminal) freeze(yes bool) {
 	if yes {
