@@ -358,6 +358,10 @@ var previewFlag = flag.String("preview", "", "run the screen on this terminal: l
 // TestMain runs the tests or, built with go test -c and run with -preview, shows
 // the screen with the demo's traffic in a state that is hard to come by.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == JQCommand {
+		JQ(os.Stdin, os.Stdout, os.Stderr)
+		return
+	}
 	flag.Parse()
 	if *previewFlag != "" {
 		showState()

@@ -2,6 +2,7 @@ package tui
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +27,9 @@ func TestJQ(t *testing.T) {
 		{".", `{"a":`, "", 0, "the body is not whole JSON"},
 		{".[", "1", "", 0, "the expression is not complete"},
 		{"nope(1)", "1", "", 0, "function not defined: nope/1"},
+		{"splits(1)", `{"a":1}`, "", 0, "match(1; \"g\") cannot be applied to: object ({\"a\":1})"},
 	} {
-		out, n, cut, err := runJQ(t.Context(), tt.expr, []byte(tt.data))
+		out, n, cut, err := evaluate(tt.expr, []byte(tt.data))
 		said := ""
 		if err != nil {
 			said = err.Error()
@@ -42,8 +44,8 @@ func TestJQ(t *testing.T) {
 func TestJQLimits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, _, _, err := runJQ(ctx, "def f: f; f", []byte("1")); err == nil {
-		t.Error("want an expression without end to be stopped")
+	if _, _, _, err := runJQ(ctx, "def f: f; f", []byte("1")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want an expression without end to be stopped", err)
 	}
 	if _, n, cut, err := runJQ(t.Context(), "range(infinite)", []byte("1")); n != jqResults || !cut || err != nil {
 		t.Errorf("%d results, cut %v, %v, want %d and more to come", n, cut, err, jqResults)
@@ -51,6 +53,30 @@ func TestJQLimits(t *testing.T) {
 	big := `"` + strings.Repeat("x", 1<<20) + `"`
 	if out, _, cut, _ := runJQ(t.Context(), "repeat(.)", []byte(big)); !cut || len(out) > jqOutput || len(out) < 3<<20 {
 		t.Errorf("%d bytes, cut %v, want as much as there may be", len(out), cut)
+	}
+}
+
+// What asks for all the memory there is, or never comes to a place where it could
+// be stopped, ends with the process it runs in.
+func TestJQHostile(t *testing.T) {
+	for _, tt := range []struct {
+		expr string
+		want error
+	}{
+		{`"x" * 1e9`, errJQMemory},
+		{`[.] | .[500000000] = 1 | length`, errJQMemory},
+		{`reduce range(60) as $i ("x"; . + .) | length`, errJQMemory},
+		{`reduce range(1e6) as $i (0; [.]) | tojson | length`, errJQDeep},
+	} {
+		if _, _, _, err := runJQ(t.Context(), tt.expr, []byte("null")); !errors.Is(err, tt.want) && !errors.Is(err, errJQTime) {
+			t.Errorf("%s: %v, want %v", tt.expr, err, tt.want)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	_, _, _, err := runJQ(ctx, `reduce range(60) as $i (1; [., .]) | . == (.[0] | [., .])`, []byte("null"))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want a step that has no end to end with its process", err)
 	}
 }
 
