@@ -161,7 +161,11 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 		d.fill(m, x)
 	}
 	d.fit(m, x)
-	if d.tab == tabDiff && d.whole != nil {
+	switch {
+	case d.tab != tabDiff:
+		d.diff.stop() // nobody waits for it any more
+		d.diff.halted = pair{}
+	case d.whole != nil:
 		cmds = append(cmds, d.compare(m, x))
 	}
 	if d.tab == tabRaw && d.whole != nil {
@@ -184,12 +188,14 @@ func (d *detail) leave() {
 	}
 	d.cancels, d.loading, d.laying = nil, false, nil
 	d.find.stop()
+	d.diff.stop()
 }
 
 // compare fills the Diff tab.
 func (d *detail) compare(m *model, x *capture) tea.Cmd {
 	other := m.counterpart(x)
 	if other == nil {
+		d.diff.stop()
 		d.diff = diffPane{width: d.diff.width, height: d.diff.height, empty: "nothing to compare with: this is the first request on its route. Mark one with m and press d."}
 		return nil
 	}
@@ -608,9 +614,14 @@ func (msg openedMsg) arrive(m *model) tea.Cmd {
 	return nil
 }
 
-// retreat goes one step back within the detail: it ends the search, or shows
-// what lies under the body in front. Not ok means that there was neither.
-func (d *detail) retreat() (ok bool) {
+// retreat goes one step back within the detail: it stops a comparison that takes
+// its time, ends the search, or shows what lies under the body in front. Not ok
+// means that there was none of these.
+func (d *detail) retreat(m *model) (ok bool) {
+	if d.tab == tabDiff && d.diff.busy != nil && d.diff.busy.long(m) {
+		d.diff.halt(m)
+		return true
+	}
 	if d.find.search != nil {
 		d.find.set("")
 		return true

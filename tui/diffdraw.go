@@ -24,7 +24,7 @@ func (d *diffPane) draw(m *model, out []string, focused bool) []string {
 	if d.c == nil {
 		add(func(l *line) {
 			l.put(dim, d.doing(m))
-			if d.busy != nil && m.focus == inDiff {
+			if d.busy != nil && (m.focus == inDiff || m.focus == inDetail) {
 				l.put(dim, "   esc cancels")
 			}
 		})
@@ -79,11 +79,14 @@ func (d *diffPane) title(m *model, l *line) {
 		if r.Tunnel != "" && a.Tunnel != b.Tunnel {
 			l.put(dim, " "+clip(r.Tunnel, 20))
 		}
-		if r.Number > 0 {
+		if r.Number > 0 && (m.outside == nil || r.ID != m.outside.ID) {
 			l.put(dim, sprintf(" #%d", r.Number))
 		}
 		if r.ReplayOf != "" {
 			l.put(accent, " "+m.th.g.replay)
+		}
+		if o := m.outside; o != nil && r.ID == o.ID {
+			l.put(text, " "+clip(o.Host, 40))
 		}
 		switch {
 		case d.width < 60:

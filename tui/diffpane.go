@@ -63,6 +63,7 @@ func (m *model) pairOf(a, b *capture) pair {
 type diffPane struct {
 	want   pair
 	busy   *comparing  // what is under way, nil for nothing
+	halted pair        // what a person stopped: it does not begin again by itself
 	c      *comparison // the last that has arrived
 	side   diff.Side
 	look   look
@@ -108,8 +109,12 @@ func waiting(w pair) tea.Cmd {
 	return tea.Tick(100*time.Millisecond, func(time.Time) tea.Msg { return comparingMsg{w} })
 }
 
-// capture finds a capture of any of the tunnels.
+// capture finds a capture of any of the tunnels, or the last answer from
+// elsewhere.
 func (m *model) capture(id string) *capture {
+	if m.outside != nil && m.outside.ID == id {
+		return &m.outside.capture
+	}
 	for _, t := range m.tabs {
 		if x := t.byID[id]; x != nil {
 			return x
@@ -123,14 +128,15 @@ func (d *diffPane) set(m *model, a, b string) tea.Cmd {
 	xa, xb := m.capture(a), m.capture(b)
 	if xa == nil || xb == nil {
 		d.stop()
-		d.empty = "one of the two is gone from the list"
+		d.c, d.want, d.empty = nil, pair{}, "one of the two is gone from the list"
 		return nil
 	}
 	w := m.pairOf(xa, xb)
 	w.look = d.look
-	if w == d.want && d.empty == "" {
+	if w == d.want && d.empty == "" || w == d.halted {
 		return nil
 	}
+	held := m.atHand(a, b)
 	d.stop()
 	if d.want.a != a || d.want.b != b {
 		*d = diffPane{side: d.side, look: d.look, below: d.below, width: d.width, height: d.height}
@@ -140,8 +146,19 @@ func (d *diffPane) set(m *model, a, b string) tea.Cmd {
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
 	d.busy = &comparing{began: m.c.Now(), cancel: cancel, progress: &diff.Progress{}}
-	d.want, d.empty, d.draft = w, "", false
-	return tea.Batch(m.compareIn(ctx, w, d.busy.progress), waiting(w))
+	d.want, d.empty, d.draft, d.halted = w, "", false, pair{}
+	return tea.Batch(m.compareIn(ctx, w, held, d.busy.progress), waiting(w))
+}
+
+// halt stops the comparison under way because a person wants that.
+func (d *diffPane) halt(m *model) {
+	d.halted = d.want
+	d.stop()
+	if d.c == nil {
+		d.empty = "The comparison was stopped. d starts it again."
+		return
+	}
+	m.say(text, "the comparison was stopped: what shows is the one before")
 }
 
 // stop ends the comparison under way.
@@ -153,25 +170,36 @@ func (d *diffPane) stop() {
 }
 
 // compare compares for a note that nobody can cancel.
-func (m *model) compare(w pair) tea.Cmd { return m.compareIn(m.ctx, w, nil) }
+func (m *model) compare(w pair) tea.Cmd { return m.compareIn(m.ctx, w, m.atHand(w.a, w.b), nil) }
 
-// compareIn fetches both, compares them and lays the rows out, until ctx ends.
-func (m *model) compareIn(ctx context.Context, w pair, progress *diff.Progress) tea.Cmd {
-	o := m.rules.options()
-	o.Equal, o.Plain, o.Progress, o.Done = w.look.all, w.look.plain, progress, ctx.Done()
+// atHand are those of two captures that need not be fetched.
+func (m *model) atHand(ids ...string) map[string]inspector.Exchange {
 	held := map[string]inspector.Exchange{}
+	have := func(x *inspector.Exchange) {
+		if y, ok := held[x.ID]; slices.Contains(ids, x.ID) && (!ok || y.Version < x.Version) {
+			held[x.ID] = *x
+		}
+	}
 	for _, d := range []*diffPane{&m.diff, &m.detail.diff} {
 		if d.c != nil { // another look at the same two, most likely
-			for _, x := range d.c.of {
-				held[x.ID] = x
-			}
+			have(&d.c.of[0])
+			have(&d.c.of[1])
 		}
 	}
-	for _, id := range []string{w.a, w.b} {
-		if o := m.find(id); o != nil {
-			held[id] = o.x
-		}
+	for _, o := range m.opened {
+		have(&o.x)
 	}
+	if m.outside != nil {
+		have(&m.outside.Exchange)
+	}
+	return held
+}
+
+// compareIn compares two captures, those fetched that are not held, and lays the
+// rows out, until ctx ends.
+func (m *model) compareIn(ctx context.Context, w pair, held map[string]inspector.Exchange, progress *diff.Progress) tea.Cmd {
+	o := m.rules.options()
+	o.Equal, o.Plain, o.Progress, o.Done = w.look.all, w.look.plain, progress, ctx.Done()
 	api := m.c.API
 	return func() tea.Msg {
 		var xs [2]inspector.Exchange
@@ -216,9 +244,6 @@ func (m *model) compared(msg comparedMsg) tea.Cmd {
 	}
 	return nil
 }
-
-// show puts a report on the pane.
-func (d *diffPane) show(r diff.Report) { d.put(layComparison(r, false)) }
 
 // put puts a comparison on the pane, the cursor where it was or on the first
 // difference.
@@ -397,8 +422,7 @@ func (m *model) openDiff(a, b string) tea.Cmd {
 	}
 	m.focus = inDiff
 	m.diff.stop()
-	m.diff.want = pair{}
-	m.diff.c = nil
+	m.diff.want, m.diff.halted = pair{}, pair{}
 	m.diff.side = diff.Response
 	return m.diff.set(m, a, b)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
+	"github.com/lrok-dev/lrok/inspector/export"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
@@ -39,7 +41,7 @@ func comparingModel(t testing.TB, w, h int, a, b inspector.Exchange) testModel {
 	m.focus, m.from = inDiff, inList
 	m.draw()
 	m.diff.side = diff.Response
-	m.diff.show(diff.Exchanges(&a, &b, diff.Both, diff.Options{}))
+	m.diff.put(layComparison(diff.Exchanges(&a, &b, diff.Both, diff.Options{}), false))
 	return m
 }
 
@@ -391,7 +393,7 @@ func TestDraftHasOneSide(t *testing.T) {
 	a := demoList(frozen)[7]
 	b := a
 	b.Method = "PUT"
-	m.edited(editedMsg{x: a, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{report: diff.Exchanges(&a, &b, diff.Request, diff.Options{Strict: true})}})
+	m.edited(editedMsg{x: a, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{c: layComparison(diff.Exchanges(&a, &b, diff.Request, diff.Options{Strict: true}), false)}})
 	m.draw()
 	m.msg(tea.KeyPressMsg{Code: tea.KeyTab})
 	m.key("s", "n", "N", "t", "=", "i", "I", "X")
@@ -414,11 +416,145 @@ func TestOtherLooksNeedNoEdge(t *testing.T) {
 		t.Fatal("nothing was compared")
 	}
 	e.stalled = true
-	for _, key := range []func() tea.Cmd{m.showAll, m.plainText} {
+	for _, key := range []func() tea.Cmd{m.showAll, m.plainText, m.swap} {
 		msg := first(t, key())().(comparedMsg)
 		if msg.err != nil {
 			t.Errorf("another look asks the edge: %v", msg.err)
 		}
 		m.msg(msg)
+	}
+}
+
+// A search in the picker finds what it does not offer, of any tunnel.
+func TestPickerSearch(t *testing.T) {
+	m := modelWith(t, 80, 24, 13)
+	m.tabs = append(m.tabs, newTab(Tunnel{Kind: "http", Name: "docs"}))
+	x := demoList(frozen)[12]
+	for i := range maxCandidates + 50 {
+		x.ID, x.Number, x.Tunnel, x.Path = sprintf("req_%d", i), uint64(i+1), "docs", sprintf("/page/%d", i)
+		m.tabs[1].put(x, frozen)
+	}
+	m.startPick()
+	p := m.over.(*picker)
+	likely := len(p.list)
+	m.key("/")
+	for _, k := range "/page/7" {
+		m.key(string(k))
+	}
+	if text := m.shows(); !strings.Contains(text, "/page/79") || !strings.Contains(text, "in docs") {
+		t.Errorf("the search shows\n%s", text)
+	}
+	if n := len(p.list); n != 11 { // 7, 70 to 79: some of them beyond what was offered
+		t.Errorf("%d are found, want 11", n)
+	}
+	for range "/page/7" {
+		m.msg(tea.KeyPressMsg{Code: tea.KeyBackspace})
+	}
+	m.msg(tea.PasteMsg{Content: "#127"})
+	for _, c := range p.list {
+		if !strings.HasPrefix(number(&c.Exchange), "#127") {
+			t.Errorf("#127 finds %s", number(&c.Exchange))
+		}
+	}
+	if len(p.list) == 0 {
+		t.Error("#127 finds nothing")
+	}
+	m.msg(tea.PasteMsg{Content: " staus:2xx"})
+	if text := m.shows(); !strings.Contains(text, "no request is like that") {
+		t.Errorf("a number and more finds\n%s", text)
+	}
+	m.msg(tea.KeyPressMsg{Code: 'u', Mod: tea.ModCtrl})
+	m.msg(tea.PasteMsg{Content: "(status:2xx"})
+	if text := m.shows(); p.wrong == "" || !strings.Contains(text, p.wrong) || len(p.list) != likely {
+		t.Errorf("what cannot be read gives %q and\n%s", p.wrong, text)
+	}
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+	if m.over == nil || p.typing || len(p.list) != likely {
+		t.Error("esc does not offer all again")
+	}
+	m.key("/")
+	m.msg(tea.PasteMsg{Content: "/page/249"})
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEnter})
+	if m.diff.want.a != "req_249" {
+		t.Errorf("enter compares with %q", m.diff.want.a)
+	}
+	m.diff.stop()
+}
+
+// esc stops the comparison of the Diff tab; it does not begin again by itself.
+func TestEscCancelsTheComparisonOfTheTab(t *testing.T) {
+	m := modelWith(t, 120, 36, 0)
+	e := m.c.API.(*demoEdge)
+	for _, x := range demoList(frozen) {
+		m.feed.put("acme", e.add(x))
+	}
+	m.msg(wakeMsg{})
+	now := frozen
+	m.c.Now = func() time.Time { return now }
+	m.key("j", "j", "j", "j")
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEnter})
+	m.whole(demoList(frozen)[8])
+	e.stalled = true
+	for m.detail.tab != tabDiff {
+		m.key("]")
+	}
+	d := &m.detail.diff
+	if d.busy == nil {
+		t.Fatalf("nothing is compared:\n%s", m.shows())
+	}
+	now = now.Add(time.Second)
+	if text := m.shows(); !strings.Contains(text, "esc cancels") {
+		t.Errorf("while it takes its time the screen says\n%s", text)
+	}
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+	for range 3 {
+		m.msg(tickMsg{})
+	}
+	if text := m.shows(); d.busy != nil || m.focus != inDetail || !strings.Contains(text, "The comparison was stopped") {
+		t.Errorf("after esc the focus is %v and the screen\n%s", m.focus, text)
+	}
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+	if m.focus != inList {
+		t.Error("the second esc does not lead back")
+	}
+	m.key("]", "[")
+	if d.busy == nil {
+		t.Error("the tab does not compare when it is looked at again")
+	}
+	m.detail.leave()
+	if d.busy != nil {
+		t.Error("the comparison goes on without the capture")
+	}
+}
+
+// Who has an edited request of 5 MiB before them presses keys as ever.
+func TestLargeDraftKeepsTheLoopFree(t *testing.T) {
+	dir := t.TempDir() + "/edit"
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a, b := manyChanges(90_000)
+	x := demoList(frozen)[7]
+	x.Request.Body = a.Response.Body
+	file := dir + "/lrok-x.http"
+	y := x
+	y.Request.Body = b.Response.Body
+	if err := os.WriteFile(file, export.HTTP(&y), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := modelWith(t, 120, 36, 13)
+	read := m.edited(editedMsg{x: x, file: file})
+	msg := read().(editedMsg)
+	if msg.draft == nil || len(msg.draft.c.request.together.stops) < 90_000 {
+		t.Fatalf("the draft is %+v", msg)
+	}
+	best := time.Hour
+	for range 5 {
+		began := time.Now()
+		m.edited(msg)
+		best = min(best, time.Since(began))
+	}
+	if budget := slack * 2 * time.Millisecond; best > budget {
+		t.Errorf("the draft took %v of the loop at best, the budget is %v", best, budget)
 	}
 }

@@ -1,21 +1,34 @@
 package tui
 
 import (
+	"errors"
+	"strings"
+
 	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector/filter"
 )
 
-// A picker chooses what to compare with.
+// A picker chooses what to compare with. A search in it is a filter over all the
+// captures, not only over those on offer.
 type picker struct {
-	x    *capture
-	list []candidate
-	cur  int
-	top  int
+	x      *capture
+	likely []candidate // what is offered at first
+	list   []candidate // what is offered now
+	cur    int
+	top    int
+	search input
+	typing bool
+	wrong  string // with what is typed; the list is that of before
+	caret  tea.Position
+	at     rect // of the list, as it was drawn
 }
 
 // A candidate is a capture and why it may be wanted.
 type candidate struct {
 	*capture
-	why string
+	from *tab
+	why  string
 }
 
 // maxCandidates is how many a picker offers of one tunnel.
@@ -38,7 +51,7 @@ func (m *model) startPick() tea.Cmd {
 		if from != t {
 			why = "in " + from.Name
 		}
-		p.list = append(p.list, candidate{c, why})
+		p.list = append(p.list, candidate{c, from, why})
 	}
 	// What is likely comes first, and of the rest what is new.
 	each := func(from *tab, why string, wanted func(*capture) bool) {
@@ -70,12 +83,86 @@ func (m *model) startPick() tea.Cmd {
 		m.say(warn, "there is nothing to compare with yet")
 		return nil
 	}
+	p.likely = p.list
 	m.over = p
 	return nil
 }
 
+// find offers what is searched for: what is likely first, then what is new.
+func (p *picker) find(m *model) {
+	q := strings.TrimSpace(p.search.text())
+	p.wrong = ""
+	if q == "" {
+		p.list, p.cur = p.likely, 0
+		return
+	}
+	matches := func(_ *tab, x *capture) bool { return strings.HasPrefix(number(&x.Exchange), q) }
+	if q[0] != '#' {
+		f, err := filter.Parse(q)
+		if e := (*filter.Error)(nil); errors.As(err, &e) {
+			p.wrong = e.Message
+			return
+		}
+		if f.NeedsBody() {
+			p.wrong = "bodies are not searched here"
+			return
+		}
+		now := m.c.Now()
+		matches = func(t *tab, x *capture) bool { return f.Match(&x.Exchange, t.env(now)) }
+	}
+	p.list, p.cur = nil, 0
+	had := map[*capture]bool{p.x: true}
+	for _, c := range p.likely {
+		had[c.capture] = true
+		if matches(c.from, c.capture) {
+			p.list = append(p.list, c)
+		}
+	}
+	front := m.tab()
+	for _, t := range append([]*tab{front}, m.tabs...) {
+		if !isHTTP(t) {
+			continue
+		}
+		why := ""
+		if t != front {
+			why = "in " + t.Name
+		}
+		for i := len(t.all) - 1; i >= 0 && len(p.list) < maxCandidates; i-- {
+			if x := t.all[i]; !had[x] && matches(t, x) {
+				had[x] = true
+				p.list = append(p.list, candidate{x, t, why})
+			}
+		}
+	}
+}
+
 func (p *picker) press(m *model, k tea.KeyPressMsg) tea.Cmd {
+	if p.typing {
+		switch k.String() {
+		case "down", "ctrl+n", "tab":
+			p.move(1)
+		case "up", "ctrl+p", "shift+tab":
+			p.move(-1)
+		case "pgdown":
+			p.move(10)
+		case "pgup":
+			p.move(-10)
+		case "enter":
+			return p.choose(m)
+		case "esc":
+			p.typing = false
+			p.search.set("")
+			p.find(m)
+		default:
+			if p.search.update(k) {
+				p.find(m)
+			}
+		}
+		return nil
+	}
 	switch k.String() {
+	case "/", "f":
+		p.typing = true
 	case "j", "down":
 		p.move(1)
 	case "k", "up":
@@ -99,6 +186,9 @@ func (p *picker) press(m *model, k tea.KeyPressMsg) tea.Cmd {
 func (p *picker) move(n int) { p.cur = max(min(p.cur+n, len(p.list)-1), 0) }
 
 func (p *picker) choose(m *model) tea.Cmd {
+	if len(p.list) == 0 {
+		return nil
+	}
 	m.over = nil
 	return m.openDiff(p.list[p.cur].ID, p.x.ID)
 }
@@ -108,19 +198,52 @@ func (p *picker) wheel(_ *model, rows int) tea.Cmd {
 	return nil
 }
 
-func (p *picker) cursor(*model) *tea.Cursor { return nil }
+func (p *picker) paste(m *model, msg tea.PasteMsg) tea.Cmd {
+	if p.typing && p.search.update(msg) {
+		p.find(m)
+	}
+	return nil
+}
+
+func (p *picker) click(m *model, msg tea.MouseClickMsg) tea.Cmd {
+	if !p.at.has(msg.X, msg.Y) {
+		m.over = nil
+		return nil
+	}
+	i := p.top + msg.Y - p.at.y
+	if i >= len(p.list) {
+		return nil
+	}
+	p.cur = i
+	return p.choose(m)
+}
+
+func (p *picker) cursor(*model) *tea.Cursor {
+	if !p.typing {
+		return nil
+	}
+	return tea.NewCursor(p.caret.X, p.caret.Y)
+}
 
 func (p *picker) tips(*model) []tip {
+	press := func(k tea.KeyPressMsg) func(*model) tea.Cmd {
+		return func(m *model) tea.Cmd { return p.press(m, k) }
+	}
+	esc := press(tea.KeyPressMsg{Code: tea.KeyEscape})
+	if p.typing {
+		return []tip{{"enter", "compare", p.choose}, {"down", "next", press(tea.KeyPressMsg{Code: tea.KeyDown})}, {"esc", "show all", esc}}
+	}
 	return []tip{
-		{"j", "down", func(*model) tea.Cmd { p.move(1); return nil }},
-		{"k", "up", func(*model) tea.Cmd { p.move(-1); return nil }},
+		{"j", "down", press(tea.KeyPressMsg{Code: 'j', Text: "j"})},
+		{"k", "up", press(tea.KeyPressMsg{Code: 'k', Text: "k"})},
 		{"enter", "compare", p.choose},
-		{"esc", "cancel", func(m *model) tea.Cmd { m.over = nil; return nil }},
+		{"/", "search", press(tea.KeyPressMsg{Code: '/', Text: "/"})},
+		{"esc", "cancel", esc},
 	}
 }
 
 func (p *picker) draw(m *model, w, height int) []string {
-	width := min(78, w-6)
+	width := max(min(78, w-6), 1)
 	room := max(min(height-6, 14), 1)
 	if p.cur < p.top {
 		p.top = p.cur
@@ -140,19 +263,48 @@ func (p *picker) draw(m *model, w, height int) []string {
 		}
 		l.cell(dim, number(&c.Exchange), 7)
 		l.cell(strong, method(c.Method, 6), 7)
-		l.cell(text, m.th.shortPath(c.Path, max(l.room()-28, 4)), max(l.room()-27, 0))
+		l.cell(text, m.th.shortPath(m.target(c.Path), max(l.room()-28, 4)), max(l.room()-27, 0))
 		l.right(status(c.Status), statusText(&c.Exchange, &m.th.g), 4)
 		l.right(text, took(&c.Exchange, m.c.Now()), 7)
 		l.put(dim, "  "+c.why)
 		l.rest()
 		rows = append(rows, l.String())
 	}
+	if len(p.list) == 0 {
+		rows = append(rows, m.textRow(dim, " no request is like that", width))
+	}
+	for len(rows) < min(room, len(p.likely)) {
+		rows = append(rows, m.textRow(text, "", width)) // the box stays as it is
+	}
+	left, upper := max((w-width-4)/2, 0), max((height-len(rows)-4)/2, 0)
+	p.at = rect{left, upper + 1, width + 4, len(rows)}
 	l := m.th.line(width)
-	l.put(dim, "enter compares  esc cancels")
+	more := ""
 	if n := len(p.list) - p.top - room; n > 0 {
-		s := sprintf("%s %d more", m.th.g.down, n)
-		l.to(width - m.th.width(s))
-		l.put(dim, s)
+		more = sprintf("%s %d more", m.th.g.down, n)
+	}
+	if p.typing {
+		l.put(hotkey, "/ ")
+		said := more
+		if p.wrong != "" {
+			said = m.th.g.no + " " + p.wrong
+		}
+		f := field{input: p.search}
+		x := f.draw(m, &l, max(width-m.th.width(said)-5, 8))
+		p.caret = tea.Position{X: left + 2 + x, Y: upper + len(rows) + 2}
+		switch {
+		case p.wrong != "":
+			l.put(bad, "  "+said)
+			more = ""
+		case p.search.text() == "":
+			l.put(dim, "  #12, a part of the path, status:5xx")
+		}
+	} else {
+		l.put(dim, "enter compares  / searches  esc cancels")
+	}
+	if l.room() > m.th.width(more) {
+		l.to(width - m.th.width(more))
+		l.put(dim, more)
 	}
 	rows = append(rows, "", l.String())
 	return m.box(sprintf("Compare %s with", number(&p.x.Exchange)), rows, width)

@@ -49,7 +49,7 @@ type (
 // A draft is a request that is about to be sent.
 type draft struct {
 	changes inspector.Changes
-	report  diff.Report
+	c       *comparison // with the original
 }
 
 func (m *model) edit() tea.Cmd {
@@ -263,7 +263,8 @@ func readDraft(msg editedMsg) editedMsg {
 		msg.none = "unchanged"
 		return msg
 	}
-	msg.draft = &draft{changes, diff.Exchanges(&msg.x, &b, diff.Request, diff.Options{Strict: true})}
+	report := diff.Exchanges(&msg.x, &b, diff.Request, diff.Options{Strict: true})
+	msg.draft = &draft{changes, layComparison(report, false)}
 	return msg
 }
 
@@ -332,7 +333,7 @@ func (m *model) confirm(msg editedMsg, done func()) {
 	m.focus = inDiff
 	w, h := m.diff.width, m.diff.height
 	m.diff = diffPane{side: diff.Request, draft: true, width: w, height: h}
-	m.diff.show(msg.draft.report)
+	m.diff.put(msg.draft.c)
 	leave := func(m *model) {
 		m.focus = m.from
 		m.diff = diffPane{}

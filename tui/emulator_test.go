@@ -233,7 +233,7 @@ var positions = []struct {
 		a.ID, b.ID = "req_a"+s, "req_b"+s
 		a.Response, b.Response = message1(s, "a", s+"\nb"), message1(s, s, s+"\nc")
 		m.focus = inDiff
-		m.diff.show(diff.Exchanges(&a, &b, diff.Both, diff.Options{}))
+		m.diff.put(layComparison(diff.Exchanges(&a, &b, diff.Both, diff.Options{}), false))
 	}},
 	{"note", func(m testModel, s string) { m.say(bad, "%s", s) }},
 	{"log", func(m testModel, s string) {

@@ -114,7 +114,7 @@ func hostileModel(t testing.TB, m testModel, s string) {
 	check("secrets")
 	m.key("S", "h")
 	m.openDiff(old.ID, x.ID)
-	m.diff.show(diff.Exchanges(&old, &x, diff.Both, diff.Options{}))
+	m.diff.put(layComparison(diff.Exchanges(&old, &x, diff.Both, diff.Options{}), false))
 	check("the diff")
 	m.focus = inList
 	m.say(bad, "%s", s)

@@ -119,6 +119,8 @@ type model struct {
 	away      *leaving  // why the edge sent its agents away, until it is back
 	rowsOf    []int     // what each row of the list shows, -1 for a gap
 	testing   bool
+	outside   *outside // the last answer from elsewhere
+	sent      int      // of them so far
 	lastClick struct {
 		at   time.Time
 		x, y int
@@ -748,7 +750,7 @@ func (m *model) back() tea.Cmd {
 	switch {
 	case m.focus == inDiff:
 		m.focus = m.from
-	case m.focus == inDetail && isHTTP(m.tab()) && m.detail.retreat():
+	case m.focus == inDetail && isHTTP(m.tab()) && m.detail.retreat(m):
 	case m.focus == inDetail:
 		m.focus = inList
 		m.zoomed = false

@@ -31,6 +31,9 @@ func (m *model) replay() tea.Cmd {
 	t := m.tab()
 	x := m.selected()
 	if m.focus == inDiff && t != nil {
+		if m.outside != nil && m.diff.want.b == m.outside.ID {
+			return m.elsewhereAgain()
+		}
 		x = t.byID[m.diff.want.b]
 	}
 	if x == nil {

@@ -3,6 +3,7 @@ package tui
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,7 +11,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/lrok-dev/lrok/inspector"
-	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/inspector/signature"
 )
 
@@ -193,15 +193,7 @@ func (d *replayDialog) send(m *model) tea.Cmd {
 	m.over = nil
 	d.to.keep(how.to)
 	x := d.x
-	m.ask = &question{
-		text:  "send " + number(&x) + " from this machine to " + how.to + ", cookies and keys included?",
-		brief: "send to " + how.to + "?",
-		choices: []choice{
-			{"y", "send", func(m *model) tea.Cmd { return m.again(&x, run) }},
-			{"e", "change", func(m *model) tea.Cmd { m.over = d; return nil }},
-			{"esc", "cancel", func(m *model) tea.Cmd { m.say(text, "nothing was sent"); return nil }},
-		},
-	}
+	m.askElsewhere(x, run, func(m *model) tea.Cmd { m.over = d; return nil })
 	return nil
 }
 
@@ -257,12 +249,19 @@ func (how *manner) wait(ctx context.Context, first bool) error {
 }
 
 // An elsewhereMsg is one finished request to another address.
-type elsewhereMsg struct {
-	replayedMsg
-	changed string // how its answer differs from the first one
+type elsewhereMsg struct{ replayedMsg }
+
+// An outside is an answer that came from another address: no capture of any
+// tunnel, but one to compare with. The screen keeps the last.
+type outside struct {
+	capture
+	run replayedMsg // how it came about
 }
 
 func (m *model) sendElsewhere(run replayedMsg) tea.Cmd {
+	if run.left == run.of {
+		run.touched = m.touched
+	}
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(m.ctx, 3*time.Minute)
 		defer cancel()
@@ -280,9 +279,7 @@ func (m *model) sendElsewhere(run replayedMsg) tea.Cmd {
 		if err == nil {
 			msg.x, err = m.c.SendTo(ctx, run.how.to, &x, ch, run.how.keepHost)
 		}
-		if msg.err = err; err == nil {
-			msg.changed = diff.Exchanges(&x, &msg.x, diff.Response, diff.Options{}).Summary()
-		}
+		msg.err = err
 		msg.statuses = append(msg.statuses, msg.x.Status)
 		return msg
 	}
@@ -308,11 +305,52 @@ func (msg elsewhereMsg) arrive(m *model) tea.Cmd {
 	if msg.of > 1 {
 		m.say(r, "%s %s answered %d times: %s", m.th.g.replay, host, msg.of, tally(msg.statuses))
 	} else {
-		m.say(r, "%s %s answered %s in %s, beside the first: %s", m.th.g.replay, host, statusText(&msg.x, &m.th.g), took(&msg.x, m.c.Now()), msg.changed)
+		m.say(r, "%s %s answered %s in %s", m.th.g.replay, host, statusText(&msg.x, &m.th.g), took(&msg.x, m.c.Now()))
 	}
 	m.record(r, "%s was sent to %s: %s", number(&msg.x), msg.how.to, tally(msg.statuses))
 	m.note.until = m.c.Now().Add(20 * time.Second)
+	was := m.capture(msg.id)
+	if was == nil {
+		return nil
+	}
+	again := m.outside != nil && m.focus == inDiff && m.diff.want.b == m.outside.ID
+	m.sent++
+	msg.x.ID = sprintf("sent-%d", m.sent)
+	m.outside = &outside{capture{Exchange: msg.x}, msg.replayedMsg}
+	// As with a replay through the tunnel.
+	if again || msg.of == 1 && m.touched == msg.touched && m.tab() != nil && m.tab().Name == msg.tunnel {
+		return m.openDiff(msg.id, m.outside.ID)
+	}
+	m.note.a, m.note.b = msg.id, m.outside.ID
+	return m.compare(m.pairOf(was, &m.outside.capture))
+}
+
+// elsewhereAgain sends a request to the other address once more.
+func (m *model) elsewhereAgain() tea.Cmd {
+	run, was := m.outside.run, m.capture(m.outside.run.id)
+	if was == nil {
+		m.say(warn, "the request is gone from the list")
+		return nil
+	}
+	n := max(m.count, 1)
+	run.of, run.left, run.statuses = n, n, nil
+	m.askElsewhere(was.Exchange, run, nil)
 	return nil
+}
+
+// askElsewhere asks before anything leaves this machine for another address.
+func (m *model) askElsewhere(x inspector.Exchange, run replayedMsg, change func(*model) tea.Cmd) {
+	m.ask = &question{
+		text:  "send " + number(&x) + " from this machine to " + run.how.to + ", cookies and keys included?",
+		brief: "send to " + run.how.to + "?",
+		choices: []choice{
+			{"y", "send", func(m *model) tea.Cmd { return m.again(&x, run) }},
+			{"esc", "cancel", func(m *model) tea.Cmd { m.say(text, "nothing was sent"); return nil }},
+		},
+	}
+	if change != nil {
+		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"e", "change", change})
+	}
 }
 
 func (d *replayDialog) cursor(*model) *tea.Cursor {

@@ -92,7 +92,7 @@ func (m testModel) obey(cmd tea.Cmd) {
 			for _, c := range msg {
 				m.obey(c)
 			}
-		case judgedMsg, elsewhereMsg, replayedMsg:
+		case judgedMsg, elsewhereMsg, replayedMsg, comparedMsg:
 			m.obey(m.msg(msg))
 		}
 	case <-time.After(300 * time.Millisecond): // a tick
@@ -199,11 +199,70 @@ func TestReplayDialogElsewhereAsksFirst(t *testing.T) {
 	}
 }
 
+// The answer from another address opens beside the first one, and can be looked
+// at as that of a replay.
+func TestAnswerFromElsewhereIsCompared(t *testing.T) {
+	m, _ := signedModel(t, 120, 36, time.Hour, nil)
+	sent := 0
+	m.c.SendTo = func(_ context.Context, _ string, x *inspector.Exchange, ch inspector.Changes, _ bool) (inspector.Exchange, error) {
+		sent++
+		y := altered(x, ch)
+		y.ID, y.Version, y.Status, y.Scheme, y.Host = "", 0, 202+sent, "http", "127.0.0.1:4000"
+		y.Response = message1("Content-Type", "application/json", sprintf(`{"sent":%d}`, sent))
+		return y, nil
+	}
+	enter := tea.KeyPressMsg{Code: tea.KeyEnter}
+	m.key("R")
+	m.msg(tea.KeyPressMsg{Code: tea.KeyTab})
+	m.msg(tea.PasteMsg{Content: "127.0.0.1:4000"})
+	m.msg(enter)
+	m.obey(m.msg(tea.KeyPressMsg{Code: 'y', Text: "y"}))
+	text := m.shows()
+	for _, want := range []string{"A  #1274", "B  ↻ 127.0.0.1:4000", "→ 203", ".sent", "127.0.0.1:4000 answered 203"} {
+		if !strings.Contains(text, want) {
+			t.Fatalf("no %q in\n%s", want, text)
+		}
+	}
+	// It is not at the edge: another look takes nothing from there.
+	m.c.API.(*demoEdge).stalled = true
+	for _, key := range []string{"=", "t", "X", "X"} {
+		m.obey(m.msg(tea.KeyPressMsg{Code: rune(key[0]), Text: key}))
+		if text := m.shows(); m.diff.c == nil || m.diff.empty != "" || !strings.Contains(text, "127.0.0.1:4000") {
+			t.Errorf("after %s\n%s", key, text)
+		}
+	}
+	m.c.API.(*demoEdge).stalled = false
+	m.key("r")
+	if m.ask == nil || !strings.Contains(m.shows(), "send #1274 from this machine to http://127.0.0.1:4000") || sent != 1 {
+		t.Fatalf("r sends %d times without a question:\n%s", sent, m.shows())
+	}
+	m.obey(m.msg(tea.KeyPressMsg{Code: 'y', Text: "y"}))
+	if text := m.shows(); sent != 2 || !strings.Contains(text, "→ 204") {
+		t.Errorf("sent %d times:\n%s", sent, text)
+	}
+	// Who has moved on is offered the comparison.
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+	m.key("R")
+	m.msg(tea.KeyPressMsg{Code: tea.KeyTab})
+	m.msg(tea.PasteMsg{Content: "127.0.0.1:4000"})
+	m.msg(enter)
+	cmd := m.msg(tea.KeyPressMsg{Code: 'y', Text: "y"})
+	m.key("j")
+	m.obey(cmd)
+	if text := m.shows(); m.focus == inDiff || !strings.Contains(text, "d compare") {
+		t.Errorf("who moved sees\n%s", text)
+	}
+	m.obey(m.msg(tea.KeyPressMsg{Code: 'd', Text: "d"}))
+	if text := m.shows(); m.focus != inDiff || !strings.Contains(text, "→ 205") {
+		t.Errorf("d shows\n%s", text)
+	}
+}
+
 func TestEditedRequestIsSignedOnDemand(t *testing.T) {
 	m, x := signedModel(t, 120, 36, time.Hour, stripeSecret("whsec_1"))
 	body := []byte(`{"edited":true}`)
 	ch := inspector.Changes{Body: &body}
-	m.edited(editedMsg{x: x, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{changes: ch}})
+	m.edited(editedMsg{x: x, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{changes: ch, c: &comparison{}}})
 	if got := m.hints(); !strings.Contains(got, "s sign and send") {
 		t.Fatalf("hints = %q", got)
 	}
