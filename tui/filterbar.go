@@ -18,6 +18,7 @@ type filterBar struct {
 	in      input
 	editing bool
 	err     *filter.Error
+	entered bool // enter was pressed on what cannot be read
 	offers  []filter.Completion
 	offer   int
 	before  string // the query when editing began
@@ -39,7 +40,7 @@ func (m *model) startFilter() tea.Cmd {
 	if m.focus == inDetail && m.lay.list.w == 0 {
 		m.focus = inList
 	}
-	b.editing, b.before, b.err = true, t.query, nil
+	b.editing, b.before, b.err, b.entered = true, t.query, nil, false
 	b.in.set(t.query)
 	load := m.recall(filterHistory)
 	b.at = len(*m.past[filterHistory])
@@ -55,15 +56,15 @@ func (b *filterBar) update(m *model, msg tea.Msg) tea.Cmd {
 			b.editing, b.err = false, nil
 			return m.setFilter(b.before)
 		case "enter":
-			b.editing = false
+			cmd := m.setFilter(b.in.text())
 			if b.err != nil {
-				m.say(warn, "filter: %s; the list shows the last one that could be read", b.err.Message)
-				b.err = nil
-				return nil
+				b.entered = true // the line stays, to be put right
+				return cmd
 			}
+			b.editing = false
 			q := strings.TrimSpace(b.in.text())
 			(&field{past: m.past[filterHistory]}).keep(q)
-			return tea.Batch(m.setFilter(b.in.text()), m.remember(filterHistory, q))
+			return tea.Batch(cmd, m.remember(filterHistory, q))
 		case "tab", "shift+tab":
 			b.accept(t)
 			return m.retype()
@@ -142,6 +143,7 @@ func (b *filterBar) accept(*tab) {
 // retype reads the query after it has changed.
 func (m *model) retype() tea.Cmd {
 	b, t := &m.bar, m.tab()
+	b.entered = false
 	b.complete(t)
 	return m.setFilter(b.settled())
 }
@@ -162,6 +164,18 @@ func (b *filterBar) settled() string {
 		}
 	}
 	return q
+}
+
+// wrong is what is wrong with the query. As long as the rest of it may still
+// come, that is nothing.
+func (b *filterBar) wrong() *filter.Error {
+	if b.err == nil || b.entered || b.err.Nearest != "" || b.in.pos != len(b.in.value) {
+		return b.err
+	}
+	if q := b.in.text(); b.err.Open || b.err.Pos > strings.LastIndexByte(q, ' ') {
+		return nil
+	}
+	return b.err
 }
 
 // setFilter applies q to the list, or says why it cannot.
@@ -293,7 +307,8 @@ func (m *model) scanMark(t *tab) string {
 // draw is the status row while the filter is typed.
 func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 	l.put(hotkey, "/ ")
-	if b.err != nil && m.w < 110 {
+	wrong := b.wrong()
+	if wrong != nil && m.w < 110 {
 		right = m.th.line(0) // what is wrong matters more than the counters
 	}
 	x := l.w
@@ -307,9 +322,9 @@ func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 	l.max = x + width
 	value = value[:min(len(value), from+width)]
 	pos = min(pos, len(value))
-	if b.err != nil {
+	if wrong != nil {
 		// The part that cannot be read is marked where it is.
-		bytes := min(max(b.err.Pos, 0), len(string(value)))
+		bytes := min(max(wrong.Pos, 0), len(string(value)))
 		at := len([]rune(string(value)[:bytes]))
 		at = max(min(at, len(value)), from)
 		l.put(text, string(value[from:at]))
@@ -319,10 +334,10 @@ func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 	}
 	cursor := tea.NewCursor(x+m.th.width(string(value[from:pos])), y)
 	switch {
-	case b.err != nil:
-		l.put(bad, "  "+m.th.g.no+" "+b.err.Message)
-		if b.err.Nearest != "" && !strings.Contains(b.err.Message, b.err.Nearest) {
-			l.put(text, "; did you mean "+b.err.Nearest+"?")
+	case wrong != nil:
+		l.put(bad, "  "+m.th.g.no+" "+wrong.Message)
+		if wrong.Nearest != "" && !strings.Contains(wrong.Message, wrong.Nearest) {
+			l.put(text, "; did you mean "+wrong.Nearest+"?")
 		}
 	case len(b.offers) > 0 && pos == len(value):
 		o := b.offers[b.offer]
@@ -332,7 +347,7 @@ func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 		} else if o.Text != typed {
 			l.put(dim, "  tab "+o.Text)
 		}
-		if o.Help != "" && (len(b.offers) == 1 || m.w >= 100) {
+		if o.Help != "" && o.Text != typed && (len(b.offers) == 1 || m.w >= 100) {
 			l.put(dim, "   "+o.Help)
 		}
 		b.drawOffers(m, &l)

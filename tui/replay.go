@@ -109,11 +109,11 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 		m.say(ok, "%s %s answered %s", m.th.g.replay, number(&r.x), statusText(&r.x, &m.th.g))
 	}
 	m.note.until = m.c.Now().Add(20 * time.Second)
-	if was == nil {
-		return nil
-	}
 	x := t.byID[r.x.ID]
-	if x == nil {
+	if x != nil && !x.shown {
+		m.note.text += "; the filter hides it"
+	}
+	if was == nil || x == nil {
 		return nil
 	}
 	// The answer to one replay opens beside the first one, unless the person has

@@ -393,7 +393,7 @@ func TestFilterKeepsTheLastValid(t *testing.T) {
 	s.waitText(t, "favicon")
 	s.keys("/status:500")
 	s.waitText(t, "1 of 13 shown")
-	s.keys(" (")
+	s.keys(" (\r")
 	s.waitText(t, "✗")
 	if text := s.text(); !strings.Contains(text, "500  212ms") || strings.Contains(text, "favicon") {
 		t.Errorf("the list does not show the last valid filter:\n%s", text)

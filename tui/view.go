@@ -618,14 +618,7 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		l.put(strong, sprintf("%d", m.count))
 		l.put(dim, " then r replays that often, j or k moves")
 	case m.note.text != "":
-		l.max -= min(right.w+2, l.max/3)
-		l.put(m.note.role, m.note.text)
-		if m.note.a != "" {
-			l.put(hotkey, "  d")
-			l.put(text, " compare")
-			l.put(dim, "  "+m.note.more)
-		}
-		l.max = m.w
+		m.putNote(&l, &right, t)
 	case t != nil && m.lost[t.Name] != "" && m.feed.agent == nil:
 		l.put(warn, m.th.g.warn+" reconnecting: "+m.lost[t.Name])
 	case t != nil && m.fate(t) != "":
@@ -643,6 +636,31 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		return l.String() + right.String(), nil
 	}
 	return l.String(), nil
+}
+
+// putNote puts the note. What it says matters more than the counters beside it;
+// where there is room for more, they keep the filter in view.
+func (m *model) putNote(l, right *line, t *tab) {
+	need := m.th.width(m.note.text)
+	if m.note.a != "" {
+		need += len("  d compare  ") + m.th.width(m.note.more)
+	}
+	switch room := l.room() - need - right.w - 3; {
+	case room < 0:
+		*right = m.th.line(0)
+	case t != nil && t.query != "" && right.w > 0 && room >= m.th.width(t.query)+4:
+		*right = m.th.line(m.w)
+		right.put(hotkey, "/ ")
+		right.put(dim, t.query)
+		right.gap(2)
+		m.counters(right, t)
+	}
+	l.put(m.note.role, m.note.text)
+	if m.note.a != "" {
+		l.put(hotkey, "  d")
+		l.put(text, " compare")
+		l.put(dim, "  "+m.note.more)
+	}
 }
 
 // counters is the right side of the status row.

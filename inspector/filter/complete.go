@@ -108,8 +108,11 @@ func choose(values []seenValue, typed string, from, to int, write func(string) s
 				continue
 			}
 			help := v.help
-			if v.n > 0 {
-				help = fmt.Sprintf("%d seen", v.n)
+			switch {
+			case v.n == 1:
+				help = "seen once"
+			case v.n > 1:
+				help = fmt.Sprintf("seen %d times", v.n)
 			}
 			out = append(out, Completion{Text: write(v.text), Help: help, From: from, To: to})
 			if len(out) == maxCompletions {

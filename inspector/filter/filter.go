@@ -36,6 +36,7 @@ type Error struct {
 	Pos     int    // byte offset in the query
 	Message string // one plain sentence
 	Nearest string // the field or value that was probably meant, or ""
+	Open    bool   // the query ends within something: what follows may mend it
 }
 
 // Error implements error.

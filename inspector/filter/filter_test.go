@@ -502,7 +502,7 @@ func TestCompletionsParse(t *testing.T) {
 				t.Errorf("completion %q of %q: %v", c.Text, q, err)
 				continue
 			}
-			if c.Help == "1 seen" && !f.Match(&hostile, Env{}) {
+			if c.Help == "seen once" && !f.Match(&hostile, Env{}) {
 				t.Errorf("%s does not match what it was completed from", full)
 			}
 			for _, r := range c.Text {

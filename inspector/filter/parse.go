@@ -48,6 +48,13 @@ func (p *parser) fail(pos int, format string, args ...any) *Error {
 	return &Error{Pos: pos, Message: fmt.Sprintf(format, args...)}
 }
 
+// open is fail for a query that ends too early.
+func (p *parser) open(pos int, format string, args ...any) *Error {
+	e := p.fail(pos, format, args...)
+	e.Open = true
+	return e
+}
+
 func (p *parser) space() {
 	for p.pos < len(p.q) && isSpace(p.q[p.pos]) {
 		p.pos++
@@ -130,7 +137,7 @@ func (p *parser) not(depth int) (node, *Error) {
 
 func (p *parser) primary(depth int) (node, *Error) {
 	if p.pos == len(p.q) {
-		return node{}, p.fail(p.pos, "something to look for is missing at the end")
+		return node{}, p.open(p.pos, "something to look for is missing at the end")
 	}
 	at := p.pos
 	switch {
@@ -147,7 +154,7 @@ func (p *parser) primary(depth int) (node, *Error) {
 			return node{}, err
 		}
 		if p.pos == len(p.q) {
-			return node{}, p.fail(at, "there is no ) for this (")
+			return node{}, p.open(at, "there is no ) for this (")
 		}
 		p.pos++
 		p.space()
@@ -291,7 +298,7 @@ func (p *parser) value() (value, *Error) {
 	}
 	flush()
 	if parens > 0 {
-		return v, p.fail(v.pos, "there is no ) for the ( in this")
+		return v, p.open(v.pos, "there is no ) for the ( in this")
 	}
 	return v, nil
 }
@@ -323,7 +330,7 @@ func (p *parser) regexpValue(v value) (value, *Error) {
 			p.pos++
 		}
 	}
-	return v, p.fail(v.pos, "the regular expression has no closing ~")
+	return v, p.open(v.pos, "the regular expression has no closing ~")
 }
 
 func (p *parser) quoted() (piece, *Error) {
@@ -376,7 +383,7 @@ func (p *parser) quoted() (piece, *Error) {
 			b.WriteByte(c)
 		}
 	}
-	return pc, p.fail(pc.pos, "the quote has no end")
+	return pc, p.open(pc.pos, "the quote has no end")
 }
 
 // jsonEscape reads \uXXXX or a pair of them that makes one character, and returns
