@@ -815,9 +815,9 @@ func (m *model) detailTitle(x *capture, width int) string {
 	took := took(&x.Exchange, now)
 	size := ""
 	if width >= 70 {
-		size = sizeOf(&x.Exchange) + "  "
+		size = sizeOf(&x.Exchange, &m.th.g) + "  "
 	}
-	n := m.th.width(right) + len(took) + len(size) + 5
+	n := m.th.width(right) + len(took) + m.th.width(size) + 5
 	l.put(strong, m.th.shortPath(m.target(x.Path), max(l.room()-n-1, 1)))
 	l.to(width - n)
 	l.put(text, "  ")

@@ -339,7 +339,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		l.gap(1)
 	}
 	if cols.size {
-		l.right(dim, sizeOf(&x.Exchange), 6)
+		l.right(dim, sizeOf(&x.Exchange, g), 6)
 	}
 	l.rest()
 }
@@ -406,15 +406,20 @@ func tagOf(x *inspector.Exchange, g *glyphs) string {
 	return s
 }
 
-func sizeOf(x *inspector.Exchange) string {
+// sizeOf is how many events or frames have passed, or the size of the larger
+// body, with an arrow when that is the request's.
+func sizeOf(x *inspector.Exchange, g *glyphs) string {
 	if s := passed(x); s != "" {
 		return s
 	}
-	n := x.Response.Body.Size
-	if x.Kind == inspector.WebSocket {
-		n += x.Request.Body.Size
+	sent, got := x.Request.Body.Size, x.Response.Body.Size
+	switch {
+	case x.Kind == inspector.WebSocket:
+		return format.Size(sent + got)
+	case sent > got:
+		return g.sent + format.Size(sent)
 	}
-	return format.Size(n)
+	return format.Size(got)
 }
 
 func sprintf(f string, args ...any) string { return fmt.Sprintf(f, args...) }

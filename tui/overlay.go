@@ -157,6 +157,9 @@ func (h *help) draw(m *model, w, height int) []string {
 	for _, g := range groups(h.at) {
 		section(g, func(a *action) bool { return a.groupAt(h.at) == g && m.applies(a, h.at) }, hotkey, text)
 	}
+	if h.at == inList && q == "" {
+		rows = append(rows, m.legend(width)...)
+	}
 	if q != "" {
 		section("On other screens", func(a *action) bool { return !m.applies(a, h.at) }, dim, dim)
 	}
@@ -194,4 +197,27 @@ func (h *help) draw(m *model, w, height int) []string {
 	}
 	rows = append(rows, l.String())
 	return m.box("Keys", rows, width)
+}
+
+// legend says what the marks in the list mean.
+func (m *model) legend(width int) []string {
+	g := &m.th.g
+	rows := []string{m.textRow(text, "", width), m.textRow(strong, "In the list", width)}
+	for _, s := range []struct {
+		role       role
+		mark, what string
+	}{
+		{bad, g.fail, "failed: answered 5xx, or not at all"},
+		{accent, g.mark, "A of the next comparison"},
+		{accent, g.replay, "a replay"},
+		{text, "2.1k", "size: that of the answer's body"},
+		{text, g.sent + "2.1k", "size: that of the request's body, the larger of the two"},
+	} {
+		l := m.th.line(width)
+		l.gap(1)
+		l.cell(s.role, s.mark, 12)
+		l.put(text, s.what)
+		rows = append(rows, l.String())
+	}
+	return rows
 }

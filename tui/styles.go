@@ -66,6 +66,7 @@ type glyphs struct {
 	teeDown, teeUp                      string
 	corner                              [4]string
 	ok, no, warn, dot, live, none, full string
+	sent                                string // before the size of what came in
 	spark                               []string
 }
 
@@ -75,7 +76,7 @@ var unicodeGlyphs = glyphs{
 	up: "▲", down: "▼", right: "▶", left: "←", both: "⇄", arrow: "→",
 	open: "▾", closed: "▸", ellipsis: "…", rule: "─", wall: "│",
 	teeDown: "┬", teeUp: "┴", corner: [4]string{"╭", "╮", "╰", "╯"},
-	ok: "✓", no: "✗", warn: "▲", dot: "·", live: "●", none: "–", full: "█",
+	ok: "✓", no: "✗", warn: "▲", dot: "·", live: "●", none: "–", full: "█", sent: "↑",
 	spark: []string{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
 }
 
@@ -85,7 +86,7 @@ var asciiGlyphs = glyphs{
 	up: "^", down: "v", right: ">", left: "<-", both: "<->", arrow: "->",
 	open: "-", closed: "+", ellipsis: "~", rule: "-", wall: "|",
 	teeDown: "+", teeUp: "+", corner: [4]string{"+", "+", "+", "+"},
-	ok: "ok", no: "x", warn: "!", dot: "-", live: "*", none: "-", full: "#",
+	ok: "ok", no: "x", warn: "!", dot: "-", live: "*", none: "-", full: "#", sent: "^",
 	spark: []string{"_", "_", ".", ".", "-", "-", "=", "#"},
 }
 
