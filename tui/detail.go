@@ -342,6 +342,31 @@ func head(x *inspector.Exchange, response bool) []byte {
 
 func (d *detail) pager() *pager { return &d.pages[d.tab] }
 
+// move, home and end go through the tab in front.
+func (d *detail) move(n int) {
+	if d.tab == tabDiff {
+		d.diff.move(n)
+	} else {
+		d.pager().move(n)
+	}
+}
+
+func (d *detail) home() {
+	if d.tab == tabDiff {
+		d.diff.move(-1 << 20)
+	} else {
+		d.pager().home()
+	}
+}
+
+func (d *detail) end() {
+	if d.tab == tabDiff {
+		d.diff.move(1 << 20)
+	} else {
+		d.pager().end()
+	}
+}
+
 func (d *detail) rows() int {
 	if d.tab == tabDiff {
 		return d.diff.height
@@ -575,6 +600,9 @@ func (d *detail) body() *body {
 // enter opens what is at the cursor: a part of the body, or a fold.
 func (m *model) enter() tea.Cmd {
 	d := &m.detail
+	if d.tab == tabDiff {
+		return m.startDiff() // which has room for both values in full
+	}
 	p := d.pager()
 	if o, ok := p.c.(opener); ok && d.body() != nil {
 		name, contentType, data, ok := o.open(p.cur.line)

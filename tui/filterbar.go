@@ -198,7 +198,7 @@ func (m *model) setFilter(q string) tea.Cmd {
 		return nil
 	}
 	if f.NeedsBody() && !isHTTP(t) {
-		b.err = &filter.Error{Message: "the bytes of connections are not searched"}
+		b.err = &filter.Error{Pos: -1, Message: "the bytes of connections are not searched"} // whatever follows
 		return nil
 	}
 	t.captures.filter(q, f, m.c.Now())

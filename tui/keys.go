@@ -172,7 +172,15 @@ func moves() []action {
 			name: "back", in: everywhere &^ inHome, when: func(m *model) bool { return m.home != nil || rows(m) },
 			bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back,
 		},
-		{name: "back-hint", in: inDiff | inDetail | inConn, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back},
+		{
+			name: "back-hint", in: inDiff | inDetail | inConn, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back,
+			now: func(m *model, h hint) hint {
+				if m.place() == inDetail && m.detail.find.search != nil {
+					h.word, h.rank = "end search", 1
+				}
+				return h
+			},
+		},
 		{name: "next-tab", in: capturing, bind: bind("] tab", "next tab", "]", "tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(1) }},
 		{name: "previous-tab", in: capturing, bind: bind("[ shift-tab", "previous tab", "[", "shift+tab"), group: "Move", run: func(m *model) tea.Cmd { return m.turn(-1) }},
 		{name: "pane", in: inConns | inConn, bind: bind("tab", "between the list and the connection", "tab", "shift+tab"), group: "Move", run: (*model).otherPane},
@@ -235,8 +243,14 @@ func connectionActions() []action {
 func bodyActions() []action {
 	return []action{
 		{name: "search", in: inDetail, bind: bind("/", "search in this tab, and the others", "/"), group: "Body", hint: "search", rank: 5, run: (*model).startSearch},
-		{name: "next-match", in: inDetail, looks: true, bind: bind("n", "next match", "n"), group: "Body", run: func(m *model) tea.Cmd { return m.nextMatch(1) }},
-		{name: "previous-match", in: inDetail, looks: true, bind: bind("N", "previous match", "N"), group: "Body", run: func(m *model) tea.Cmd { return m.nextMatch(-1) }},
+		{
+			name: "next-match", in: inDetail, looks: true, bind: bind("n", "next match, or next change", "n"), group: "Body",
+			hint: "next", rank: 0, now: searching, run: func(m *model) tea.Cmd { return m.nextMatch(1) },
+		},
+		{
+			name: "previous-match", in: inDetail, looks: true, bind: bind("N", "previous match, or change", "N"), group: "Body",
+			hint: "previous", rank: 0, now: searching, run: func(m *model) tea.Cmd { return m.nextMatch(-1) },
+		},
 		{name: "jq", in: inDetail, bind: bind("=", "run jq on this body", "="), group: "Body", hint: "jq", rank: 11, run: (*model).startJQ},
 		{name: "write", in: capturing, when: func(m *model) bool { return m.selected() != nil }, bind: bind("w", "write to a file", "w"), group: "Body", hint: "write", rank: 12, then: (*model).save},
 		{name: "pipe", in: inDetail, bind: bind("|", "give it to $PAGER", "|"), group: "Body", hint: "pager", rank: 13, run: (*model).pipe},
@@ -244,9 +258,26 @@ func bodyActions() []action {
 		{name: "fold", in: inDetail, bind: bind("o enter", "open or close a fold, open a part", "o", "enter"), group: "Body", run: (*model).enter},
 		{name: "folds", in: inDetail, bind: bind("z", "folds", "z"), group: "Body", then: (*model).folds},
 		{name: "hex", in: inDetail, bind: bind("x", "bytes or text", "x"), group: "Body", hint: "hex", rank: 10, run: (*model).toggleHex},
-		{name: "side", in: inDetail, bind: bind("s", "the other side: request or response", "s"), group: "Body", run: (*model).otherSide},
+		{
+			name: "side", in: inDetail, bind: bind("s", "the other side: request or response", "s"), group: "Body",
+			hint: "req/resp", rank: 1, run: (*model).otherSide,
+			now: func(m *model, h hint) hint {
+				if m.detail.tab != tabDiff { // the others name their sides, or s itself
+					h.word = ""
+				}
+				return h
+			},
+		},
 		{name: "secrets", in: capturing | inDiff, bind: bind("S", "show or hide secrets", "S"), group: "Body", run: (*model).secrets},
 	}
+}
+
+// searching leaves a hint out where there is neither a search nor a comparison.
+func searching(m *model, h hint) hint {
+	if m.detail.tab != tabDiff && m.detail.find.search == nil {
+		h.word = ""
+	}
+	return h
 }
 
 func screenActions() []action {

@@ -693,7 +693,7 @@ func (m *model) move(n int) tea.Cmd {
 	case inHome:
 		m.home.move(n)
 	case inDetail:
-		m.detail.pager().move(n)
+		m.detail.move(n)
 	case inDiff:
 		m.diff.move(n)
 	default:
@@ -709,7 +709,7 @@ func (m *model) first() tea.Cmd {
 	case inHome:
 		m.home.move(-1 << 20)
 	case inDetail:
-		m.detail.pager().home()
+		m.detail.home()
 	case inDiff:
 		m.diff.move(-1 << 20)
 	default:
@@ -725,7 +725,7 @@ func (m *model) latest() tea.Cmd {
 	case inHome:
 		m.home.move(1 << 20)
 	case inDetail:
-		m.detail.pager().end()
+		m.detail.end()
 	case inDiff:
 		m.diff.move(1 << 20)
 	default:
