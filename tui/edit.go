@@ -367,12 +367,22 @@ func (m *model) confirm(msg editedMsg, done func()) {
 			}},
 		},
 	}
+	sign := func(m *model, src signature.Source) tea.Cmd {
+		done()
+		leave(m)
+		run := replayedMsg{tunnel: t.Name, id: msg.x.ID, changes: msg.draft.changes, of: 1, left: 1, how: &manner{sign: &src}}
+		return m.again(&msg.x, run)
+	}
+	provider := outdated(&msg.x, msg.draft.changes)
+	if provider != "" {
+		m.ask.text = sprintf("send this to %s? Its %s signature will not fit any more", local, provider)
+		m.ask.brief = sprintf("send? Its %s signature will not fit any more", provider)
+	}
 	if src, err := signature.Pick(&msg.x, m.c.Secrets, ""); err == nil {
-		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "sign and send", func(m *model) tea.Cmd {
-			done()
-			leave(m)
-			run := replayedMsg{tunnel: t.Name, id: msg.x.ID, changes: msg.draft.changes, of: 1, left: 1, how: &manner{sign: &src}}
-			return m.again(&msg.x, run)
+		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "sign and send", func(m *model) tea.Cmd { return sign(m, src) }})
+	} else if provider != "" {
+		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "give the secret, sign and send", func(m *model) tea.Cmd {
+			return m.askSecret(&msg.x, sign, func(m *model) tea.Cmd { m.confirm(msg, done); return nil })
 		}})
 	}
 }

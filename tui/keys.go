@@ -268,6 +268,10 @@ func bodyActions() []action {
 				return h
 			},
 		},
+		{
+			name: "secret", in: capturing, when: (*model).signed, bind: bind("K", "give the secret that signed it, to check and sign again", "K"),
+			group: "Body", run: (*model).giveSecret,
+		},
 		{name: "secrets", in: capturing | inDiff, bind: bind("S", "show or hide secrets", "S"), group: "Body", run: (*model).secrets},
 	}
 }

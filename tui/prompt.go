@@ -13,7 +13,8 @@ type prompt struct {
 	title string // what is asked for, before the text
 	enter string // what enter does, in the last row
 	// hint is what stands behind an empty text.
-	hint string
+	hint   string
+	secret bool // what is typed is not shown, and not kept
 	// check says what is wrong with the text, "" for nothing: enter waits then.
 	check func(string) string
 	// typed is called when the text changes; it may be nil.
@@ -54,7 +55,9 @@ func (p *prompt) update(m *model, msg tea.Msg) tea.Cmd {
 			}
 			m.prompt = nil
 			s := strings.TrimSpace(p.text())
-			p.keep(s)
+			if !p.secret {
+				p.keep(s)
+			}
 			return p.done(m, s)
 		}
 	}
@@ -71,7 +74,11 @@ func (p *prompt) draw(m *model, l line, y int) (string, *tea.Cursor) {
 	if wrong != "" {
 		room -= min(m.th.width(wrong)+4, room/2)
 	}
-	x := p.field.draw(m, &l, max(room, 8))
+	f := p.field
+	if p.secret {
+		f.value = []rune(strings.Repeat(m.th.g.live, len(f.value)))
+	}
+	x := f.draw(m, &l, max(room, 8))
 	switch {
 	case wrong != "" && p.text() != "":
 		l.put(bad, "  "+m.th.g.no+" "+wrong)

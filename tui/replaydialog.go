@@ -59,19 +59,33 @@ func (m *model) startReplayDialog() tea.Cmd {
 		m.say(warn, "an upgraded connection cannot be replayed")
 		return nil
 	}
-	d := &replayDialog{x: x.Exchange, tunnel: t.Name, sign: -1, to: m.field("replay-to", "")}
-	d.sources = m.signers(&d.x)
-	if src, err := signature.Pick(&d.x, d.sources, ""); err == nil {
-		for i, s := range d.sources {
-			if s.Name == src.Name && signature.Detect(&d.x) != "" {
-				d.sign = i
-			}
-		}
-	}
+	d := &replayDialog{x: x.Exchange, tunnel: t.Name, to: m.field("replay-to", "")}
+	d.know(m)
 	d.times.set(strconv.Itoa(max(m.count, 1)))
 	d.delay.set("0s")
 	m.over = d
 	return nil
+}
+
+// know takes in whose secrets are known: the one whose signature the request
+// carries is chosen.
+func (d *replayDialog) know(m *model) {
+	d.sources, d.sign = m.signers(&d.x), -1
+	if src, err := signature.Pick(&d.x, d.sources, ""); err == nil && signature.Detect(&d.x) != "" {
+		d.sign = slices.IndexFunc(d.sources, func(s signature.Source) bool { return s.Name == src.Name })
+	}
+}
+
+// unsignable reports whether there is nobody to sign, but a secret would do.
+func (d *replayDialog) unsignable() bool {
+	return d.row == rowSign && len(d.sources) == 0 && signature.Detect(&d.x) != ""
+}
+
+// askSecret leaves the dialog for the time that it takes to give a secret.
+func (d *replayDialog) askSecret(m *model) tea.Cmd {
+	m.over = nil
+	back := func(m *model) tea.Cmd { m.over = d; return nil }
+	return m.askSecret(&d.x, func(m *model, _ signature.Source) tea.Cmd { d.know(m); return back(m) }, back)
 }
 
 // signers are the sources that can sign x: whose signature it has first.
@@ -101,6 +115,11 @@ func (d *replayDialog) press(m *model, k tea.KeyPressMsg) tea.Cmd {
 		d.row = (d.row + 1) % replayRows
 	case "shift+tab", "up":
 		d.row = (d.row + replayRows - 1) % replayRows
+	case "space":
+		if d.unsignable() {
+			return d.askSecret(m)
+		}
+		d.write(k)
 	default:
 		d.write(k) // ctrl-p and ctrl-n: addresses of before
 	}
@@ -144,7 +163,7 @@ func (d *replayDialog) click(m *model, msg tea.MouseClickMsg) tea.Cmd {
 	if i := msg.Y - d.top - 2; i >= 0 && i < replayRows {
 		d.row = i
 		if i == rowSign || i == rowHost {
-			d.write(tea.KeyPressMsg{Code: tea.KeySpace})
+			return d.press(m, tea.KeyPressMsg{Code: tea.KeySpace})
 		}
 		return nil
 	}
@@ -398,8 +417,12 @@ func (d *replayDialog) draw(m *model, w, h int) []string {
 	}
 	row(rowSign, "sign again", func(l *line) {
 		switch {
+		case len(d.sources) == 0 && signature.Detect(&d.x) == "":
+			l.put(dim, "it carries no signature that is known here")
 		case len(d.sources) == 0:
-			l.put(dim, "no secret is known here (lrok verify --help)")
+			l.put(dim, "no; ")
+			l.put(hotkey, "space")
+			l.put(dim, " takes the "+signature.Detect(&d.x)+" secret")
 		case d.sign < 0:
 			choose(l, rowSign, "no")
 		default:
@@ -460,7 +483,9 @@ func (d *replayDialog) tips(*model) []tip {
 		{"esc", "cancel", press(tea.KeyPressMsg{Code: tea.KeyEscape})},
 		{"tab", "next", press(tea.KeyPressMsg{Code: tea.KeyTab})},
 	}
-	if d.row == rowSign && len(d.sources) > 0 || d.row == rowHost {
+	if d.unsignable() {
+		list = append(list, tip{"space", "give the secret", d.askSecret})
+	} else if d.row == rowSign && len(d.sources) > 0 || d.row == rowHost {
 		list = append(list, tip{"space", "change", press(tea.KeyPressMsg{Code: tea.KeySpace})})
 	}
 	return list

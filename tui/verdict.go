@@ -10,7 +10,7 @@ import (
 )
 
 // What the signature of the request in the detail is worth: one line on its
-// Request tab, where a secret is known. The digest of a body of megabytes takes
+// Request tab. The digest of a body of megabytes takes
 // a while, so a command makes it.
 
 // A judgedMsg is the verdict on one state of a capture.
@@ -24,7 +24,7 @@ type judgedMsg struct {
 // judge starts what the line of the capture in the detail takes.
 func (m *model) judge() tea.Cmd {
 	o := m.detail.whole
-	if o == nil || len(m.c.Secrets) == 0 || m.judging.id == o.x.ID && m.judging.version == o.x.Version {
+	if o == nil || m.judging.id == o.x.ID && m.judging.version == o.x.Version {
 		return nil
 	}
 	if m.judging.id != o.x.ID {
@@ -37,7 +37,7 @@ func (m *model) judge() tea.Cmd {
 		original = &was.x
 	}
 	return func() tea.Msg {
-		if original == nil && x.ReplayOf != "" {
+		if original == nil && x.ReplayOf != "" && len(sources) > 0 {
 			if was, err := m.c.API.Exchange(m.ctx, x.ReplayOf); err == nil {
 				original = &was // it may be gone: then less is known
 			}
@@ -61,6 +61,13 @@ func (m *model) verdictRows(x *capture, width int) []string {
 		return nil
 	}
 	v := m.judging.verdict
+	if v.Cause == signature.NoSecret {
+		l := m.th.line(width)
+		l.put(dim, v.Provider+" signature not checked: ")
+		l.put(hotkey, "K")
+		l.put(dim, " takes the secret")
+		return []string{l.String()}
+	}
 	name := v.Provider
 	if v.Source != "" && v.Source != v.Provider {
 		name += " (" + v.Source + ")"
@@ -69,7 +76,7 @@ func (m *model) verdictRows(x *capture, width int) []string {
 	switch v.Cause {
 	case signature.Valid:
 		r, head, detail = good, m.th.g.ok+" "+name+" signature valid", dim
-	case signature.BodyIncomplete, signature.NoSecret: // nothing is known against it
+	case signature.BodyIncomplete: // nothing is known against it
 		r, head = warn, m.th.g.warn+head[len(m.th.g.no):]
 	}
 	l := m.th.line(width)

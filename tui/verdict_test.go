@@ -62,8 +62,83 @@ func TestVerdictInTheDetail(t *testing.T) {
 		}
 	}
 	m, _ := signedModel(t, 120, 36, 0, nil)
-	if cmd := m.judge(); cmd != nil || strings.Contains(m.shows(), "stripe signature:") {
-		t.Error("without a secret there is a verdict")
+	m.judging = judgedMsg{}
+	m.obey(m.msg(tickMsg{}))
+	if text := m.shows(); !strings.Contains(text, "stripe signature not checked: K takes the secret") {
+		t.Errorf("without a secret nothing says so\n%s", text)
+	}
+}
+
+// A secret given on the screen checks and signs, and is seen nowhere.
+func TestSecretGivenOnTheScreen(t *testing.T) {
+	m, _ := signedModel(t, 120, 36, 0, nil)
+	m.key("K")
+	m.msg(tea.PasteMsg{Content: "whsec_1"})
+	if text := m.shows(); !strings.Contains(text, "stripe secret ●●●●●●●") || strings.Contains(text, "whsec_1") {
+		t.Errorf("the prompt is\n%s", text)
+	}
+	m.obey(m.msg(tea.KeyPressMsg{Code: tea.KeyEnter}))
+	if text := m.shows(); !strings.Contains(pane(text), "✓ stripe signature valid  with the secret you gave") {
+		t.Errorf("after the secret\n%s", text)
+	}
+	for name, past := range m.past {
+		if len(*past) > 0 {
+			t.Errorf("%q remembers %q", name, *past)
+		}
+	}
+	m.key("K")
+	m.msg(tea.PasteMsg{Content: "whsec_2"})
+	m.obey(m.msg(tea.KeyPressMsg{Code: tea.KeyEnter}))
+	if text := m.shows(); !strings.Contains(pane(text), "✗ stripe signature: wrong secret") || len(m.c.Secrets) != 1 {
+		t.Errorf("another secret does not take the place of the first: %d\n%s", len(m.c.Secrets), text)
+	}
+}
+
+// Somebody who edits a signed request and has no secret set up is told, and can
+// give it where it is missed.
+func TestEditedRequestWantsASecret(t *testing.T) {
+	m, x := signedModel(t, 80, 24, 0, nil)
+	body := []byte(`{"type":"ping"}`)
+	d := &draft{changes: inspector.Changes{Body: &body}, c: &comparison{}}
+	m.msg(editedMsg{x: x, draft: d})
+	if text := m.shows(); !strings.Contains(text, "Its stripe signature will not fit any more") {
+		t.Errorf("nothing is said of the signature\n%s", text)
+	}
+	m.key("s")
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+	if m.ask == nil || !strings.Contains(m.ask.text, "will not fit") {
+		t.Fatal("without a secret the question is gone")
+	}
+	m.key("s")
+	m.msg(tea.PasteMsg{Content: "whsec_9"})
+	m.obey(m.msg(tea.KeyPressMsg{Code: tea.KeyEnter}))
+	e := m.c.API.(*demoEdge)
+	sent := e.list[len(e.list)-1]
+	if v, ok := signature.Judge(&sent, stripeSecret("whsec_9"), "", nil); !ok || v.Cause == signature.WrongSecret || string(sent.Request.Body.Data) != string(body) {
+		t.Errorf("sent %q with %q: %v", sent.Request.Body.Data, sent.Request.Get("Stripe-Signature"), v)
+	}
+	if len(m.c.Secrets) != 1 || m.ask != nil {
+		t.Errorf("%d secrets, question %v", len(m.c.Secrets), m.ask)
+	}
+	m.key("e") // nothing is signed unasked
+	d.changes = inspector.Changes{Set: []inspector.Field{{Name: "X-Debug", Value: "1"}}}
+	m.msg(editedMsg{x: x, draft: d})
+	if strings.Contains(m.ask.text, "signature") {
+		t.Errorf("a header that is not signed: %q", m.ask.text)
+	}
+}
+
+func TestReplayDialogTakesASecret(t *testing.T) {
+	m, _ := signedModel(t, 80, 24, 0, nil)
+	m.key("R")
+	if text := m.shows(); !strings.Contains(text, "no; space takes the stripe secret") {
+		t.Errorf("the dialog is\n%s", text)
+	}
+	m.key(" ")
+	m.msg(tea.PasteMsg{Content: "whsec_1"})
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEnter})
+	if text := m.shows(); !strings.Contains(text, "< stripe >  with the secret you gave") {
+		t.Errorf("after the secret\n%s", text)
 	}
 }
 
