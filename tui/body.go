@@ -77,7 +77,7 @@ func (o laying) body(ctx context.Context, x *inspector.Exchange, response bool) 
 	b := &body{}
 	raw := m.Body.Data
 	b.size = format.Bytes(m.Body.Size)
-	if why := missing(m.Body, x.EndedBy); why != "" {
+	if why := missing(x, response); why != "" {
 		b.notes = append(b.notes, why)
 	}
 	if len(raw) == 0 {
@@ -164,24 +164,35 @@ func (o laying) fill(ctx context.Context, b *body, contentType string, whole ins
 	b.pretty = binaryTable(kind, whole, b.data, total)
 }
 
-// missing says in words why a capture holds less than what passed, or less than
-// was meant to pass.
-func missing(b inspector.Body, endedBy string) string {
+// missing says in words why a capture holds less of a message than what passed,
+// or less than was meant to pass; "" where nothing is missing.
+func missing(x *inspector.Exchange, response bool) string {
+	b := bodyOf(x, response)
 	kept := fmt.Sprintf("captured %s of %s", format.Bytes(b.Captured), format.Bytes(b.Size))
-	switch b.Missing {
-	case "evicted":
-		return kept + ": the edge has since given the rest of its memory to newer requests"
-	case "memory":
-		return kept + ": the edge had no more memory for captures then"
-	case "aborted":
-		who := "its sender"
-		if endedBy != "" {
-			who = "the " + endedBy
+	switch {
+	case b.Missing == "aborted":
+		why := "its sender left before its end"
+		switch {
+		case x.EndedBy == "upstream" && !response:
+			why = "the local service closed the connection"
+		case x.EndedBy == "" && !response && x.Status != 0:
+			why = "the answer came before its end, and nobody waited for the rest"
+		case x.EndedBy != "":
+			why = "the " + x.EndedBy + " left before its end"
 		}
-		return fmt.Sprintf("aborted after %s: %s left before its end", format.Bytes(b.Size), who)
-	}
-	if !b.Truncated() {
+		s := fmt.Sprintf("aborted after %s: %s", format.Bytes(b.Size), why)
+		if b.Truncated() {
+			s += "; " + format.Bytes(b.Captured) + " captured"
+		}
+		return s
+	case !b.Truncated():
 		return ""
+	case b.Missing == "evicted" && b.Captured == 0:
+		return "no longer captured: the edge gave its memory to newer requests"
+	case b.Missing == "evicted":
+		return kept + ": the edge gave the memory of the rest to newer requests"
+	case b.Missing == "memory":
+		return kept + ": the edge had no more memory for captures then"
 	}
 	return kept + " (limit --capture-body)"
 }
@@ -290,8 +301,8 @@ func eventTable(events []format.SSEEvent, live bool) content {
 }
 
 func binaryTable(kind format.Kind, whole inspector.Body, data []byte, total int64) content {
-	t := &table{}
-	fact := func(name, value string) { t.add(dim, pad(name, 10), text, value) }
+	b := &binary{head: hexDoc{data: data[:min(len(data), 256)]}}
+	fact := func(name, value string) { b.facts = append(b.facts, [2]string{name, value}) }
 	if name, w, h, ok := format.Image(data); ok {
 		fact("image", fmt.Sprintf("%s, %d x %d pixels", name, w, h))
 	} else {
@@ -304,36 +315,52 @@ func binaryTable(kind format.Kind, whole inspector.Body, data []byte, total int6
 	if bits, word := format.Entropy(data); word != "" {
 		fact("entropy", fmt.Sprintf("%.1f bits a byte, %s", bits, word))
 	}
-	t.add(text, "")
-	b := &binary{facts: t.rows, head: hexDoc{data: data[:min(len(data), 256)]}}
 	if total > 256 {
-		more := &table{}
-		more.add(dim, fmt.Sprintf("%s more, x shows them all", format.Bytes(total-256)))
-		b.more = more.rows
+		b.more.add(dim, fmt.Sprintf("%s more, x shows them all", format.Bytes(total-256)))
 	}
+	b.fit(80)
 	return b
 }
 
 // A binary is the facts of a body that is no text, and its first bytes.
 type binary struct {
-	facts []tableRow
+	facts [][2]string // name and value
+	rows  []tableRow  // of the facts
 	head  hexDoc
-	more  []tableRow
+	more  table
 }
 
-func (b *binary) fit(width int) { b.head.fit(width) }
+// fit breaks the facts between words, and a digest where it has to be.
+func (b *binary) fit(width int) {
+	const names = 10
+	room := max(width-names, 8)
+	t := &table{}
+	for _, f := range b.facts {
+		name := f[0]
+		for _, s := range wrapWords(f[1], room) {
+			for ; s != ""; name = "" {
+				n := min(len(s), room)
+				t.add(dim, pad(name, names), text, s[:n])
+				s = s[n:]
+			}
+		}
+	}
+	t.add(text, "")
+	b.rows = t.rows
+	b.head.fit(width)
+}
 
-func (b *binary) count() int { return len(b.facts) + b.head.count() + len(b.more) }
+func (b *binary) count() int { return len(b.rows) + b.head.count() + len(b.more.rows) }
 
 func (b *binary) line(dst []byte, spans []span, i int) ([]byte, []span) {
-	r := b.facts
+	r := b.rows
 	if i >= len(r) {
 		i -= len(r)
 		if i < b.head.count() {
 			return b.head.line(dst, spans, i)
 		}
 		i -= b.head.count()
-		r = b.more
+		r = b.more.rows
 	}
 	return append(dst, r[i].text...), append(spans, r[i].spans...)
 }

@@ -95,11 +95,21 @@ func (m *model) copyWhat(k string) tea.Cmd {
 			}
 		}
 		what, s := extract(&x, k, response, reveal)
+		if b := bodyOf(&x, response && k != "c"); b.Truncated() && strings.Contains("cbr", k) {
+			what += sprintf(", with %s of the %s of its body that passed", format.Bytes(b.Captured), format.Bytes(b.Size))
+		}
 		if s == "" {
 			return copiedMsg{role: warn, text: "there is nothing to copy: no " + strings.TrimPrefix(what, "the ")}
 		}
 		return copyReadyMsg{what, s}
 	}
+}
+
+func bodyOf(x *inspector.Exchange, response bool) *inspector.Body {
+	if response {
+		return &x.Response.Body
+	}
+	return &x.Request.Body
 }
 
 // atCursor is the formatted JSON in front and its line at the cursor.

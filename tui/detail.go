@@ -717,7 +717,7 @@ func (m *model) because(id string, err error) string {
 	if isGone(err) {
 		for _, t := range m.tabs {
 			if x := t.byID[id]; x != nil {
-				return sprintf("the edge has let go of %s: it keeps the last %s", number(&x.Exchange), format.Count(int64(m.ring())))
+				return sprintf("the edge has let go of %s: it keeps the last %s, fewer when memory is short", number(&x.Exchange), format.Count(int64(m.ring())))
 			}
 		}
 	}

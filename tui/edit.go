@@ -21,7 +21,6 @@ import (
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/inspector/export"
-	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/inspector/signature"
 )
 
@@ -80,8 +79,8 @@ func (m *model) edit() tea.Cmd {
 				return editingMsg{x: inspector.Exchange{ID: id}, err: err}
 			}
 		}
-		if b := x.Request.Body; b.Truncated() {
-			return editingMsg{err: errors.New(sprintf("the body was captured in part (%s of %s): it cannot be sent again", format.Bytes(b.Captured), format.Bytes(b.Size)))}
+		if x.Request.Body.Truncated() {
+			return editingMsg{err: errors.New(number(&x) + " cannot be sent again: " + missing(&x, false))}
 		}
 		file, err := m.drafts.write(&x)
 		return editingMsg{x, file, err}
@@ -258,6 +257,9 @@ func readDraft(msg editedMsg) editedMsg {
 		return msg
 	}
 	changes := r.Changes(&msg.x)
+	if msg.x.Request.Body.Missing != "" && changes.Body == nil && !same(changes) {
+		changes.Body = &r.Body // what is in the file is what is meant, though it did not come whole
+	}
 	b := altered(&msg.x, changes)
 	if same(changes) {
 		msg.none = "unchanged"

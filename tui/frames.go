@@ -293,12 +293,8 @@ func (s *stream) body(x *inspector.Exchange, response bool) *body {
 	if s.kind == inspector.WebSocket {
 		b.label = "websocket"
 	}
-	if m.Body.Truncated() {
-		why := " (limit --capture-body)"
-		if m.Body.Missing != "limit" {
-			why = ": the edge had no more memory for it"
-		}
-		b.notes = append(b.notes[:len(b.notes):len(b.notes)], sprintf("captured the first %s of %s%s", format.Bytes(m.Body.Captured), format.Bytes(m.Body.Size), why))
+	if why := missing(x, response); why != "" && m.Body.Missing != "aborted" { // a stream ends when one side has had enough
+		b.notes = append(b.notes[:len(b.notes):len(b.notes)], why)
 	}
 	b.pretty = &streamDoc{s: s, shown: s.plain}
 	if len(b.data) > 0 {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,23 +251,29 @@ func TestLoadsEndWhenLeft(t *testing.T) {
 }
 
 func TestMissingInWords(t *testing.T) {
-	b := inspector.Body{Size: 44355584, Captured: 1 << 20}
-	for why, want := range map[string]string{
-		"limit":   "captured 1.0 MiB of 42 MiB (limit --capture-body)",
-		"memory":  "captured 1.0 MiB of 42 MiB: the edge had no more memory for captures then",
-		"evicted": "captured 1.0 MiB of 42 MiB: the edge has since given the rest of its memory to newer requests",
-		"aborted": "aborted after 42 MiB: the client left before its end",
+	const whole, kept = 44355584, 1 << 20
+	for _, tt := range []struct {
+		x        inspector.Exchange
+		captured int64
+		why      string
+		want     string
+	}{
+		{captured: whole},
+		{captured: kept, why: "limit", want: "captured 1.0 MiB of 42 MiB (limit --capture-body)"},
+		{captured: kept, why: "memory", want: "captured 1.0 MiB of 42 MiB: the edge had no more memory for captures then"},
+		{captured: 0, why: "memory", want: "captured 0 bytes of 42 MiB: the edge had no more memory for captures then"},
+		{captured: kept, why: "evicted", want: "captured 1.0 MiB of 42 MiB: the edge gave the memory of the rest to newer requests"},
+		{captured: 0, why: "evicted", want: "no longer captured: the edge gave its memory to newer requests"},
+		{captured: whole, why: "aborted", want: "aborted after 42 MiB: its sender left before its end"},
+		{captured: whole, why: "aborted", x: inspector.Exchange{EndedBy: "client"}, want: "aborted after 42 MiB: the client left before its end"},
+		{captured: kept, why: "aborted", x: inspector.Exchange{EndedBy: "client"}, want: "aborted after 42 MiB: the client left before its end; 1.0 MiB captured"},
+		{captured: whole, why: "aborted", x: inspector.Exchange{EndedBy: "upstream", Status: 502}, want: "aborted after 42 MiB: the local service closed the connection"},
+		{captured: whole, why: "aborted", x: inspector.Exchange{Status: 413}, want: "aborted after 42 MiB: the answer came before its end, and nobody waited for the rest"},
 	} {
-		b.Missing = why
-		if got := missing(b, "client"); got != want {
-			t.Errorf("%s: %q, want %q", why, got, want)
+		tt.x.Request.Body = inspector.Body{Size: whole, Captured: tt.captured, Missing: tt.why}
+		if got := missing(&tt.x, false); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.x.Request.Body, got, tt.want)
 		}
-	}
-	if got := missing(inspector.Body{Size: 5, Captured: 5}, ""); got != "" {
-		t.Errorf("of a whole body it says %q", got)
-	}
-	if got := missing(inspector.Body{Size: 5, Captured: 5, Missing: "aborted"}, ""); got != "aborted after 5 bytes: its sender left before its end" {
-		t.Errorf("of one that was captured as far as it came it says %q", got)
 	}
 }
 
@@ -326,5 +333,37 @@ func TestKeysInAnEmptyBody(t *testing.T) {
 	m.do("esc", "j")
 	if s := m.shows(); !strings.Contains(s, "no body") {
 		t.Errorf("want it to be said:\n%s", s)
+	}
+}
+
+// What is said of a binary body breaks between words.
+func TestBinaryFactsBreakBetweenWords(t *testing.T) {
+	data := make([]byte, 4096)
+	for i, r := 0, uint32(1); i < len(data); i++ {
+		r = r*1664525 + 1013904223
+		data[i] = byte(r >> 24)
+	}
+	x := answered("application/octet-stream", string(data))
+	x.Response.Body.SHA256 = strings.Repeat("0123456789abcdef", 4)
+	b := layOut(context.Background(), &x, true, false)
+	for _, width := range []int{43, 52, 76, 118} {
+		b.pretty.(fitter).fit(width)
+		var text []string
+		for i := range b.pretty.count() {
+			line, _ := b.pretty.line(nil, nil, i)
+			if len(line) > width {
+				t.Errorf("at %d columns a row is %q", width, line)
+			}
+			text = append(text, string(line))
+		}
+		words := strings.Fields(strings.Join(text, " "))
+		for _, w := range []string{"compressed", "or", "encrypted", "bits", "4,096"} {
+			if !slices.Contains(words, w) {
+				t.Errorf("at %d columns %q is broken:\n%s", width, w, strings.Join(text, "\n"))
+			}
+		}
+		if !strings.Contains(strings.ReplaceAll(strings.Join(text, ""), " ", ""), x.Response.Body.SHA256) {
+			t.Errorf("at %d columns the digest is cut:\n%s", width, strings.Join(text, "\n"))
+		}
 	}
 }

@@ -148,12 +148,19 @@ func replayRequest(x *inspector.Exchange, ch inspector.Changes) ([]byte, error) 
 			Message: "the request body did not arrive whole, so it cannot be sent again as it was",
 			Hint:    "give a body with --body @file",
 		}
-	} else if x.Request.Body.Truncated() {
-		return nil, &tunnel.Error{
+	} else if b := &x.Request.Body; b.Truncated() {
+		e := &tunnel.Error{
 			Code:    "replay_truncated",
-			Message: fmt.Sprintf("only %d of %d body bytes were captured, so this request cannot be sent again as it was", x.Request.Body.Captured, x.Request.Body.Size),
-			Hint:    "give a body with --body @file, or raise --capture-body at the edge",
+			Message: fmt.Sprintf("only %d of %d body bytes were captured, so this request cannot be sent again as it was", b.Captured, b.Size),
+			Hint:    "give a body with --body @file",
 		}
+		switch b.Missing {
+		case "limit":
+			e.Hint += ", or raise --capture-body at the edge"
+		case "evicted":
+			e.Message = "the edge gave the memory of this body to newer requests, so this request cannot be sent again as it was"
+		}
+		return nil, e
 	}
 	method, path := x.Method, x.Path
 	if ch.Method != "" {
