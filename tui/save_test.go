@@ -226,7 +226,14 @@ func TestHistoryIsKept(t *testing.T) {
 	if got := second.bar.in.text(); got != "status:5xx" {
 		t.Errorf("up brings %q, want what an earlier run has entered", got)
 	}
-	second.do("esc")
+	second.do("esc", "enter", "/")
+	second.typed("paid")
+	third := modelWith(t, 100, 30, 3)
+	third.c.Environ = environ
+	third.do("enter", "/", "up")
+	if got := third.prompt.text(); got != "paid" {
+		t.Errorf("up brings %q, want what an earlier run has searched for", got)
+	}
 	file := filepath.Join(stateFolder(environ), "filter.history")
 	if st, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
 		t.Fatalf("%v, %v: want a file for its owner alone", err, st)

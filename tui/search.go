@@ -271,7 +271,8 @@ func (m *model) startSearch() tea.Cmd {
 	d := &m.detail
 	p := d.pager()
 	before, cur, top := d.find.query, p.cur, p.top
-	return m.request("search", "", prompt{
+	load := m.recall("search")
+	return tea.Batch(load, m.request("search", "", prompt{
 		title: "/", enter: "find", hint: "text in this request, or ~pattern~",
 		check: func(s string) string {
 			if _, err := newSearch(s); err != nil {
@@ -292,7 +293,7 @@ func (m *model) startSearch() tea.Cmd {
 				f.set(s)
 				f.from = cur
 			}
-			return nil
+			return m.remember("search", s)
 		},
 		esc: func(m *model) tea.Cmd {
 			d := &m.detail
@@ -304,7 +305,7 @@ func (m *model) startSearch() tea.Cmd {
 			}
 			return nil
 		},
-	})
+	}))
 }
 
 // count says how many matches there are: "3 of 17".
