@@ -33,6 +33,10 @@ type Exchange struct {
 	Remote string `json:"remote"` // the client's address as the edge believes it, with port
 	TLS    string `json:"tls,omitempty"`
 
+	// Event is what a webhook is about, as its sender calls it: "invoice.paid",
+	// "push". It is known when the exchange is done, and empty where nothing says.
+	Event string `json:"event,omitempty"`
+
 	Status int    `json:"status"` // 0 until the response head arrived
 	Reason string `json:"reason,omitempty"`
 

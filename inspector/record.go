@@ -38,6 +38,7 @@ type Record struct {
 	respHead string
 	heads    int64  // bytes of the budgets that the heads and marks take
 	marks    *marks // of a stream, set before either body is counted as one
+	named    bool   // x.Event is what it will be
 }
 
 // progressEvery is how often a running exchange tells watchers of its bytes.
@@ -254,8 +255,11 @@ func (rec *Record) Show() {
 func (rec *Record) light() Exchange {
 	rec.mu.Lock()
 	rec.parse()
-	x := rec.x
+	x, named := rec.x, rec.named
 	rec.mu.Unlock()
+	if x.State == Done && !named {
+		x.Event = rec.name(&x)
+	}
 	x.Version = rec.version.Load()
 	rec.Request.describe(&x.Request.Body)
 	rec.Response.describe(&x.Response.Body)
@@ -284,6 +288,18 @@ func (rec *Record) parse() {
 	if rec.x.Response.Header == nil && rec.respHead != "" {
 		rec.x.Response.Header = fields(rec.respHead)
 	}
+}
+
+// name finds out which event x brings, once, when somebody looks.
+func (rec *Record) name(x *Exchange) string {
+	rec.Request.mu.Lock()
+	body := rec.Request.data // only ever appended to
+	rec.Request.mu.Unlock()
+	event := eventOf(x, body)
+	rec.mu.Lock()
+	rec.x.Event, rec.named = event, true
+	rec.mu.Unlock()
+	return event
 }
 
 // fields splits a head into its lines, the start line left out.

@@ -1,6 +1,7 @@
 package inspector
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -178,15 +179,20 @@ func (r *Ring) List(limit int, before uint64) []Exchange {
 		limit = r.size
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make([]Exchange, 0, min(limit, len(r.records)))
+	recs := make([]*Record, 0, min(limit, len(r.records)))
 	for _, rec := range slices.Backward(r.records) {
-		if len(out) == limit {
+		if len(recs) == limit {
 			break
 		}
 		if before == 0 || rec.x.Number < before {
-			out = append(out, rec.light())
+			recs = append(recs, rec)
 		}
+	}
+	r.mu.Unlock()
+	// Snapshots are made without the lock that new requests wait for.
+	out := make([]Exchange, len(recs))
+	for i, rec := range recs {
+		out[i] = rec.light()
 	}
 	return out
 }
@@ -216,23 +222,32 @@ func (r *Ring) find(id string) *Record {
 // already forgotten some of it, or never knew it.
 func (r *Ring) Since(version uint64) (xs []Exchange, gap bool) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.closed {
+		r.mu.Unlock()
 		return nil, false
 	}
 	gap = version > 0 && version < r.lost || version > r.version
+	var changed []change
 	for _, rec := range r.records {
-		if rec.version.Load() > version || gap {
-			xs = append(xs, rec.light())
+		if v := rec.version.Load(); v > version || gap {
+			changed = append(changed, change{rec, v})
 		}
 	}
-	slices.SortFunc(xs, func(a, b Exchange) int {
-		if a.Version < b.Version {
-			return -1
-		}
-		return 1
-	})
+	r.mu.Unlock()
+	slices.SortFunc(changed, func(a, b change) int { return cmp.Compare(a.version, b.version) })
+	xs = make([]Exchange, len(changed))
+	for i, c := range changed {
+		xs[i] = c.rec.light()
+		// What came after that has a version of its own, and is told again.
+		xs[i].Version = c.version
+	}
 	return xs, gap
+}
+
+// A change is a record and its version when somebody asked what has changed.
+type change struct {
+	rec     *Record
+	version uint64
 }
 
 // Version is the version of the newest change.

@@ -279,19 +279,28 @@ func (c *captures) env(now time.Time) filter.Env {
 	}
 }
 
-// previous is the capture on the same route before x.
+// previous is the capture on the same route before x, of the same event if there
+// is one.
 func (c *captures) previous(x *inspector.Exchange) *capture {
 	at := c.byID[x.ID]
 	if at == nil {
 		return nil
 	}
+	var last *capture
 	i, _ := position(c.all, at.order)
 	for i--; i >= 0; i-- {
-		if p := c.all[i]; p.Method == x.Method && route(p.Path) == route(x.Path) {
+		p := c.all[i]
+		if p.Method != x.Method || route(p.Path) != route(x.Path) {
+			continue
+		}
+		if p.Event == x.Event {
 			return p
 		}
+		if last == nil {
+			last = p
+		}
 	}
-	return nil
+	return last
 }
 
 func route(target string) string {

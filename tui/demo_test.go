@@ -259,6 +259,12 @@ func demoList(now time.Time) []inspector.Exchange {
 			Method: method, Path: path, Scheme: "https", Host: "acme.lrok.example", Proto: "HTTP/1.1", TLS: "TLS 1.3",
 			Remote: "203.0.113.7:51512", Status: status, Reason: reasons[status], Request: req, Response: resp,
 		}
+		switch path {
+		case "/webhooks/stripe":
+			x.Event = "invoice.paid"
+		case "/webhooks/github":
+			x.Event = "push"
+		}
 		x.Timing = inspector.Timing{
 			Accepted: at(ago), StreamOpen: took / 40, Reused: true, Dial: took / 60, FirstByte: took * 9 / 10, Done: took,
 		}

@@ -323,6 +323,15 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	if room > 0 {
 		s := m.th.shortPath(m.target(x.Path), room)
 		l.put(text, s)
+		// Which of twenty deliveries to the same path it is. It may come in part,
+		// but not in less than tells something.
+		if room -= m.th.width(s) + 2; x.Event != "" && room >= min(m.th.width(x.Event), 8) {
+			l.gap(2)
+			all := l.max
+			l.max = l.w + room
+			l.put(dim, x.Event)
+			l.max = all
+		}
 	}
 	l.to(end - m.th.width(tag))
 	if tag != "" {

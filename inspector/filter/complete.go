@@ -150,6 +150,8 @@ func (f *field) values(seen []inspector.Exchange) []seenValue {
 		return count(seen, func(x *inspector.Exchange, add func(string)) { add(pathOnly(x.Path)) })
 	case kindHost:
 		return count(seen, func(x *inspector.Exchange, add func(string)) { add(x.Host) })
+	case kindEvent:
+		return count(seen, func(x *inspector.Exchange, add func(string)) { add(x.Event) })
 	case kindTunnel:
 		return count(seen, func(x *inspector.Exchange, add func(string)) { add(x.Tunnel) })
 	case kindID:

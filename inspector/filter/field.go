@@ -29,6 +29,7 @@ const (
 	kindStatus
 	kindMethod
 	kindPath
+	kindEvent
 	kindHost
 	kindTunnel
 	kindID
@@ -60,6 +61,7 @@ func init() { // not a literal: the parse functions refer to the table
 		{"status", kindStatus, either, "status code, class or range", "status:5xx", parseStatus},
 		{"method", kindMethod, either, "request method", "method:POST", parseNames},
 		{"path", kindPath, either, "part of the path and query, * for anything", "path:/webhooks", parseText},
+		{"event", kindEvent, either, "part of a webhook's event, * for anything", "event:invoice.*", parseText},
 		{"host", kindHost, either, "part of the host name", "host:acme", parseText},
 		{"dur", kindDuration, either, "how long it took", "dur>500ms", parseDuration},
 		{"size", kindSize, either, "bytes in the larger body", "size>10k", parseSize},
@@ -641,6 +643,8 @@ func (t *term) match(x *inspector.Exchange, e *Env) bool {
 			return !t.negate
 		}
 		return t.any(x.Host) != t.negate
+	case kindEvent:
+		return t.any(x.Event) != t.negate
 	case kindTunnel:
 		return t.any(x.Tunnel) != t.negate
 	case kindID:
@@ -731,12 +735,15 @@ func (t *term) word(x *inspector.Exchange) bool {
 		return p.match(x.Remote) || p.match(x.Host) || p.match(x.Detail)
 	}
 	if p.re == nil && len(p.parts) == 1 && strings.IndexByte(p.parts[0], ' ') < 0 {
-		if p.match(x.Path) || p.match(x.Method) {
+		if p.match(x.Path) || p.match(x.Method) || x.Event != "" && p.match(x.Event) {
 			return true
 		}
 		return x.Status != 0 && digits(p.parts[0]) && p.match(strconv.Itoa(x.Status))
 	}
 	line := x.Method + " " + x.Path
+	if x.Event != "" {
+		line += " " + x.Event
+	}
 	if x.Status != 0 {
 		line += " " + strconv.Itoa(x.Status)
 	}

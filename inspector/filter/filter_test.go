@@ -19,7 +19,7 @@ func samples() map[string]*inspector.Exchange {
 	return map[string]*inspector.Exchange{
 		"paid": {
 			ID: "req_01HV0PAID", Tunnel: "acme", State: inspector.Done, Kind: inspector.HTTP,
-			Method: "POST", Path: "/webhooks/stripe?v=2&limit=10", Host: "acme.lrok.example", Proto: "HTTP/2.0",
+			Method: "POST", Path: "/webhooks/stripe?v=2&limit=10", Event: "invoice.paid", Host: "acme.lrok.example", Proto: "HTTP/2.0",
 			Remote: "203.0.113.7:51512", Status: 200,
 			Request: inspector.Message{
 				Header: []inspector.Field{{Name: "Content-Type", Value: "application/json; charset=utf-8"}, {Name: "X-Id", Value: "abc-123"}, {Name: "Stripe-Signature", Value: "t=1,v1=ff"}},
@@ -110,6 +110,13 @@ func TestMatch(t *testing.T) {
 		{"method:G*", "broken socket"},
 		{"method:GET,PUT", "broken socket"},
 		{"path:/webhooks", "paid"},
+		{"event:invoice.*", "paid"},
+		{"event=invoice.paid", "paid"},
+		{"event!=invoice.paid", "broken socket waiting"},
+		{"event:invoice.*.x", ""},
+		{"invoice.paid", "paid"},
+		{`"limit=10 invoice.paid 200"`, "paid"},
+		{"~^post \\S+ invoice~", "paid"},
 		{"path:/WEBHOOKS/Stripe", "paid"},
 		{"path:/api/*/orders", "broken"},
 		{"path:/orders*/api", ""},
