@@ -8,7 +8,7 @@ import (
 )
 
 // A palette finds an action by its name, or by the words of the help, and does
-// it. The keys stand beside the names, to be known the next time.
+// it. The keys stand beside the words, to be known the next time.
 type palette struct {
 	in    input
 	all   []command
@@ -20,10 +20,11 @@ type palette struct {
 	caret tea.Position
 }
 
-// A command is a line of the palette.
+// A command is a line of the palette: what it does, in words, and its key. Its
+// name is looked through as well.
 type command struct {
-	name, what, key string
-	run             func(*model) tea.Cmd // nil where it cannot be done now
+	name, what, more, key string
+	run                   func(*model) tea.Cmd // nil where it cannot be done now
 }
 
 func (m *model) startPalette() tea.Cmd {
@@ -46,12 +47,15 @@ func (m *model) commands() []command {
 			c := command{name: strings.ReplaceAll(a.name, "-", " "), what: a.bind.Help().Desc, key: a.bind.Help().Key}
 			switch {
 			case !m.applies(a, at):
+				if c.more = "(not now)"; a.in&at == 0 {
+					c.more = "(" + a.in.words() + ")"
+				}
 				others = append(others, c)
 			case a.name == "tunnels":
 				list = append(list, m.tunnelCommands()...)
 			case a.then != nil:
 				for _, f := range a.then(m) {
-					list = append(list, command{c.name + ": " + f.word, "", c.key + " " + f.key, f.run})
+					list = append(list, command{c.name, c.what + ": " + f.word, "", c.key + " " + f.key, f.run})
 				}
 			default:
 				c.run = a.run
@@ -62,11 +66,28 @@ func (m *model) commands() []command {
 	return append(list, others...)
 }
 
+// words say where an action has its place, for who looks for it elsewhere.
+func (p place) words() string {
+	switch {
+	case p&inDetail != 0:
+		return "in a request"
+	case p&inList != 0:
+		return "in the list of requests"
+	case p&inDiff != 0:
+		return "in a comparison"
+	case p&inHome != 0:
+		return "in the list of tunnels"
+	case p&connecting != 0:
+		return "among connections"
+	}
+	return "before the first request"
+}
+
 // tunnelCommands go to the tunnels by their names.
 func (m *model) tunnelCommands() []command {
 	var list []command
 	for i, t := range m.tabs {
-		c := command{name: "tunnel " + t.Name, what: t.URL, run: func(m *model) tea.Cmd { m.toTab(i); return nil }}
+		c := command{what: "tunnel " + t.Name, more: t.URL, run: func(m *model) tea.Cmd { m.toTab(i); return nil }}
 		if i < 9 {
 			c.key = sprintf("%d", i+1)
 		}
@@ -75,14 +96,14 @@ func (m *model) tunnelCommands() []command {
 	return list
 }
 
-// match finds the commands that have every word that was typed. The names that
-// begin with it come first, then those that have it.
+// match finds the commands that have every word that was typed. Those that begin
+// with it come first, then those that have it in a row.
 func (p *palette) match() {
 	q := strings.ToLower(strings.TrimSpace(p.in.text()))
 	words := strings.Fields(q)
 	p.found, p.cur, p.top = p.found[:0], 0, 0
 	for _, c := range p.all {
-		text := strings.ToLower(c.name + " " + c.what)
+		text := strings.ToLower(c.name + " " + c.what + " " + c.more)
 		ok := len(words) > 0 || c.run != nil // what cannot be done is there for who asks
 		for _, w := range words {
 			ok = ok && strings.Contains(text, w)
@@ -95,13 +116,14 @@ func (p *palette) match() {
 		return
 	}
 	rank := func(c *command) int {
-		n := 0
-		switch name := strings.ToLower(c.name); {
-		case strings.HasPrefix(name, q):
-		case strings.Contains(name, q):
-			n = 1
-		default:
-			n = 2
+		n := 2
+		for _, s := range []string{strings.ToLower(c.name), strings.ToLower(c.what)} {
+			switch {
+			case strings.HasPrefix(s, q):
+				n = 0
+			case strings.Contains(s, q):
+				n = min(n, 1)
+			}
 		}
 		return n + 3*b2i(c.run == nil)
 	}
@@ -159,7 +181,7 @@ func (p *palette) do(m *model, i int) tea.Cmd {
 	c := p.found[i]
 	m.over = nil
 	if c.run == nil {
-		m.say(warn, "%s is not for this screen", c.name)
+		m.say(warn, "not here: %s %s", c.what, c.more)
 		return nil
 	}
 	return c.run(m)
@@ -192,26 +214,20 @@ func (p *palette) draw(m *model, w, h int) []string {
 	f := field{input: p.in}
 	p.caret = tea.Position{X: left + 2 + f.draw(m, &l, width-3), Y: upper + 1}
 	if p.in.text() == "" {
-		l.put(dim, " what to do")
+		l.put(dim, " type what to do")
 	}
 	rows := []string{l.String(), m.textRow(border, strings.Repeat(m.th.g.rule, width), width)}
 	p.at = rect{left, upper + 1 + len(rows), width + 4, p.rows}
-	nameW, keyW := 0, 0
-	for i := range p.all {
-		nameW = max(nameW, m.th.width(p.all[i].name))
-		keyW = max(keyW, m.th.width(p.all[i].key))
-	}
-	nameW = min(nameW+2, max(width-keyW-3, 8))
 	for i := p.top; i < p.top+p.rows; i++ {
 		l := m.th.line(width)
 		switch {
 		case i == 0 && len(p.found) == 0:
-			l.put(dim, "  nothing is named so")
+			l.put(dim, "  no action has these words")
 		case i < len(p.found):
 			c := &p.found[i]
-			name, what := strong, text
+			what := text
 			if c.run == nil {
-				name, what = dim, dim
+				what = dim
 			}
 			if i == p.cur {
 				l.on(true)
@@ -219,10 +235,10 @@ func (p *palette) draw(m *model, w, h int) []string {
 			}
 			l.to(1)
 			l.gap(1)
-			l.cell(name, c.name, nameW)
-			l.max = max(width-keyW-1, l.w)
-			if l.room() >= 14 {
-				l.put(what, c.what)
+			l.max = max(width-m.th.width(c.key)-2, l.w)
+			l.put(what, c.what)
+			if c.more != "" && l.room() > 8 {
+				l.put(dim, "  "+c.more)
 			}
 			l.max = width
 			l.to(width - m.th.width(c.key) - 1)
@@ -231,5 +247,5 @@ func (p *palette) draw(m *model, w, h int) []string {
 		}
 		rows = append(rows, l.String())
 	}
-	return m.box("Do", rows, width)
+	return m.box("Actions", rows, width)
 }

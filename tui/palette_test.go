@@ -36,12 +36,12 @@ func TestPaletteDoesWhatIsChosen(t *testing.T) {
 	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
 	m.key(":", "s", "w", "a", "p")
 	m.msg(tea.KeyPressMsg{Code: tea.KeyEnter})
-	if s := m.shows(); !strings.Contains(s, "swap is not for this screen") {
+	if s := m.shows(); !strings.Contains(s, "not here: swap A and B (in a comparison)") {
 		t.Errorf("an action of another screen does not say so:\n%s", s)
 	}
 	m.key(":", "z", "z", "z")
 	m.msg(tea.KeyPressMsg{Code: tea.KeyEnter})
-	if s := m.shows(); !strings.Contains(s, "nothing is named so") || m.over == nil {
+	if s := m.shows(); !strings.Contains(s, "no action has these words") || m.over == nil {
 		t.Errorf("the palette does not say that it finds nothing:\n%s", s)
 	}
 }
@@ -54,8 +54,7 @@ func TestPaletteHasEveryAction(t *testing.T) {
 		m.key(":")
 		had := map[string]bool{}
 		for _, c := range m.over.(*palette).all {
-			name, _, _ := strings.Cut(c.name, ":")
-			had[name] = true
+			had[c.name] = true
 		}
 		for i := range m.keys {
 			a := &m.keys[i]
@@ -70,9 +69,9 @@ func TestPaletteHasEveryAction(t *testing.T) {
 
 func TestPaletteByMouse(t *testing.T) {
 	m := modelWith(t, 80, 24, 5)
-	m.key(":", "m", "a", "r", "k")
+	m.key(":", "t", "h", "e", " ", "m", "a", "r", "k")
 	for y, row := range strings.Split(m.shows(), "\n") {
-		if x := strings.Index(row, "to mark"); x >= 0 {
+		if x := strings.Index(row, "go to the mark"); x >= 0 {
 			m.msg(tea.MouseWheelMsg{Button: tea.MouseWheelDown, X: x, Y: y})
 			if p := m.over.(*palette); p.cur == 0 {
 				t.Error("the wheel does not move")
@@ -95,8 +94,8 @@ func TestPaletteScreens(t *testing.T) {
 		want string
 	}{
 		{"palette-80x24", 80, 24, ":co", "copy: curl"},
-		{"palette-120x36", 120, 36, ":", "what to do"},
-		{"palette-40x10", 40, 10, ":", "what to do"},
+		{"palette-120x36", 120, 36, ":", "type what to do"},
+		{"palette-40x10", 40, 10, ":", "type what to do"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, _, _ := demo(t, tt.w, tt.h, func(*Config, *agent.Status, *demoEdge) {})
