@@ -112,12 +112,31 @@ func TestHelpScrollsUntilASearchBegins(t *testing.T) {
 func TestHelpIsNotCut(t *testing.T) {
 	for _, w := range []int{80, 120} {
 		m := modelWith(t, w, 100, 5)
-		m.key("?")
-		for _, row := range m.over.draw(m.model, w, 100) {
-			if row = plain([]string{row})[0]; strings.Contains(row, "…") {
-				t.Errorf("at %d columns a row is cut: %q", w, row)
+		for _, place := range []string{"list", "detail"} {
+			m.key("?")
+			for _, row := range m.over.draw(m.model, w, 100) {
+				if row = plain([]string{row})[0]; strings.Contains(row, "…") {
+					t.Errorf("at %d columns a row of the help of the %s is cut: %q", w, place, row)
+				}
 			}
+			m.key("?", "l")
 		}
+	}
+}
+
+// A page of the help is what it shows at once, less a row to hold on to, and where
+// all of it shows nothing is said of scrolling.
+func TestHelpGoesByPages(t *testing.T) {
+	m := modelWith(t, 80, 24, 5)
+	m.key("?")
+	before := m.over.draw(m.model, 80, 24)
+	m.msg(tea.KeyPressMsg{Code: tea.KeyPgDown})
+	after := m.over.draw(m.model, 80, 24)
+	if last := len(before) - 3; before[last] != after[1] {
+		t.Errorf("a page on the help begins with %q, want %q", plain(after[1:2]), plain(before[last:last+1]))
+	}
+	if text := strings.Join(plain(m.over.draw(m.model, 80, 100)), "\n"); strings.Contains(text, "scroll  ") {
+		t.Errorf("the help speaks of scrolling where nothing scrolls:\n%s", text)
 	}
 }
 

@@ -159,6 +159,7 @@ func moves() []action {
 		return func(m *model) tea.Cmd { return m.move(n(m)) }
 	}
 	rows := func(m *model) bool { return m.place()&(inEmpty|inQuiet) == 0 }
+	const lists = inList | inConns | inConn
 	return []action{
 		{name: "down", in: everywhere, when: rows, looks: true, bind: bind("j ↓", "one row down", "j", "down"), group: "Move", run: by(func(*model) int { return 1 })},
 		{name: "up", in: everywhere, when: rows, looks: true, bind: bind("k ↑", "one row up", "k", "up"), group: "Move", run: by(func(*model) int { return -1 })},
@@ -166,8 +167,10 @@ func moves() []action {
 		{name: "half-up", in: everywhere, when: rows, looks: true, bind: bind("ctrl-u", "half a page up", "ctrl+u"), group: "Move", run: by(func(m *model) int { return -m.page() / 2 })},
 		{name: "page-down", in: everywhere, when: rows, looks: true, bind: bind("space PgDn", "a page down", "space", "pgdown", "ctrl+f"), group: "Move", run: by(func(m *model) int { return m.page() })},
 		{name: "page-up", in: everywhere, when: rows, looks: true, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: by(func(m *model) int { return -m.page() })},
-		{name: "first", in: everywhere, when: rows, looks: true, bind: bind("g Home", "to the first (the oldest)", "g", "home"), group: "Move", run: (*model).first},
-		{name: "latest", in: everywhere, when: rows, looks: true, bind: bind("G End", "to the latest, and follow", "G", "end"), group: "Move", run: (*model).latest},
+		{name: "first", in: lists, when: rows, looks: true, bind: bind("g Home", "to the first (the oldest)", "g", "home"), group: "Move", run: (*model).first},
+		{name: "latest", in: lists, when: rows, looks: true, bind: bind("G End", "to the latest, and follow", "G", "end"), group: "Move", run: (*model).latest},
+		{name: "top", in: everywhere &^ lists, when: rows, looks: true, bind: bind("g Home", "to the top", "g", "home"), group: "Move", run: (*model).first},
+		{name: "bottom", in: everywhere &^ lists, when: rows, looks: true, bind: bind("G End", "to the end", "G", "end"), group: "Move", run: (*model).latest},
 		{
 			name: "back", in: everywhere &^ inHome, when: func(m *model) bool { return m.home != nil || rows(m) },
 			bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back,

@@ -66,6 +66,7 @@ type help struct {
 	query string
 	typed bool // a search has begun: j and k are letters
 	top   int
+	page  int // rows that show at once, as it was drawn
 }
 
 func (m *model) startHelp() tea.Cmd {
@@ -85,10 +86,18 @@ func (h *help) press(m *model, k tea.KeyPressMsg) tea.Cmd {
 		m.over = nil
 	case "?":
 		m.over = nil
-	case "down", "ctrl+d", "pgdown":
-		h.top += 1 + 9*b2i(s != "down")
-	case "up", "ctrl+u", "pgup":
-		h.top = max(h.top-1-9*b2i(s != "up"), 0)
+	case "down":
+		h.top++
+	case "up":
+		h.top = max(h.top-1, 0)
+	case "pgdown":
+		h.top += max(h.page-1, 1)
+	case "pgup":
+		h.top = max(h.top-max(h.page-1, 1), 0)
+	case "ctrl+d":
+		h.top += max(h.page/2, 1)
+	case "ctrl+u":
+		h.top = max(h.top-max(h.page/2, 1), 0)
 	case "home":
 		h.top = 0
 	case "end":
@@ -104,7 +113,7 @@ func (h *help) press(m *model, k tea.KeyPressMsg) tea.Cmd {
 		case !h.typed && s == "k":
 			h.top = max(h.top-1, 0)
 		case !h.typed && s == "space":
-			h.top += 10
+			h.top += max(h.page-1, 1)
 		case !h.typed && s == "/":
 			h.typed = true
 		case k.Text != "":
@@ -138,11 +147,14 @@ func (h *help) draw(m *model, w, height int) []string {
 			if q != "" && !strings.Contains(strings.ToLower(what+" "+k+" "+a.name), q) {
 				continue
 			}
-			l := m.th.line(width)
-			l.gap(1)
-			l.cell(r, k, 12)
-			l.put(desc, what)
-			list = append(list, l.String())
+			for _, part := range wrapWords(what, max(width-13, 12)) {
+				l := m.th.line(width)
+				l.gap(1)
+				l.cell(r, k, 12)
+				l.put(desc, part)
+				list = append(list, l.String())
+				k = ""
+			}
 		}
 		if len(list) == 0 {
 			return
@@ -169,6 +181,8 @@ func (h *help) draw(m *model, w, height int) []string {
 		rows = append(rows, l.String())
 	}
 	room := max(height-5, 1)
+	h.page = room
+	fits := len(rows) <= room
 	h.top = max(min(h.top, len(rows)-room), 0)
 	more := len(rows) - h.top - room
 	rows = rows[h.top:min(h.top+room, len(rows))]
@@ -184,7 +198,11 @@ func (h *help) draw(m *model, w, height int) []string {
 			l.put(dim, m.th.g.ellipsis)
 		}
 	} else {
-		for _, s := range []string{"j k PgUp PgDn scroll  / or a letter searches  esc closes", "j k scroll  / search  esc close", "j k scroll"} {
+		says := []string{"j k PgUp PgDn scroll  / or a letter searches  esc closes", "j k scroll  / search  esc close", "j k scroll"}
+		if fits {
+			says = []string{"/ or a letter searches  esc closes", "/ search  esc close"}
+		}
+		for _, s := range says {
 			if m.th.width(s)+2+m.th.width(left) <= width {
 				l.put(dim, s)
 				break
