@@ -10,6 +10,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tunnel/agent"
@@ -242,5 +243,25 @@ func TestASCIICode(t *testing.T) {
 	s.waitText(t, "without --ascii")
 	if !strings.Contains(s.text(), "this window has 80 and 24") {
 		t.Errorf("the screen does not say what it is too small for:\n%s", s.text())
+	}
+}
+
+// On a terminal of 256 colours the selected row is a grey near the ground, whatever
+// hue that has.
+func TestSelectionOf256Colours(t *testing.T) {
+	for _, ground := range []color.RGBA{{13, 17, 23, 255}, {26, 27, 38, 255}, {0, 43, 54, 255}, {30, 30, 46, 255}, {255, 255, 255, 255}, {253, 246, 227, 255}} {
+		m := modelWith(t, 80, 24, 3)
+		m.c.Theme = "auto"
+		m.msg(tea.ColorProfileMsg{Profile: colorprofile.ANSI256})
+		m.msg(tea.BackgroundColorMsg{Color: ground})
+		_, bg, _ := strings.Cut(m.th.selected[text], "48;2;")
+		var r, g, b uint8
+		if _, err := fmt.Sscanf(bg, "%d;%d;%dm", &r, &g, &b); err != nil {
+			t.Fatalf("on %v the selected row begins with %q", ground, m.th.selected[text])
+		}
+		shade := ansi.Convert256(color.RGBA{r, g, b, 255})
+		if shade < 232 {
+			t.Errorf("on %v the selected row is colour %d, want one of the greys", ground, shade)
+		}
 	}
 }

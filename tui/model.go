@@ -171,6 +171,12 @@ func (m *model) paint() {
 	switch m.profile {
 	case colorprofile.NoTTY, colorprofile.ASCII:
 		none = true
+	case colorprofile.ANSI256:
+		// Among 256 colours the nearest to a dark blue is a bright one: the hue
+		// counts there, not how dark it is. So the shade goes without a hue.
+		if ground != nil {
+			ground = color.GrayModel.Convert(ground)
+		}
 	case colorprofile.ANSI:
 		// A shade of the background comes out as one of sixteen colours there,
 		// as likely as not the background itself.
