@@ -840,18 +840,17 @@ func (m *model) detailTitle(x *capture, width int) string {
 	if x.Reason != "" && width > 70 {
 		right += " " + x.Reason
 	}
-	took := took(&x.Exchange, now)
-	size := ""
+	took, size := took(&x.Exchange, now), ""
 	if width >= 70 {
-		size = sizeOf(&x.Exchange, &m.th.g) + "  "
+		size = "  " + sizeOf(&x.Exchange, &m.th.g)
 	}
 	n := m.th.width(right) + len(took) + m.th.width(size) + 5
 	l.put(strong, m.th.shortPath(m.target(x.Path), max(l.room()-n-1, 1)))
 	l.to(width - n)
 	l.put(text, "  ")
 	l.put(status(x.Status), right)
-	l.put(text, "  "+took+" ")
-	l.put(dim, strings.TrimSuffix(size, " "))
+	l.put(text, "  "+took)
+	l.put(dim, size)
 	return l.String()
 }
 
