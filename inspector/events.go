@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -115,34 +114,43 @@ const maxEvent = 4 << 20
 func ReadEvents(r io.Reader, fn func(Event) error) error {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 0, 16<<10), maxEvent)
-	var ev Event
-	var data string
+	var (
+		ev   Event
+		data []byte
+		dec  decoder
+	)
 	for sc.Scan() {
-		line := sc.Text()
-		if line == "" {
+		line := sc.Bytes()
+		if len(line) == 0 {
 			if ev.Type != "" {
 				if ev.Type == "request" {
-					ev.Exchange = &Exchange{}
-					if err := json.Unmarshal([]byte(data), ev.Exchange); err != nil {
+					x, err := dec.decode(data)
+					if err != nil {
 						return fmt.Errorf("read event: %w", err)
 					}
+					ev.Exchange = x
 				}
 				if err := fn(ev); err != nil {
 					return err
 				}
 			}
-			ev, data = Event{}, ""
+			ev, data = Event{}, data[:0]
 			continue
 		}
-		name, value, _ := strings.Cut(line, ":")
-		value = strings.TrimPrefix(value, " ")
-		switch name {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimPrefix(value, []byte(" "))
+		switch string(name) {
 		case "event":
-			ev.Type = value
+			if ev.Type = "request"; string(value) != ev.Type {
+				ev.Type = string(value)
+			}
 		case "id":
-			ev.ID, _ = strconv.ParseUint(value, 10, 64)
+			ev.ID, _ = strconv.ParseUint(string(value), 10, 64)
 		case "data":
-			data += value
+			if len(data)+len(value) > maxEvent {
+				return bufio.ErrTooLong
+			}
+			data = append(data, value...)
 		}
 	}
 	return sc.Err()
