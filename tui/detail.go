@@ -136,7 +136,10 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 	now := m.c.Now()
 	if d.id != x.ID {
 		wait := passing
-		if now.Sub(m.chosen) >= rested {
+		switch {
+		case m.rush && m.tab().list.follow:
+			wait = 2 * hurriedly // the next one comes before that
+		case now.Sub(m.chosen) >= rested:
 			wait = 0
 		}
 		m.chosen = now

@@ -74,7 +74,7 @@ func (f *feed) refuse(err error) bool {
 
 // A queue holds what is new of one tunnel, oldest first.
 type queue struct {
-	news    []inspector.Exchange
+	news    []*inspector.Exchange
 	first   uint64            // the position of news[0], counted from the start of time
 	at      map[string]uint64 // position by exchange id
 	dropped int
@@ -93,16 +93,16 @@ func (q *queue) lose() {
 }
 
 // put adds x, or replaces what is waiting of the same exchange.
-func (q *queue) put(x inspector.Exchange, limit int) {
+func (q *queue) put(x *inspector.Exchange, limit int) {
 	if p, ok := q.at[x.ID]; ok {
-		if old := &q.news[p-q.first]; old.Version <= x.Version {
+		if old := &q.news[p-q.first]; (*old).Version <= x.Version {
 			*old = x
 		}
 		return
 	}
 	if len(q.news) >= limit {
 		delete(q.at, q.news[0].ID)
-		q.news[0] = inspector.Exchange{}
+		q.news[0] = nil
 		q.news = q.news[1:]
 		q.first++
 		q.dropped++
@@ -114,7 +114,7 @@ func (q *queue) put(x inspector.Exchange, limit int) {
 // News is what drain returns of one tunnel.
 type news struct {
 	tunnel  string
-	list    []inspector.Exchange
+	list    []*inspector.Exchange
 	dropped int
 	gap     bool // before the list
 }
@@ -138,7 +138,7 @@ func (f *feed) also(name string) {
 // put leaves x for the screen.
 func (f *feed) put(name string, x inspector.Exchange) {
 	f.mu.Lock()
-	f.queue(name).put(x, heads)
+	f.queue(name).put(&x, heads)
 	f.mu.Unlock()
 	f.wake()
 }

@@ -77,16 +77,16 @@ func TestCalm(t *testing.T) {
 }
 
 // The command that waits for news wakes the loop twice a second at most while
-// the screen is calm.
+// the screen is calm, and fifteen times while nobody can follow what comes.
 func TestCalmWakes(t *testing.T) {
 	for _, tt := range []struct {
 		calm bool
+		news int
 		want time.Duration
-	}{{false, 33 * time.Millisecond}, {true, calmly}} {
+	}{{false, 0, 33 * time.Millisecond}, {false, rush - 1, 33 * time.Millisecond}, {false, rush, 66 * time.Millisecond}, {true, 0, calmly}} {
 		synctest.Test(t, func(t *testing.T) {
-			m := modelWith(t, 80, 24, 0)
+			m := modelWith(t, 80, 24, tt.news)
 			m.blurred = tt.calm
-			m.msg(wakeMsg{})
 			wait := m.await()
 			m.feed.wake()
 			began := time.Now()
@@ -94,7 +94,7 @@ func TestCalmWakes(t *testing.T) {
 				t.Fatal("news did not wake the loop")
 			}
 			if got := time.Since(began); got != tt.want {
-				t.Errorf("calm %t: woke after %v, want %v", tt.calm, got, tt.want)
+				t.Errorf("calm %t, %d news: woke after %v, want %v", tt.calm, tt.news, got, tt.want)
 			}
 		})
 	}

@@ -109,6 +109,7 @@ type model struct {
 	dragTold bool        // how to select text was said
 	blurred  bool
 	woke     time.Time // when the feed had news last
+	rush     bool      // and whether they were many
 	frame    struct {  // the last that was drawn
 		tea.View
 		at time.Time
@@ -264,7 +265,13 @@ func (m *model) Init() tea.Cmd {
 
 // await is the one command that waits for the feed.
 func (m *model) await() tea.Cmd {
-	calm, woke := m.calm(), m.woke
+	apart, woke := soonest, m.woke
+	switch {
+	case m.calm():
+		apart = calmly
+	case m.rush:
+		apart = hurriedly
+	}
 	return func() tea.Msg {
 		select {
 		case <-m.feed.poke:
@@ -272,11 +279,7 @@ func (m *model) await() tea.Cmd {
 			return nil
 		}
 		// News come in bursts: one frame shows them all.
-		wait := 33 * time.Millisecond
-		if calm {
-			wait = max(wait, calmly-time.Since(woke))
-		}
-		t := time.NewTimer(wait)
+		t := time.NewTimer(max(soonest, apart-time.Since(woke)))
 		defer t.Stop()
 		select {
 		case <-t.C:
@@ -286,9 +289,18 @@ func (m *model) await() tea.Cmd {
 	}
 }
 
-// calmly is the time between two frames that nobody asked for, while nobody looks
-// or who looks wants no motion.
-const calmly = 500 * time.Millisecond
+const (
+	soonest = 33 * time.Millisecond
+	// hurriedly is the time between two frames while more comes in than anybody
+	// can read: half of them are as good, and drawing is what a busy screen costs.
+	hurriedly = 66 * time.Millisecond
+	// calmly is the time between two frames that nobody asked for, while nobody
+	// looks or who looks wants no motion.
+	calmly = 500 * time.Millisecond
+
+	// rush is how much news at once is more than anybody can read.
+	rush = 16
+)
 
 func (m *model) calm() bool { return m.blurred || m.c.ReduceMotion }
 
@@ -457,7 +469,9 @@ func (m *model) drain() {
 		}
 	}
 	m.ended, m.lost = ended, lost
+	m.rush = false
 	for _, n := range m.feed.drain(m.paused) {
+		m.rush = m.rush || len(n.list) >= rush
 		for _, t := range m.tabs {
 			if t.Name != n.tunnel {
 				continue
@@ -467,7 +481,7 @@ func (m *model) drain() {
 				m.detail.stale = true
 			}
 			for i := range n.list {
-				t.put(n.list[i], now)
+				t.put(*n.list[i], now)
 			}
 			t.summary()
 			t.list.settle(t.captures)
