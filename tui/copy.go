@@ -184,14 +184,10 @@ func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s st
 
 // redacted is a header line's value without what is secret in it.
 func redacted(f inspector.Field, reveal bool) string {
-	switch {
-	case reveal:
-	case format.SecretHeader(f.Name):
-		return format.Redact(f.Name, f.Value)
-	case holdsTarget(f.Name):
-		return format.RedactTarget(f.Value)
+	if reveal {
+		return f.Value
 	}
-	return f.Value
+	return format.RedactHeader(f.Name, f.Value)
 }
 
 // oscLimit is the most that terminals take through OSC 52, before base64.

@@ -251,9 +251,9 @@ func (d *detail) showRaw(m *model) tea.Cmd {
 		}
 		top, masked := head(&x, k.side == 1), false
 		if !k.reveal {
-			hide, target := format.Mask, format.MaskTarget
+			hide, target := format.MaskHeader, format.MaskTarget
 			if k.hex {
-				hide, target = format.Redact, format.RedactTarget
+				hide, target = format.RedactHeader, format.RedactTarget
 			}
 			top, masked = maskHead(top, hide, target)
 		}
@@ -299,16 +299,17 @@ func maskHead(head []byte, hide func(name, value string) string, target func(str
 			} else {
 				out = append(out, line...)
 			}
-		case ok && holdsTarget(string(name)):
-			shown := target(string(value))
-			any = any || shown != string(value)
-			out = append(append(append(out, name...), ':'), shown...)
-		case ok && format.SecretHeader(string(name)):
+		case ok:
+			v := string(bytes.TrimSpace(value))
+			shown := hide(string(name), v)
+			if shown == v {
+				out = append(out, line...)
+				break
+			}
 			any = true
-			v := bytes.TrimRight(value, "\r\n")
 			out = append(append(out, name...), ": "...)
-			out = append(out, hide(string(name), string(bytes.TrimSpace(v)))...)
-			out = append(out, value[len(v):]...)
+			out = append(out, shown...)
+			out = append(out, value[len(bytes.TrimRight(value, "\r\n")):]...)
 		default:
 			out = append(out, line...)
 		}
@@ -1109,23 +1110,10 @@ func contains(list []inspector.Field, f inspector.Field) bool {
 
 // value is a header line's value as it is shown: secrets are, when asked for.
 func (m *model) value(f inspector.Field) string {
-	switch {
-	case m.reveal:
-	case format.SecretHeader(f.Name):
-		return format.Mask(f.Name, f.Value)
-	case holdsTarget(f.Name):
-		return format.MaskTarget(f.Value)
+	if m.reveal {
+		return f.Value
 	}
-	return f.Value
-}
-
-// holdsTarget reports whether a header's value is an address.
-func holdsTarget(name string) bool {
-	switch strings.ToLower(name) {
-	case "location", "content-location", "referer", "x-original-url", "x-forwarded-uri":
-		return true
-	}
-	return false
+	return format.MaskHeader(f.Name, f.Value)
 }
 
 // target is a request's target as it is shown.

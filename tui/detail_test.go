@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector/format"
 )
 
 // The keys of every tab work in the Diff tab as well, and enter opens it in full.
@@ -35,5 +37,15 @@ func TestHintsOfASearch(t *testing.T) {
 	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
 	if got := m.hints(); strings.Contains(got, "next") || m.focus != inDetail {
 		t.Errorf("hints after it: %q, want those of the tab", got)
+	}
+}
+
+// A secret at the end of a line takes nothing of the line end along.
+func TestMaskedHead(t *testing.T) {
+	head := "HTTP/1.1 302 Found\r\nLocation: /cb?token=abc\r\nLink: </a#code=abc>\r\nSet-Cookie: a=b\r\nX:  y\r\n\r\n"
+	out, any := maskHead([]byte(head), format.RedactHeader, format.RedactTarget)
+	want := "HTTP/1.1 302 Found\r\nLocation: /cb?token=REDACTED\r\nLink: </a#code=REDACTED>\r\nSet-Cookie: a=REDACTED\r\nX:  y\r\n\r\n"
+	if string(out) != want || !any {
+		t.Errorf("%q, %v, want %q", out, any, want)
 	}
 }

@@ -215,7 +215,7 @@ func (l *layer) change(c *diff.Change) {
 
 func (l *layer) header(h *diff.HeaderChange) {
 	r := diffRow{kind: rowValue, header: h, stop: !h.Ignored && h.Op != diff.Equal}
-	if h.Op == diff.Replace && max(len(h.A), len(h.B)) > longValue && !format.SecretHeader(h.Name) {
+	if h.Op == diff.Replace && max(len(h.A), len(h.B)) > longValue && format.MaskHeader(h.Name, h.A) == h.A && format.MaskHeader(h.Name, h.B) == h.B {
 		r.inA, r.inB = l.emphasis(h.A, h.B)
 	}
 	l.add(r)
@@ -408,13 +408,8 @@ func (r *diffRow) values(reveal bool, n int) (a, b string) {
 			return sprintf("line %d", h.From), sprintf("line %d", h.To)
 		}
 		a, b = clip(h.A, n), clip(h.B, n)
-		if !reveal && format.SecretHeader(h.Name) {
-			if h.A != "" {
-				a = format.Mask(h.Name, h.A)
-			}
-			if h.B != "" {
-				b = format.Mask(h.Name, h.B)
-			}
+		if !reveal {
+			a, b = clip(format.MaskHeader(h.Name, h.A), n), clip(format.MaskHeader(h.Name, h.B), n)
 		}
 	case r.change != nil:
 		c := r.change

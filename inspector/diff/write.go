@@ -173,10 +173,7 @@ func clip(s string, limit int) string {
 
 func (c *HeaderChange) write(w io.Writer) {
 	a, b := clip(c.A, longValue), clip(c.B, longValue)
-	if format.SecretHeader(c.Name) {
-		a, b = format.Mask(c.Name, a), format.Mask(c.Name, b)
-	}
-	a, b = format.Sanitize(a), format.Sanitize(b)
+	a, b = format.Sanitize(format.MaskHeader(c.Name, a)), format.Sanitize(format.MaskHeader(c.Name, b))
 	name, note := format.Sanitize(clip(c.Name, shortValue)), ignoredBy(c.Rule)
 	switch {
 	case c.Op == Move:

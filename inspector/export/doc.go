@@ -117,12 +117,7 @@ func without(header []inspector.Field, name string) []inspector.Field {
 
 func redactHeader(header []inspector.Field) {
 	for i, f := range header {
-		switch {
-		case format.SecretHeader(f.Name):
-			header[i].Value = format.Redact(f.Name, f.Value)
-		case strings.EqualFold(f.Name, "Referer"), strings.EqualFold(f.Name, "Location"):
-			header[i].Value = format.RedactTarget(f.Value)
-		}
+		header[i].Value = format.RedactHeader(f.Name, f.Value)
 	}
 }
 

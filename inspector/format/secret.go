@@ -197,11 +197,44 @@ func isToken(s string) bool {
 	return s != ""
 }
 
+// MaskHeader is what a screen shows of a header's value: without the secret that
+// it is, or that an address in it has among its parameters. It is not sanitized.
+func MaskHeader(name, value string) string { return hideHeader(name, value, Mask) }
+
+// RedactHeader is MaskHeader for files and copies.
+func RedactHeader(name, value string) string { return hideHeader(name, value, Redact) }
+
+func hideHeader(name, value string, hide func(name, value string) string) string {
+	if SecretHeader(name) {
+		return hide(name, value)
+	}
+	switch strings.ToLower(name) {
+	case "location", "content-location", "referer", "destination", "x-original-url", "x-original-uri", "x-forwarded-uri",
+		"x-rewrite-url", "x-envoy-original-path":
+		return hideTarget(value, hide)
+	case "link": // <address>; rel=next, <address>; rel=last
+		var out strings.Builder
+		for value != "" {
+			before, rest, _ := strings.Cut(value, "<")
+			address, _, closed := strings.Cut(rest, ">")
+			out.WriteString(value[:min(len(before)+1, len(value))])
+			out.WriteString(hideTarget(address, hide))
+			if value = rest[len(address):]; !closed {
+				break
+			}
+		}
+		return out.String()
+	case "refresh": // 5; url=address
+		if i := strings.Index(strings.ToLower(value), "url="); i >= 0 {
+			return value[:i+4] + hideTarget(value[i+4:], hide)
+		}
+	}
+	return value
+}
+
 // RedactTarget replaces the values of secret parameters, and a password, in a
 // request target or URL and leaves all other bytes as they are.
-func RedactTarget(target string) string {
-	return hideTarget(target, func(string, string) string { return Redacted })
-}
+func RedactTarget(target string) string { return hideTarget(target, Redact) }
 
 // MaskTarget is RedactTarget for a screen, where the first characters of a long
 // secret tell it from others. Of the rest no byte changes: it is not sanitized.
@@ -217,20 +250,29 @@ func hideTarget(target string, hide func(name, value string) string) string {
 			target = target[:i+3] + hide("", authority[:at]) + target[i+3+at:]
 		}
 	}
-	path, query, ok := strings.Cut(target, "?")
-	if !ok {
-		return target
+	// OAuth hands tokens over in the fragment, and some applications have a
+	// whole address there, with parameters of its own.
+	target, fragment, hasFragment := strings.Cut(target, "#")
+	if path, query, ok := strings.Cut(target, "?"); ok {
+		target = path + "?" + hideParams(query, hide)
 	}
-	query, fragment, hasFragment := strings.Cut(query, "#")
+	if hasFragment {
+		target += "#"
+		if path, query, ok := strings.Cut(fragment, "?"); ok {
+			target, fragment = target+path+"?", query
+		}
+		target += hideParams(fragment, hide)
+	}
+	return target
+}
+
+// hideParams hides the values of secret parameters in a=b&c=d.
+func hideParams(query string, hide func(name, value string) string) string {
 	pieces := strings.Split(query, "&")
 	for i, p := range pieces {
 		if name, value, ok := strings.Cut(p, "="); ok && value != "" && SecretParam(unescape([]byte(name))) {
 			pieces[i] = name + "=" + hide("", value)
 		}
 	}
-	target = path + "?" + strings.Join(pieces, "&")
-	if hasFragment {
-		target += "#" + fragment
-	}
-	return target
+	return strings.Join(pieces, "&")
 }

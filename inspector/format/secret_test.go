@@ -60,6 +60,11 @@ func TestRedactTarget(t *testing.T) {
 		"/x?api%5Fkey=abc":                    "/x?api%5Fkey=REDACTED",
 		"https://u:p@a.example/b?token=":      "https://REDACTED@a.example/b?token=",
 		"https://a.example/b@c":               "https://a.example/b@c",
+
+		"https://a.example/cb#access_token=abc&token_type=bearer": "https://a.example/cb#access_token=REDACTED&token_type=bearer",
+		"/cb?code=1#id_token=2":                                   "/cb?code=REDACTED#id_token=REDACTED",
+		"/#/reset?token=abc&n=1":                                  "/#/reset?token=REDACTED&n=1",
+		"/a#b":                                                    "/a#b",
 	} {
 		if got := RedactTarget(in); got != want {
 			t.Errorf("RedactTarget(%q) = %q, want %q", in, got, want)
@@ -76,6 +81,28 @@ func TestMaskTarget(t *testing.T) {
 	} {
 		if got := MaskTarget(in); got != want {
 			t.Errorf("MaskTarget(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestHeadersWithAddresses(t *testing.T) {
+	for _, tt := range []struct{ name, value, mask, redacted string }{
+		{"Location", "/cb#access_token=0123456789abcdef0123&n=1", "/cb#access_token=0123●●●●&n=1", "/cb#access_token=REDACTED&n=1"},
+		{"Referer", "https://a.example/?code=abc", "https://a.example/?code=●●●●", "https://a.example/?code=REDACTED"},
+		{"Link", `<https://a.example/?token=abc&page=2>; rel="next", </x?key=1>; rel=last`, `<https://a.example/?token=●●●●&page=2>; rel="next", </x?key=●●●●>; rel=last`, `<https://a.example/?token=REDACTED&page=2>; rel="next", </x?key=REDACTED>; rel=last`},
+		{"link", "</a?token=1", "</a?token=●●●●", "</a?token=REDACTED"},
+		{"link", "token=1>", "token=1>", "token=1>"},
+		{"link", "", "", ""},
+		{"Refresh", "5; URL=/a?sid=1", "5; URL=/a?sid=●●●●", "5; URL=/a?sid=REDACTED"},
+		{"Refresh", "5", "5", "5"},
+		{"X-Api-Key", "0123456789abcdef", "0123●●●●", "REDACTED"},
+		{"Content-Type", "text/plain?token=1", "text/plain?token=1", "text/plain?token=1"},
+	} {
+		if got := MaskHeader(tt.name, tt.value); got != tt.mask {
+			t.Errorf("MaskHeader(%q, %q) = %q, want %q", tt.name, tt.value, got, tt.mask)
+		}
+		if got := RedactHeader(tt.name, tt.value); got != tt.redacted {
+			t.Errorf("RedactHeader(%q, %q) = %q, want %q", tt.name, tt.value, got, tt.redacted)
 		}
 	}
 }
