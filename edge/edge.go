@@ -188,7 +188,7 @@ func (e *Edge) build() error {
 	}
 	e.registry = registry.New(rc)
 	e.restoreHolds(context.Background())
-	told := tunnel.Limits{Streams: l.Streams, Tunnels: l.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize}
+	told := tunnel.Limits{Streams: l.Streams, Tunnels: l.Tunnels, CaptureBody: e.cfg.CaptureBody, Ring: inspector.RingSize, Keep: int(registry.Grace / time.Second)}
 	var late lateForwarder
 	guesses := store.NewGuesses(time.Now)
 	e.api = api.New(api.Config{

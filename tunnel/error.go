@@ -8,6 +8,19 @@ type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	// Claim is which of the claims in a hello it is about, counted from 1; 0 for all
+	// of them. Without that claim the others may be granted.
+	Claim int `json:"claim,omitempty"`
+}
+
+// About is e with Claim set.
+func (e *Error) About(claim int) *Error {
+	if e == nil {
+		return nil
+	}
+	one := *e
+	one.Claim = claim
+	return &one
 }
 
 func (e *Error) Error() string { return e.Message }

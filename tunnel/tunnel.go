@@ -87,6 +87,17 @@ type Limits struct {
 	Tunnels     int   `json:"tunnels"`     // in the session
 	CaptureBody int64 `json:"captureBody"` // bytes kept of each body
 	Ring        int   `json:"ring"`        // exchanges kept per tunnel
+	// Keep is for how many seconds the edge keeps name, port and captures for an
+	// agent that lost its connection; 0 from one that does not say.
+	Keep int `json:"keep,omitempty"`
+}
+
+// Keeps is Keep as a duration, and ten minutes for an edge that does not say.
+func (l Limits) Keeps() time.Duration {
+	if l.Keep > 0 {
+		return time.Duration(l.Keep) * time.Second
+	}
+	return 10 * time.Minute
 }
 
 // A Grant is one tunnel the edge opened.

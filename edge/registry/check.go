@@ -39,7 +39,7 @@ func (r *Registry) check(claims []tunnel.Claim) ([]*wish, *tunnel.Error) {
 		w := &wish{Claim: c}
 		for _, check := range []func(*wish) *tunnel.Error{checkLengths, r.checkKind, checkOptions, r.checkName, r.checkDomain, readAccess} {
 			if err := check(w); err != nil {
-				return nil, err
+				return nil, err.About(i + 1)
 			}
 		}
 		wishes[i] = w

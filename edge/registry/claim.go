@@ -61,7 +61,7 @@ func (r *Registry) Claim(ctx context.Context, s Session, user, instance, machine
 		}
 		for i, w := range wishes {
 			if w.place != nil && w.place.closer == nil && ctx.Err() == nil {
-				if err = r.open(me, w, d.names[i]); err != nil {
+				if err = r.open(me, w, d.names[i]).About(i + 1); err != nil {
 					break
 				}
 			}
@@ -172,6 +172,7 @@ func (r *Registry) checkLimits(me agent, more int, replaced map[*Tunnel]bool, al
 	}
 	if n > r.cfg.MaxClaims {
 		return nil, &tunnel.Error{
+			Claim:   more, // the last
 			Code:    tunnel.CodeLimit,
 			Message: fmt.Sprintf("%d tunnels in one session, and this edge allows %d", n, r.cfg.MaxClaims),
 			Hint:    "run a second lrok for the others",
@@ -207,6 +208,7 @@ func (r *Registry) checkLimits(me agent, more int, replaced map[*Tunnel]bool, al
 		return unsure, nil
 	}
 	return nil, &tunnel.Error{
+		Claim:   more,
 		Code:    tunnel.CodeLimit,
 		Message: fmt.Sprintf("your limit is %d tunnels at once, and %d are online already", limit, online),
 		Hint:    "stop one, lrok status lists them, or ask whoever runs the edge to raise your limit",
@@ -257,7 +259,7 @@ func (r *Registry) judge(me agent, t *Tunnel, alive map[Session]bool, takeover, 
 
 // dealDomains decides the custom domains.
 func (r *Registry) dealDomains(me agent, wishes []*wish, alive map[Session]bool, d *deal) *tunnel.Error {
-	for _, w := range wishes {
+	for i, w := range wishes {
 		if w.Domain == "" {
 			continue
 		}
@@ -268,6 +270,7 @@ func (r *Registry) dealDomains(me agent, wishes []*wish, alive map[Session]bool,
 		if !served || user != me.user {
 			// One answer, whether it is nobody's, another user's or not verified.
 			return &tunnel.Error{
+				Claim:   i + 1,
 				Code:    tunnel.CodeDomain,
 				Message: fmt.Sprintf("the domain %s is not a verified domain of yours", w.Domain),
 				Hint:    "lrok domain add " + w.Domain + "; or when you added it already: lrok domain verify " + w.Domain,
@@ -275,6 +278,7 @@ func (r *Registry) dealDomains(me agent, wishes []*wish, alive map[Session]bool,
 		}
 		if d.taken[w.Domain] {
 			return &tunnel.Error{
+				Claim:   i + 1,
 				Code:    tunnel.CodeName,
 				Message: fmt.Sprintf("the domain %s is asked for twice", w.Domain),
 				Hint:    "one tunnel answers for a domain",
@@ -291,6 +295,7 @@ func (r *Registry) dealDomains(me agent, wishes []*wish, alive map[Session]bool,
 		case refused:
 			where, since := t.whereabouts()
 			return &tunnel.Error{
+				Claim:   i + 1,
 				Code:    tunnel.CodeName,
 				Message: fmt.Sprintf("the domain %s is in use by your lrok on %s, since %s", w.Domain, where, since),
 				Hint:    "stop it there, or take the domain with --takeover",
@@ -317,6 +322,7 @@ func (r *Registry) dealNames(me agent, wishes []*wish, alive map[Session]bool, d
 		}
 		if d.taken[w.Name] {
 			return &tunnel.Error{
+				Claim:   i + 1,
 				Code:    tunnel.CodeName,
 				Message: fmt.Sprintf("name %q is asked for twice", w.Name),
 				Hint:    "give each tunnel a name of its own",
@@ -324,17 +330,17 @@ func (r *Registry) dealNames(me agent, wishes []*wish, alive map[Session]bool, d
 		}
 		owner, reserved := r.reservation(w.Name)
 		if reserved && owner != me.user {
-			return taken(w.Name)
+			return taken(w.Name).About(i + 1)
 		}
 		if user, ok := r.keptFor(w.Name); ok && user != me.user && !reserved {
-			return taken(w.Name)
+			return taken(w.Name).About(i + 1)
 		}
 		switch t := r.byName[w.Name]; r.judge(me, t, alive, w.Takeover, reserved) {
 		case free:
 		case ask:
 			d.unsure = append(d.unsure, t.Session())
 		case refused:
-			return r.refuse(me, t)
+			return r.refuse(me, t).About(i + 1)
 		}
 		give(i, w.Name)
 	}
@@ -344,7 +350,7 @@ func (r *Registry) dealNames(me agent, wishes []*wish, alive map[Session]bool, d
 		}
 		name, holder, err := r.choose(me, i, w, d.taken, alive)
 		if err != nil {
-			return err
+			return err.About(i + 1)
 		}
 		if holder != nil {
 			d.unsure = append(d.unsure, holder)
@@ -458,11 +464,12 @@ func (r *Registry) dealPorts(me agent, wishes []*wish, alive map[Session]bool, d
 		}
 		port, from, wait, holder, err := r.pick(me, w, d.names[i], alive)
 		if err != nil {
-			return err
+			return err.About(i + 1)
 		}
 		for j, other := range d.ports[:i] {
 			if other == port {
 				return &tunnel.Error{
+					Claim:   i + 1,
 					Code:    tunnel.CodePort,
 					Message: fmt.Sprintf("port %d is asked for by %q and %q", port, d.names[j], d.names[i]),
 					Hint:    "give each tunnel a --remote-port of its own",

@@ -71,6 +71,36 @@ func TestHint(t *testing.T) {
 	}
 }
 
+// A refusal says which of several claims it is about, so that the agent can do
+// without that one.
+func TestRefusalNamesTheClaim(t *testing.T) {
+	r := New(Config{Domain: "lrok.example", Ports: [2]int{30000, 30001}, MaxClaims: 4, Book: &book{reserved: map[string]string{"shop": "ada"}}})
+	web := func(names ...string) (list []tunnel.Claim) {
+		for _, name := range names {
+			list = append(list, claim(name)...)
+		}
+		return list
+	}
+	raw := func(port int) tunnel.Claim { return tunnel.Claim{Kind: tunnel.TCP, RemotePort: port} }
+	for _, tt := range []struct {
+		code   string
+		want   int
+		claims []tunnel.Claim
+	}{
+		{tunnel.CodeName, 2, web("one", "shop", "two")},
+		{tunnel.CodeName, 3, web("one", "two", "one")},
+		{tunnel.CodeNameInvalid, 2, web("one", "-")},
+		{tunnel.CodeDomain, 2, append(web("one"), tunnel.Claim{Kind: tunnel.HTTP, Domain: "a.example.org"})},
+		{tunnel.CodePort, 3, append(web("one"), raw(30001), raw(30001))},
+		{tunnel.CodeLimit, 5, web("a1", "a2", "a3", "a4", "a5")},
+	} {
+		if err := mustRefuse(t, r, "bob", "i1", tt.code, tt.claims...); err.Claim != tt.want {
+			t.Errorf("%q is about claim %d, want %d", err.Message, err.Claim, tt.want)
+		}
+	}
+	mustClaim(t, r, newSession(), "bob", "i1", web("one", "two")...)
+}
+
 // TestReservationWins over whoever came first.
 func TestReservationWins(t *testing.T) {
 	b := &book{reserved: map[string]string{}}

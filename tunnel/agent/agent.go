@@ -41,7 +41,11 @@ type Config struct {
 	// FirstTries is how many connections may fail before the agent was ever
 	// online; then Run ends with the error. 0 tries for ever.
 	FirstTries int
-	Logger     *slog.Logger // nil discards
+	// Partial goes on without a claim that the edge refuses, as long as others are
+	// left: its Upstream says why. Otherwise the first connection brings all of
+	// them or ends the agent, and those that follow go on without.
+	Partial bool
+	Logger  *slog.Logger // nil discards
 
 	ping, dead time.Duration    // 0: the protocol's
 	clock      func() reading   // nil: the machine's
@@ -86,8 +90,8 @@ type Upstream struct {
 	// Nearby are ports of this machine on which something else listens, looked
 	// up while an HTTP service on loopback is down.
 	Nearby []int
-	// Dropped says why the edge closed this tunnel while others of the agent
-	// stay. It is not claimed again.
+	// Dropped says why the edge closed this tunnel, or refused it, while others of
+	// the agent stay. It is not claimed again.
 	Dropped *tunnel.Error
 }
 
@@ -286,6 +290,13 @@ func (a *Agent) connect(ctx context.Context, nudges <-chan nudge) (wasOnline boo
 		a.begin("resolve")
 	})
 	s, asked, err := a.openUnless(ctx, nudges)
+	for err != nil && a.without(err, asked) {
+		a.update(func(s *Status) {
+			s.Steps = nil
+			a.begin("resolve")
+		})
+		s, asked, err = a.openUnless(ctx, nudges)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -325,6 +336,19 @@ func (a *Agent) connect(ctx context.Context, nudges <-chan nudge) (wasOnline boo
 	return wasOnline, err
 }
 
+// without takes the claim out that err is about, if the others may do better. It
+// reports whether it did.
+func (a *Agent) without(err error, asked []int) bool {
+	var e *tunnel.Error
+	ever := a.everOnline()
+	if !errors.As(err, &e) || e.Claim < 1 || e.Claim > len(asked) || len(asked) < 2 || !a.config.Partial && !ever || !final(err, ever) {
+		return false
+	}
+	a.config.Logger.Debug("the edge refused a tunnel", "claim", e.Claim, "err", e)
+	a.update(func(s *Status) { s.Upstreams[asked[e.Claim-1]].Dropped = e })
+	return true
+}
+
 // retire leaves s to the requests that it carries. There is one such session: an
 // edge that sends its agents away again and again must not fill their memory.
 func (a *Agent) retire(s *tunnel.Session) {
@@ -361,7 +385,8 @@ func (a *Agent) openUnless(ctx context.Context, nudges <-chan nudge) (*tunnel.Se
 }
 
 // open takes the steps of a connection up to the welcome. It returns which of
-// the claims it made: those of tunnels that were not dropped.
+// the claims it made: those of tunnels that were not dropped. With an error these
+// are the claims that were refused.
 func (a *Agent) open(ctx context.Context) (s *tunnel.Session, asked []int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -415,7 +440,7 @@ func (a *Agent) open(ctx context.Context) (s *tunnel.Session, asked []int, err e
 	a.mu.Unlock()
 	s, err = tunnel.Connect(ctx, conn, config, hello)
 	if err != nil {
-		return nil, nil, err
+		return nil, asked, err
 	}
 	if n := len(s.Welcome().Grants); n != len(hello.Claims) {
 		err := &tunnel.Error{Code: tunnel.CodeUnsupported, Message: fmt.Sprintf("the edge granted %d tunnels for %d claims", n, len(hello.Claims))}

@@ -631,6 +631,72 @@ func TestDropped(t *testing.T) {
 }
 
 // TestStreamOfAnotherKind than the tunnel's does not reach its service.
+// One tunnel that the edge refuses keeps the others from nothing, if the agent may
+// go without, and always once they were up.
+func TestRefusedClaim(t *testing.T) {
+	const taken = "taken"
+	e := newTestEdge(t)
+	e.refuse = func(h tunnel.Hello) *tunnel.Error {
+		for i, c := range h.Claims {
+			if c.Name == taken {
+				return (&tunnel.Error{Code: tunnel.CodeName, Message: "name is taken"}).About(i + 1)
+			}
+		}
+		return nil
+	}
+	e.start()
+	name := func(i int, s string, partial bool) func(*Config) {
+		return func(c *Config) { c.Claims[i].Name, c.Partial = s, partial }
+	}
+	a, _ := run(t, e, name(1, taken, true), "1", "2", "3")
+	s := until(t, a, "online", isOnline)
+	if g := s.Welcome.Grants; len(g) != 3 || g[0].Name == "" || g[1].Name != "" || g[2].Name == "" {
+		t.Errorf("Grants = %+v, want the first and the third", g)
+	}
+	if u := s.Upstreams; u[1].Dropped == nil || u[1].Dropped.Code != tunnel.CodeName || u[0].Dropped != nil || u[2].Dropped != nil {
+		t.Errorf("Upstreams = %+v, want the second one refused", u)
+	}
+
+	// What is refused at first ends an agent that wants all or nothing, and one
+	// that has nothing else.
+	for _, tt := range []struct {
+		partial bool
+		targets []string
+	}{{false, []string{"1", "2"}}, {true, []string{"1"}}} {
+		_, done := run(t, e, name(0, taken, tt.partial), tt.targets...)
+		select {
+		case err := <-done:
+			if refused := (*tunnel.Error)(nil); !errors.As(err, &refused) || refused.Code != tunnel.CodeName {
+				t.Errorf("Run(%+v) = %v, want that the name is taken", tt, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("Run(%+v) goes on", tt)
+		}
+	}
+}
+
+// A name that somebody else has by the time the link is back ends that tunnel.
+func TestNameGoneAfterReconnect(t *testing.T) {
+	e := newTestEdge(t)
+	var back atomic.Bool
+	e.refuse = func(h tunnel.Hello) *tunnel.Error {
+		if back.Load() && len(h.Claims) == 2 {
+			return (&tunnel.Error{Code: tunnel.CodeName, Message: "name is taken"}).About(1)
+		}
+		return nil
+	}
+	e.start()
+	a, _ := run(t, e, nil, "1", "2")
+	until(t, a, "online", isOnline)
+	back.Store(true)
+	e.cut()
+	until(t, a, "the first one gone", func(s Status) bool { return s.Upstreams[0].Dropped != nil })
+	s := until(t, a, "online again", isOnline)
+	if s.Upstreams[1].Dropped != nil || s.Welcome.Grants[1].Name != "chosen-1" {
+		t.Errorf("the second tunnel is %+v, want it to go on as chosen-1", s.Welcome.Grants)
+	}
+}
+
 func TestStreamOfAnotherKind(t *testing.T) {
 	addr := service(t, "tcp", "127.0.0.1:0", echo)
 	e := newTestEdge(t)
