@@ -20,10 +20,10 @@ import (
 type noAgent struct{ Agent }
 
 var demoTunnels = []client.Tunnel{
-	{Subdomain: "acme", Kind: tunnel.HTTP, PublicURL: "https://acme.lrok.example", Local: "http://localhost:3000", CreatedAt: frozen.Add(-time.Hour), Online: true, Requests: 1284},
-	{Subdomain: "db", Kind: tunnel.TCP, PublicURL: "tcp://tcp.lrok.example:30007", Port: 30007, Local: "localhost:5432", CreatedAt: frozen.Add(-20 * time.Minute), Online: true, Open: 3, Connections: 41},
-	{Subdomain: "vault", Kind: tunnel.TLS, PublicURL: "tls://vault.lrok.example:443", Local: "localhost:8443", CreatedAt: frozen.Add(-3 * time.Minute), Online: true, Connections: 1},
-	{Subdomain: "docs", Kind: tunnel.HTTP, PublicURL: "https://docs.lrok.example", Local: "http://localhost:8080", CreatedAt: frozen.Add(-26 * time.Hour), Since: frozen.Add(-5 * time.Minute), Requests: 3},
+	{Subdomain: "acme", Inspect: true, Machine: "laptop", RemoteAddr: "203.0.113.9:51840", Kind: tunnel.HTTP, PublicURL: "https://acme.lrok.example", Local: "http://localhost:3000", CreatedAt: frozen.Add(-time.Hour), Online: true, Requests: 1284},
+	{Subdomain: "db", Inspect: true, Machine: "laptop", RemoteAddr: "203.0.113.9:51840", Kind: tunnel.TCP, PublicURL: "tcp://tcp.lrok.example:30007", Port: 30007, Local: "localhost:5432", CreatedAt: frozen.Add(-20 * time.Minute), Online: true, Open: 3, Connections: 41},
+	{Subdomain: "vault", Inspect: true, Machine: "laptop", RemoteAddr: "203.0.113.9:51840", Kind: tunnel.TLS, PublicURL: "tls://vault.lrok.example:443", Local: "localhost:8443", CreatedAt: frozen.Add(-3 * time.Minute), Online: true, Connections: 1},
+	{Subdomain: "docs", Inspect: true, Machine: "laptop", RemoteAddr: "203.0.113.9:51840", Kind: tunnel.HTTP, PublicURL: "https://docs.lrok.example", Local: "http://localhost:8080", CreatedAt: frozen.Add(-26 * time.Hour), Since: frozen.Add(-5 * time.Minute), Requests: 3},
 }
 
 // testModel is a model without a program around it.
@@ -34,7 +34,7 @@ func modelWith(t testing.TB, w, h, n int) testModel {
 	t.Helper()
 	e := newDemoEdge(func() time.Time { return frozen })
 	c := Config{API: e, Tunnels: demoAsked, Now: func() time.Time { return frozen }, Theme: "dark", Environ: []string{"LANG=C.UTF-8"}, Width: w, Height: h}
-	m := testModel{newModel(context.Background(), c, newFeed(e, newDemoAgent(onlineStatus(frozen))))}
+	m := testModel{newModel(context.Background(), with(c, newDemoAgent(onlineStatus(frozen))), newFeed())}
 	list := demoList(frozen)
 	for i := range n {
 		x := list[i%len(list)]
@@ -139,7 +139,7 @@ func TestUpdateBudget(t *testing.T) {
 // A screen that is stopped, or away in an editor, holds nobody up and keeps
 // bounded memory: the oldest are dropped and counted.
 func TestStoppedScreenBlocksNobody(t *testing.T) {
-	f := newFeed(newDemoEdge(time.Now), nil)
+	f := newFeed()
 	x := demoList(frozen)[0]
 	const extra = 500
 	done := make(chan struct{})
@@ -172,7 +172,7 @@ func TestStoppedScreenBlocksNobody(t *testing.T) {
 }
 
 func TestNewsOfTheSameExchangeReplaceEachOther(t *testing.T) {
-	f := newFeed(newDemoEdge(time.Now), nil)
+	f := newFeed()
 	x := demoList(frozen)[0]
 	for v := range uint64(1000) {
 		x.Version = v

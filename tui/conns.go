@@ -61,8 +61,9 @@ type trafficMsg struct {
 // seconds.
 func (m *model) askTraffic() tea.Cmd {
 	t := m.tab()
-	// Of an empty list nobody knows whether nothing came or nothing is listed.
-	if t == nil || isHTTP(t) && (len(t.all) > 0 || t.flow.known && !t.flow.hidden) || t.Name == "" || m.feed.agent != nil && m.status.State != agent.Online || m.fate(t) != "" {
+	// Of an empty list nobody knows whether nothing came or nothing is listed, and
+	// of a tunnel of another process whether that is connected.
+	if t == nil || isHTTP(t) && t.link.agent != nil && (len(t.all) > 0 || t.flow.known && !t.flow.hidden) || t.Name == "" || t.link.agent != nil && t.link.status.State != agent.Online || m.fate(t) != "" {
 		return nil
 	}
 	f, now := &t.flow, m.c.Now()
@@ -70,12 +71,12 @@ func (m *model) askTraffic() tea.Cmd {
 		return nil
 	}
 	f.asking, f.next = true, now.Add(2*time.Second)
-	name := t.Name
+	name, key, api := t.Name, t.key(), t.link.edge.API
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(m.ctx, 10*time.Second)
 		defer cancel()
-		list, err := m.c.API.Tunnels(ctx)
-		msg := trafficMsg{name: name, err: err}
+		list, err := api.Tunnels(ctx)
+		msg := trafficMsg{name: key, err: err}
 		for i := range list {
 			if list[i].Subdomain == name {
 				msg.t, msg.found = list[i], true
@@ -87,7 +88,7 @@ func (m *model) askTraffic() tea.Cmd {
 
 func (m *model) traffic(msg trafficMsg) {
 	for _, t := range m.tabs {
-		if t.Name != msg.name {
+		if t.key() != msg.name {
 			continue
 		}
 		t.flow.asking = false
@@ -609,14 +610,14 @@ func (m *model) closeOne() tea.Cmd {
 		m.say(text, "%s has ended already", number(&x.Exchange))
 		return nil
 	}
-	name, id := t.Name, x.ID
+	name, id, api := t.Name, x.ID, t.link.edge.API
 	done := number(&x.Exchange) + " closed"
 	m.ask = &question{
 		text:  sprintf("close %s from %s, at both ends?", number(&x.Exchange), format.Sanitize(x.Remote)),
 		brief: sprintf("close %s?", number(&x.Exchange)),
 		choices: []choice{
 			{"y", "close", func(m *model) tea.Cmd {
-				return func() tea.Msg { return closedMsg{done, m.c.API.CloseConnection(m.ctx, name, id)} }
+				return func() tea.Msg { return closedMsg{done, api.CloseConnection(m.ctx, name, id)} }
 			}},
 			{"esc", "cancel", func(*model) tea.Cmd { return nil }},
 		},
@@ -634,14 +635,14 @@ func (m *model) closeAll() tea.Cmd {
 		m.say(text, "no connection is open")
 		return nil
 	}
-	name := t.Name
+	name, api := t.Name, t.link.edge.API
 	m.ask = &question{
 		text:  sprintf("close all %s that are open, at both ends?", plural(n, "connection")),
 		brief: sprintf("close %s?", plural(n, "connection")),
 		choices: []choice{
 			{"y", "close all", func(m *model) tea.Cmd {
 				return func() tea.Msg {
-					n, err := m.c.API.CloseConnections(m.ctx, name)
+					n, err := api.CloseConnections(m.ctx, name)
 					return closedMsg{plural(n, "connection") + " closed", err}
 				}
 			}},

@@ -273,8 +273,7 @@ func rawModel(t testing.TB, w, h, n int) testModel {
 	s := onlineStatus(frozen)
 	s.Welcome.Grants = []tunnel.Grant{rawGrant(tunnel.TCP)}
 	s.Upstreams = []agent.Upstream{{Tunnel: "db", Local: "localhost:5432"}}
-	m := testModel{newModel(context.Background(), c, newFeed(e, newDemoAgent(s)))}
-	m.feed.tunnels, m.feed.status = granted(c.Tunnels, s.Welcome.Grants), s
+	m := testModel{newModel(context.Background(), with(c, newDemoAgent(s)), newFeed())}
 	list := connList(inspector.TCP, frozen)
 	for i := range n {
 		x := list[i%len(list)]
@@ -592,9 +591,9 @@ func TestDroppedTunnelIsNotFollowed(t *testing.T) {
 	}
 	a := newDemoAgent(st)
 	e := endless{newDemoEdge(time.Now), make(chan string, 4), make(chan string, 4)}
-	f := newFeed(e, a)
+	f := newFeed()
 	ctx, cancel := context.WithCancel(t.Context())
-	go f.run(ctx, cancel, []Tunnel{{}, {}})
+	go f.run(ctx, cancel, newLink(&Edge{API: e}, a, Tunnel{}, Tunnel{}))
 	defer func() {
 		cancel()
 		<-f.done
@@ -705,7 +704,7 @@ func hostileConnections(t testing.TB, m testModel, s string) {
 			m.feed.put("db", x)
 			m.msg(wakeMsg{})
 			m.msg(trafficMsg{name: "db", found: true, t: client.Tunnel{BytesIn: -1, BytesOut: 1 << 62, Open: -5, Connections: 1 << 62}})
-			m.adopt([]Tunnel{{Kind: tunnel.Kind(kind), Name: "db", URL: "tcp://" + s, Local: s}})
+			m.adopt(m.main, []Tunnel{{Kind: tunnel.Kind(kind), Name: "db", URL: "tcp://" + s, Local: s}})
 			check := func(what string) {
 				t.Helper()
 				rows, _ := m.draw()
@@ -738,7 +737,7 @@ func hostileConnections(t testing.TB, m testModel, s string) {
 	}
 	m.tab().clear()
 	rows()
-	m.status.Upstreams = []agent.Upstream{{Tunnel: "db", Local: s, Down: true, Err: s}}
+	m.main.status.Upstreams = []agent.Upstream{{Tunnel: "db", Local: s, Down: true, Err: s}}
 	rows()
 }
 

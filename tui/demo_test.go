@@ -163,6 +163,16 @@ func (e *demoEdge) CloseConnection(_ context.Context, _, id string) error {
 	return &tunnel.Error{Code: tunnel.CodeNotFound, Message: "no open connection of that tunnel has this id"}
 }
 
+func (e *demoEdge) CloseTunnel(_ context.Context, name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := len(e.tunnels)
+	if e.tunnels = slices.DeleteFunc(e.tunnels, func(t client.Tunnel) bool { return t.Subdomain == name }); len(e.tunnels) == n {
+		return &tunnel.Error{Code: tunnel.CodeTunnelNotFound, Message: "no such tunnel"}
+	}
+	return nil
+}
+
 func (e *demoEdge) CloseConnections(ctx context.Context, name string) (n int, err error) {
 	e.mu.Lock()
 	list := slices.Clone(e.list)
@@ -345,6 +355,12 @@ func (a *demoAgent) set(s agent.Status) {
 	case a.changed <- struct{}{}:
 	default:
 	}
+}
+
+// with is c on the tunnels of a.
+func with(c Config, a Agent) Config {
+	c.Agent = a
+	return c
 }
 
 var demoGrants = []tunnel.Grant{{Kind: tunnel.HTTP, Name: "acme", URL: "https://acme.lrok.example"}}

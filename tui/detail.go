@@ -730,7 +730,7 @@ func (m *model) because(id string, err error) string {
 
 // ring is how many exchanges of a tunnel the edge keeps.
 func (m *model) ring() int {
-	if n := m.status.Welcome.Limits.Ring; n > 0 {
+	if n := m.link().status.Welcome.Limits.Ring; n > 0 {
 		return n
 	}
 	return 100

@@ -287,7 +287,7 @@ func TestLongStringsShowTheirWords(t *testing.T) {
 
 func TestPickerKnowsOtherTunnels(t *testing.T) {
 	m := modelWith(t, 80, 24, 13)
-	m.tabs = append(m.tabs, newTab(Tunnel{Kind: "http", Name: "docs"}), newTab(Tunnel{Kind: "tcp", Name: "db"}))
+	m.tabs = append(m.tabs, newTab(Tunnel{Kind: "http", Name: "docs"}, m.main), newTab(Tunnel{Kind: "tcp", Name: "db"}, m.main))
 	x := demoList(frozen)[12]
 	x.ID, x.Number, x.Tunnel = "req_other", 7, "docs"
 	m.tabs[1].put(x, frozen)
@@ -428,7 +428,7 @@ func TestOtherLooksNeedNoEdge(t *testing.T) {
 // A search in the picker finds what it does not offer, of any tunnel.
 func TestPickerSearch(t *testing.T) {
 	m := modelWith(t, 80, 24, 13)
-	m.tabs = append(m.tabs, newTab(Tunnel{Kind: "http", Name: "docs"}))
+	m.tabs = append(m.tabs, newTab(Tunnel{Kind: "http", Name: "docs"}, m.main))
 	x := demoList(frozen)[12]
 	for i := range maxCandidates + 50 {
 		x.ID, x.Number, x.Tunnel, x.Path = sprintf("req_%d", i), uint64(i+1), "docs", sprintf("/page/%d", i)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/tunnel"
+	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
 // drawEmpty is what stands where the list will be: how the connection comes
@@ -14,9 +15,12 @@ import (
 func (m *model) drawEmpty(out []string, r rect) []string {
 	var rows []string
 	t := m.tab()
-	if m.granted() {
+	switch {
+	case m.fate(t) != "":
+		rows = m.closedRows(t, r)
+	case m.granted():
 		rows = m.invitation(t, r)
-	} else {
+	default:
 		rows = m.connecting(r)
 	}
 	if len(rows) > r.h {
@@ -28,6 +32,35 @@ func (m *model) drawEmpty(out []string, r rect) []string {
 	return append(out, rows...)
 }
 
+// closedRows say why nothing comes of a tunnel.
+func (m *model) closedRows(t *tab, r rect) []string {
+	var rows []string
+	add := func(how role, s string, n int) {
+		for _, s := range firstRows(s, r.w-6, n) {
+			l := m.th.line(r.w)
+			l.gap(min(3, r.w/10))
+			l.put(how, s)
+			rows = append(rows, l.String())
+		}
+	}
+	what, why, hint := "This tunnel is closed.", m.fate(t), ""
+	if m.refused(t) {
+		what = "This tunnel could not be started."
+		why, hint = m.upstream(t).Dropped.Message, m.upstream(t).Dropped.Hint
+	}
+	add(strong, what, 1)
+	rows = append(rows, "")
+	add(bad, why, 4)
+	if hint != "" {
+		add(text, hint, 3)
+	}
+	if len(m.tabs) > 1 && t.link.agent != nil && t.link.status.State == agent.Online {
+		rows = append(rows, "")
+		add(dim, "The others are not affected.", 1)
+	}
+	return rows
+}
+
 // connecting lists the steps to the edge with the time each took.
 func (m *model) connecting(r rect) []string {
 	var rows []string
@@ -37,7 +70,7 @@ func (m *model) connecting(r rect) []string {
 		f(&l)
 		rows = append(rows, l.String())
 	}
-	s := &m.status
+	s := &m.link().status
 	add(func(l *line) { l.put(strong, "Connecting"); l.put(dim, m.th.g.ellipsis) })
 	rows = append(rows, "")
 	for i, step := range s.Steps {
@@ -77,9 +110,17 @@ func (m *model) connecting(r rect) []string {
 	return rows
 }
 
+// public is how to get a public URL instead of one for this machine.
+func (m *model) public() string {
+	if m.home != nil {
+		return "lrok login HOST"
+	}
+	return "--edge HOST"
+}
+
 // waitsFor is what the connection hangs on, and where, once that takes long.
 func (m *model) waitsFor() string {
-	s := &m.status
+	s := &m.link().status
 	if len(s.Steps) == 0 || s.Edge == "" || s.Since.IsZero() || m.c.Now().Sub(s.Since) < 3*time.Second {
 		return ""
 	}
@@ -113,7 +154,9 @@ func (m *model) invitation(t *tab, r rect) []string {
 	}
 	var says [][]part
 	say := func(p ...part) { says = append(says, p) }
-	if t.seen > 0 {
+	if t.flow.away && t.link.agent == nil {
+		say(part{warn, "Its lrok is away, so nothing comes through. "})
+	} else if t.seen > 0 {
 		say(part{strong, "The list is clear. "}, part{text, "New " + strings.TrimPrefix(t.things(2), "2 ") + " show up here."})
 	} else if isHTTP(t) && t.flow.hidden && t.flow.calls > 0 {
 		say(part{strong, "Your tunnel is up. "}, part{text, plural(int(t.flow.calls), "request") + " so far."})
@@ -136,7 +179,7 @@ func (m *model) invitation(t *tab, r rect) []string {
 			s += " for " + age
 		}
 		local = append(local, part{bad, s})
-	case m.feed.agent != nil && len(m.status.Upstreams) > 0:
+	case t.link.agent != nil && len(t.link.status.Upstreams) > 0:
 		local = append(local, part{good, "  " + m.th.g.ok + " answers"})
 	}
 	say(local...)
@@ -168,9 +211,9 @@ func (m *model) invitation(t *tab, r rect) []string {
 		say(part{hotkey, "  ?   "}, part{text, "all keys"})
 		say()
 	}
-	if m.c.LocalOnly {
+	if t.link.edge.LocalOnly {
 		say(part{warn, "  Local only: "}, part{text, "this edge runs on this machine and"})
-		say(part{text, "  nobody else can call it. For a public URL: --edge HOST"})
+		say(part{text, "  nobody else can call it. For a public URL: " + m.public()})
 		say()
 	}
 	switch {
@@ -199,7 +242,7 @@ func (m *model) invitation(t *tab, r rect) []string {
 		need = max(need, w)
 	}
 	var code []string
-	if r.h >= 18 && isHTTP(t) {
+	if r.h >= 18 && isHTTP(t) && !m.onlyHere(t) {
 		code = m.qr(t.URL)
 		if len(code) > 0 && (len(code) > r.h-3 || left+m.th.columns(code[0])+between+need > r.w) {
 			code = nil

@@ -245,11 +245,13 @@ var positions = []struct {
 		m.bar.editing = true
 	}},
 	{"upstream", func(m testModel, s string) {
-		m.status.Upstreams = []agent.Upstream{{Tunnel: "acme", Local: s, Down: true, Err: s}}
+		m.main.status.Upstreams = []agent.Upstream{{Tunnel: "acme", Local: s, Down: true, Err: s}}
 	}},
-	{"link", func(m testModel, s string) { m.status.State, m.status.Err = agent.Reconnecting, errors.New(s) }},
+	{"link", func(m testModel, s string) {
+		m.main.status.State, m.main.status.Err = agent.Reconnecting, errors.New(s)
+	}},
 	{"address", func(m testModel, s string) {
-		m.adopt([]Tunnel{{Kind: tunnel.HTTP, Name: "acme", URL: "https://" + s, Direct: s, Local: s}})
+		m.adopt(m.main, []Tunnel{{Kind: tunnel.HTTP, Name: "acme", URL: "https://" + s, Direct: s, Local: s}})
 		m.tab().clear()
 	}},
 	{"editor", func(m testModel, s string) { m.edited(editedMsg{file: noFile, err: errors.New(s)}) }},
@@ -259,13 +261,17 @@ var positions = []struct {
 		m.msg(tea.KeyPressMsg{Code: tea.KeyExtended, Text: s})
 	}},
 	{"home", func(m testModel, s string) {
-		m.toHome(tunnelsMsg{list: []client.Tunnel{
-			{Subdomain: s, Kind: tunnel.HTTP, PublicURL: "https://" + s, Local: s, Online: true, CreatedAt: frozen},
+		m.showHome(edgeTunnels{list: []client.Tunnel{
+			{Subdomain: s, Kind: tunnel.HTTP, PublicURL: "https://" + s, Local: s, Machine: s, RemoteAddr: s, Online: true, CreatedAt: frozen},
 			{Subdomain: "db", Kind: tunnel.TCP, PublicURL: s, Local: s, CreatedAt: frozen},
-		}, me: client.Me{ID: s, Name: s, Edge: client.Edge{Domain: s}}})
+		}}, client.Me{ID: s, Name: s, Edge: client.Edge{Domain: s}})
 	}},
 	{"error of home", func(m testModel, s string) {
-		m.toHome(tunnelsMsg{err: &tunnel.Error{Code: "x", Message: s, Hint: s}})
+		m.showHome(edgeTunnels{err: &tunnel.Error{Code: "x", Message: s, Hint: s}}, client.Me{})
+	}},
+	{"failure at home", func(m testModel, s string) {
+		m.showHome(edgeTunnels{list: []client.Tunnel{{Subdomain: "db", Kind: tunnel.TCP}}}, client.Me{})
+		m.home.failed = &failure{s, &tunnel.Error{Code: "x", Message: s, Hint: s}}
 	}},
 }
 
@@ -284,11 +290,12 @@ func (m testModel) arrive(change func(*inspector.Exchange)) {
 	m.whole(x)
 }
 
-// toHome puts the list of tunnels in front.
-func (m testModel) toHome(msg tunnelsMsg) {
-	m.home = &home{}
+// showHome puts the list of tunnels in front.
+func (m testModel) showHome(told edgeTunnels, me client.Me) {
+	m.home = newHome(m.model)
 	m.focus = inHome
-	m.msg(msg)
+	told.edge = m.main.edge
+	m.msg(tunnelsMsg{[]edgeTunnels{told}, me})
 }
 
 // throw writes s at a position and follows it to the emulator.

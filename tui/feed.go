@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -22,20 +23,16 @@ const heads = 10_000
 // say, news of the same capture replace each other, and past the limit the
 // oldest are dropped and counted.
 type feed struct {
-	api   API
-	agent Agent
+	alone bool          // there is no agent whose end ends the screen
 	poke  chan struct{} // holds one: there are news
 	done  chan struct{} // closed when run has returned
 
-	mu      sync.Mutex
-	queues  map[string]*queue
-	status  agent.Status
-	fresh   bool // status is news
-	tunnels []Tunnel
-	ended   map[string]string // why nothing more comes of a tunnel, by name
-	lost    map[string]string // why the stream of a tunnel is broken for now
+	mu     sync.Mutex
+	queues map[string]*queue
+	ended  map[string]string // why nothing more comes of a tunnel, by its key
+	lost   map[string]string // why the stream of a tunnel is broken for now
 
-	more  chan string        // names of tunnels to follow as well
+	more  chan *link         // to follow as well
 	abort context.CancelFunc // ends the screen
 	fatal error              // why it cannot go on, set before abort is called
 
@@ -60,7 +57,7 @@ func (f *feed) guard(abort func(), run func()) {
 // could be shown is the person's any longer. It reports whether it did.
 func (f *feed) refuse(err error) bool {
 	var e *tunnel.Error
-	if f.agent != nil || !errors.As(err, &e) || e.Code != tunnel.CodeKey {
+	if !f.alone || !errors.As(err, &e) || e.Code != tunnel.CodeKey {
 		return false // an agent ends by itself, and says more about it
 	}
 	f.mu.Lock()
@@ -119,20 +116,31 @@ type news struct {
 	gap     bool // before the list
 }
 
-func newFeed(api API, a Agent) *feed {
+func newFeed() *feed {
 	return &feed{
-		api: api, agent: a, poke: make(chan struct{}, 1), done: make(chan struct{}),
+		poke: make(chan struct{}, 1), done: make(chan struct{}),
 		queues: map[string]*queue{}, ended: map[string]string{}, lost: map[string]string{},
-		more: make(chan string, 64),
+		more: make(chan *link, 64),
 	}
 }
 
-// also follows another tunnel, from the list of tunnels.
-func (f *feed) also(name string) {
+// also follows another link. It reports whether there is room for it.
+func (f *feed) also(l *link) bool {
 	select {
-	case f.more <- name:
-	default: // so many were opened that one cannot be looked at in earnest
+	case f.more <- l:
+		return true
+	default:
+		return false
 	}
+}
+
+// forget lets go of all that is known of a tunnel.
+func (f *feed) forget(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.queues, key)
+	delete(f.ended, key)
+	delete(f.lost, key)
 }
 
 // put leaves x for the screen.
@@ -195,26 +203,43 @@ func (f *feed) waiting(name string) int {
 	return 0
 }
 
-// state returns the agent's status, the tunnels and what is wrong with them.
-func (f *feed) state() (s agent.Status, tunnels []Tunnel, ended, lost map[string]string) {
+// state returns what is wrong with tunnels, by their keys.
+func (f *feed) state() (ended, lost map[string]string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	ended, lost = map[string]string{}, map[string]string{}
-	for k, v := range f.ended {
-		ended[k] = v
-	}
-	for k, v := range f.lost {
-		lost[k] = v
-	}
-	return f.status, f.tunnels, ended, lost
+	return maps.Clone(f.ended), maps.Clone(f.lost)
 }
 
-// run follows the agent and every tunnel until ctx ends. It calls abort when it
+// of returns how the agent of l is, and its tunnels.
+func (f *feed) of(l *link) (agent.Status, []Tunnel) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return l.news, l.live
+}
+
+// run follows l, and those that are added, until ctx ends. It calls abort when it
 // cannot go on.
-func (f *feed) run(ctx context.Context, abort func(), tunnels []Tunnel) {
+func (f *feed) run(ctx context.Context, abort func(), l *link) {
 	defer close(f.done)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	for {
+		wg.Go(func() { f.guard(abort, func() { f.watch(ctx, abort, l) }) })
+		select {
+		case l = <-f.more:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watch follows the agent of l, if it has one, and all its tunnels, until ctx
+// ends or l is ended.
+func (f *feed) watch(ctx context.Context, abort func(), l *link) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	followed := map[string]context.CancelFunc{}
 	follow := func(name string) {
 		if name == "" || followed[name] != nil {
@@ -224,37 +249,34 @@ func (f *feed) run(ctx context.Context, abort func(), tunnels []Tunnel) {
 		followed[name] = end
 		wg.Go(func() {
 			defer end()
-			f.guard(abort, func() { f.follow(one, name) })
+			f.guard(abort, func() { f.follow(one, l, name) })
 			if ctx.Err() == nil {
-				f.lose(name) // what is open here is not seen to end
+				f.lose(l.edge.key(name)) // what is open here is not seen to end
 			}
 		})
 	}
-	if f.agent == nil {
+	if l.agent == nil {
 		f.mu.Lock()
-		f.tunnels = tunnels
+		l.live = l.asked
 		f.mu.Unlock()
-		for _, t := range tunnels {
+		for _, t := range l.asked {
 			follow(t.Name)
 		}
-		for {
-			select {
-			case name := <-f.more:
-				follow(name)
-			case <-ctx.Done():
-				return
-			}
+		select {
+		case <-l.ended:
+		case <-ctx.Done():
 		}
+		return
 	}
 	for {
-		s := f.agent.Status()
-		live := granted(tunnels, s.Welcome.Grants)
+		s := l.agent.Status()
+		live := granted(l.asked, s.Welcome.Grants)
 		f.mu.Lock()
-		f.status, f.fresh, f.tunnels = s, true, live
+		l.news, l.live = s, live
 		f.mu.Unlock()
 		f.wake()
-		for _, t := range live {
-			if len(s.Welcome.Grants) > 0 {
+		for i, t := range live {
+			if i < len(s.Welcome.Grants) && s.Welcome.Grants[i].Name != "" {
 				follow(t.Name)
 			}
 		}
@@ -264,7 +286,9 @@ func (f *feed) run(ctx context.Context, abort func(), tunnels []Tunnel) {
 			}
 		}
 		select {
-		case <-f.agent.Changed():
+		case <-l.agent.Changed():
+		case <-l.ended:
+			return
 		case <-ctx.Done():
 			return
 		}
@@ -276,7 +300,7 @@ func granted(asked []Tunnel, grants []tunnel.Grant) []Tunnel {
 	out := make([]Tunnel, len(asked))
 	copy(out, asked)
 	for i := range out {
-		if i < len(grants) {
+		if i < len(grants) && grants[i].Name != "" { // else it was refused
 			g := grants[i]
 			out[i].Kind, out[i].Name, out[i].URL, out[i].Direct = g.Kind, g.Name, g.URL, g.Direct
 		}
@@ -284,17 +308,18 @@ func granted(asked []Tunnel, grants []tunnel.Grant) []Tunnel {
 	return out
 }
 
-// follow leaves every change of one tunnel in the feed until ctx ends or the
+// follow leaves every change of one tunnel of l in the feed until ctx ends or the
 // tunnel is closed. The client resumes a broken stream by itself; what makes it
 // give up, such as a tunnel that the edge does not know yet, is tried again.
-func (f *feed) follow(ctx context.Context, name string) {
+func (f *feed) follow(ctx context.Context, l *link, name string) {
+	key := l.edge.key(name)
 	say := func(m map[string]string, why string) {
 		f.mu.Lock()
-		changed := m[name] != why
+		changed := m[key] != why
 		if why == "" {
-			delete(m, name)
+			delete(m, key)
 		} else {
-			m[name] = why
+			m[key] = why
 		}
 		f.mu.Unlock()
 		if changed {
@@ -305,7 +330,7 @@ func (f *feed) follow(ctx context.Context, name string) {
 	wait := 200 * time.Millisecond
 	for {
 		closed := false
-		err := f.api.Stream(ctx, name, client.StreamOptions{
+		err := l.edge.API.Stream(ctx, name, client.StreamOptions{
 			Since: since,
 			Lost:  func(err error) { say(f.lost, err.Error()) },
 		}, func(e inspector.Event) error {
@@ -314,24 +339,24 @@ func (f *feed) follow(ctx context.Context, name string) {
 			since = max(since, e.ID)
 			switch {
 			case e.Exchange != nil:
-				f.put(name, *e.Exchange)
+				f.put(key, *e.Exchange)
 			case e.Type == "gap":
 				since = e.ID
-				f.lose(name)
+				f.lose(key)
 			case e.Type == "closed":
 				closed = true
-				f.lose(name) // nothing passes through it any more
+				f.lose(key) // nothing passes through it any more
 			}
 			return nil
 		})
 		var refused *tunnel.Error
 		switch {
-		case ctx.Err() != nil || f.refuse(err):
+		case ctx.Err() != nil || l.edge.ID == "" && f.refuse(err):
 			return
-		case closed && f.agent == nil:
+		case closed && l.agent == nil:
 			say(f.ended, "the tunnel was closed")
 			return
-		case errors.As(err, &refused) && refused.Code == tunnel.CodeTunnelNotFound && f.agent == nil:
+		case errors.As(err, &refused) && refused.Code == tunnel.CodeTunnelNotFound && l.agent == nil:
 			say(f.ended, refused.Message)
 			return
 		case err != nil:

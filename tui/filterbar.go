@@ -232,7 +232,7 @@ func (m *model) look() tea.Cmd {
 	t.reading, x.readAt = true, now
 	e := t.env(now)
 	marked, unseen := e.Marked(x.ID), e.Unseen(x.ID)
-	msg, f := scannedMsg{tunnel: t.Name, scan: t.scan, id: x.ID, version: x.Version}, t.match
+	msg, f := scannedMsg{tunnel: t.key(), scan: t.scan, id: x.ID, version: x.Version}, t.match
 	var have *inspector.Exchange
 	if o := m.find(x.ID); o != nil && o.x.Version == x.Version {
 		have = &o.x
@@ -267,7 +267,7 @@ func plainBody(m *inspector.Message) []byte {
 }
 
 func (msg scannedMsg) arrive(m *model) tea.Cmd {
-	i := slices.IndexFunc(m.tabs, func(t *tab) bool { return t.Name == msg.tunnel && t.scan == msg.scan })
+	i := slices.IndexFunc(m.tabs, func(t *tab) bool { return t.key() == msg.tunnel && t.scan == msg.scan })
 	if i < 0 {
 		return nil // another filter has taken its place
 	}

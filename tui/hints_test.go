@@ -8,6 +8,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/diff"
 )
@@ -196,7 +197,7 @@ func TestHintsNameTheDigitsOfTunnels(t *testing.T) {
 		if got := m.hints(); strings.Contains(got, "1-") {
 			t.Errorf("hints of one tunnel at %d columns: %q, want no digits", w, got)
 		}
-		m.tabs = append(m.tabs, newTab(Tunnel{Kind: "tcp", Name: "db"}), newTab(Tunnel{Kind: "http", Name: "docs"}))
+		m.tabs = append(m.tabs, newTab(Tunnel{Kind: "tcp", Name: "db"}, m.main), newTab(Tunnel{Kind: "http", Name: "docs"}, m.main))
 		got := m.hints()
 		if !strings.Contains(got, "1-3 tunnel") || !strings.Contains(got, "q quit") {
 			t.Errorf("hints of three tunnels at %d columns: %q, want 1-3 tunnel", w, got)
@@ -216,7 +217,7 @@ func TestHintsNameTheDigitsOfTunnels(t *testing.T) {
 func TestHelpIsOfThisScreen(t *testing.T) {
 	home := func() testModel {
 		m := modelWith(t, 80, 60, 5)
-		m.home, m.focus = &home{list: demoTunnels, loaded: true}, inHome
+		m.showHome(edgeTunnels{list: demoTunnels}, client.Me{})
 		return m
 	}
 	for name, tt := range map[string]struct {
@@ -227,7 +228,7 @@ func TestHelpIsOfThisScreen(t *testing.T) {
 		"requests":    {modelWith(t, 80, 60, 5), "Requests", "open the request", []string{"open the connection", "inspector", "fold", "next change", "1-9"}},
 		"connections": {rawModel(t, 80, 60, 5), "Connections", "open the connection", []string{"request", "replay", "hex", "QR"}},
 		"quiet":       {rawModel(t, 80, 60, 0), "Connections", "command to connect", []string{"enter", "one row down", "filter the list"}},
-		"home":        {home(), "Tunnels", "open the tunnel's inspector", []string{"request", "copy", "level back", "QR"}},
+		"home":        {home(), "Tunnels", "open the tunnel's inspector", []string{"request", "copy the body", "level back", "QR"}},
 	} {
 		m := tt.m
 		m.key("?")

@@ -1,83 +1,288 @@
 package tui
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/lrok-dev/lrok/edge/client"
-	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/tunnel"
+	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
-// home lists the live tunnels of the key.
+// home lists the live tunnels of the key, those of edges inside other processes
+// of this machine, and those that were started from the list.
 type home struct {
-	list   []client.Tunnel
+	first  *Edge // nil when no edge is known
+	told   []edgeTunnels
+	list   []homeRow
 	me     client.Me // whose they are, once the edge has told
 	cur    int
 	top    int // the first row in view
 	rows   rect
 	loaded bool
+	asking bool
+	again  bool // what is asked for may be of before a change
+	counts map[string][]count
 
-	starting string // the tunnel that is being started
-	started  []string
-	chosen   string // to be selected in the next list
-	err      string
-	next     time.Time // when to ask again
+	chosen  string    // the key of the row that is to be selected once it is there
+	err     string    // why the first edge tells nothing
+	asOf    time.Time // when it told last
+	failed  *failure
+	closing map[string]bool
+	next    time.Time // when to ask again
 }
 
-type tunnelsMsg struct {
-	list []client.Tunnel
-	me   client.Me
+// A homeRow is one tunnel of the list.
+type homeRow struct {
+	client.Tunnel
+	edge *Edge
+	tab  *tab // where it is open, nil if it is not
+	rate float64
+}
+
+func (r *homeRow) key() string { return r.edge.key(r.Subdomain) }
+
+// own reports whether the tunnel was started from the list.
+func (r *homeRow) own() bool { return r.tab != nil && r.tab.link.agent != nil }
+
+// A count is how much had passed through a tunnel at some time.
+type count struct {
+	at time.Time
+	n  int64
+}
+
+// A failure is a tunnel that could not be started.
+type failure struct {
+	what string
 	err  error
 }
 
-func (m *model) loadTunnels() tea.Cmd {
-	me := m.home.me
-	return func() tea.Msg {
-		list, err := m.c.API.Tunnels(m.ctx)
-		if err == nil && me.ID == "" {
-			me, _ = m.c.API.Me(m.ctx) // asked again with the next list
+// edgeTunnels are the tunnels of one edge, as far as it tells.
+type edgeTunnels struct {
+	edge *Edge
+	list []client.Tunnel
+	err  error
+}
+
+type tunnelsMsg struct {
+	told []edgeTunnels
+	me   client.Me
+}
+
+func newHome(m *model) *home {
+	h := &home{counts: map[string][]count{}, closing: map[string]bool{}}
+	if m.c.API != nil {
+		h.first = m.main.edge
+	}
+	if m.c.Edges != nil {
+		m.c.API = new(several)
+		h.reach(m)
+	}
+	return h
+}
+
+// reach says which edges are asked for captures.
+func (h *home) reach(m *model) {
+	s, ok := m.c.API.(*several)
+	if !ok {
+		return
+	}
+	var list []API
+	add := func(e *Edge) {
+		if e != nil && !slices.Contains(list, e.API) {
+			list = append(list, e.API)
 		}
-		return tunnelsMsg{list, me, err}
+	}
+	add(h.first)
+	for _, t := range m.tabs {
+		add(t.link.edge)
+	}
+	for i := range h.told {
+		if h.told[i].err == nil {
+			add(h.told[i].edge)
+		}
+	}
+	s.set(list)
+}
+
+// loadTunnels asks all edges for their tunnels.
+func (m *model) loadTunnels() tea.Cmd {
+	h := m.home
+	if h.asking {
+		h.again = true
+		return nil
+	}
+	h.asking, h.again = true, false
+	first, me := h.first, h.me
+	return func() tea.Msg {
+		ctx, cancel := context.WithTimeout(m.ctx, 10*time.Second)
+		defer cancel()
+		var edges []*Edge
+		if first != nil {
+			edges = append(edges, first)
+		}
+		if m.c.Edges != nil {
+			edges = append(edges, m.c.Edges(ctx)...)
+		}
+		told := make([]edgeTunnels, len(edges))
+		var wg sync.WaitGroup
+		for i, e := range edges {
+			wg.Go(func() {
+				list, err := e.API.Tunnels(ctx)
+				told[i] = edgeTunnels{e, list, err}
+			})
+		}
+		if first != nil && me.ID == "" {
+			me, _ = first.API.Me(ctx) // asked again with the next list
+		}
+		wg.Wait()
+		return tunnelsMsg{told, me}
 	}
 }
 
-// refreshTunnels asks again every few seconds while the list is in front.
+// refreshTunnels asks again every second while the list is in front, and less
+// often while nobody looks.
 func (m *model) refreshTunnels() tea.Cmd {
 	now := m.c.Now()
 	if now.Before(m.home.next) {
 		return nil
 	}
-	m.home.next = now.Add(3 * time.Second)
+	m.home.next = now.Add(900 * time.Millisecond)
+	if m.calm() {
+		m.home.next = now.Add(3 * time.Second)
+	}
 	return m.loadTunnels()
 }
 
-func (h *home) update(m *model, msg tunnelsMsg) {
-	h.loaded = true
-	if msg.err != nil {
-		m.feed.refuse(msg.err)
-		h.err = message(msg.err)
-		return
+func (msg tunnelsMsg) arrive(m *model) tea.Cmd {
+	h := m.home
+	h.loaded, h.asking, h.err = true, false, ""
+	now := m.c.Now()
+	for i := range msg.told {
+		t := &msg.told[i]
+		if t.err == nil {
+			if t.edge == h.first {
+				h.asOf = now
+			}
+			continue
+		}
+		if t.edge == h.first {
+			if m.feed.refuse(t.err) {
+				return nil
+			}
+			h.err = message(t.err)
+		}
+		// What is known of it stays in sight; the process of another edge has
+		// ended, most likely, and its tunnels with it.
+		for _, was := range h.told {
+			if was.edge == t.edge && t.edge == h.first {
+				t.list = was.list
+			}
+		}
 	}
-	name := h.chosen
-	h.chosen = ""
-	if name == "" && h.cur < len(h.list) {
-		name = h.list[h.cur].Subdomain
+	h.told = msg.told
+	if msg.me.ID != "" {
+		h.me = msg.me
 	}
-	h.err, h.list, h.me = "", msg.list, msg.me
-	sort.Slice(h.list, func(i, j int) bool { return h.list[i].Subdomain < h.list[j].Subdomain })
+	counts := map[string][]count{}
+	for _, t := range h.told {
+		for i := range t.list {
+			o := &t.list[i]
+			list := h.counts[t.edge.key(o.Subdomain)]
+			if t.err == nil {
+				n := o.Requests + o.Connections
+				if len(list) > 0 && list[len(list)-1].n > n {
+					list = nil // another tunnel of that name
+				}
+				list = append(list[max(len(list)-4, 0):len(list):len(list)], count{now, n})
+			}
+			counts[t.edge.key(o.Subdomain)] = list
+		}
+	}
+	h.counts = counts
+	h.reach(m)
+	h.settle(m)
+	if h.again {
+		return m.loadTunnels()
+	}
+	return nil
+}
+
+// settle makes the list of what the edges told and of the tunnels that are open
+// here. The selection stays on its tunnel.
+func (h *home) settle(m *model) {
+	var was homeRow
+	if h.cur < len(h.list) {
+		was = h.list[h.cur]
+	}
+	h.list = h.list[:0:0]
+	shown := map[*tab]bool{}
+	for _, told := range h.told {
+		for _, o := range told.list {
+			r := homeRow{Tunnel: o, edge: told.edge}
+			if list := h.counts[r.key()]; len(list) > 1 && told.err == nil {
+				a, b := list[0], list[len(list)-1]
+				r.rate = float64(b.n-a.n) / max(b.at.Sub(a.at).Seconds(), 0.1)
+			}
+			for _, t := range m.tabs {
+				if t.key() == r.key() && t.Name != "" {
+					r.tab, shown[t] = t, true
+				}
+			}
+			h.list = append(h.list, r)
+		}
+	}
+	for _, t := range m.tabs {
+		if shown[t] || t.link.agent == nil && m.fate(t) == "" {
+			continue // one of another process will be in the next list, or is closed
+		}
+		o := client.Tunnel{Subdomain: t.Name, Kind: t.Kind, PublicURL: t.URL, DirectURL: t.Direct, Local: t.Local, Inspect: true}
+		o.Online = t.link.status.State == agent.Online && m.fate(t) == ""
+		o.CreatedAt, o.Since = t.link.status.Since, t.link.status.OfflineSince
+		if isHTTP(t) {
+			o.Requests = int64(t.seen)
+		} else {
+			o.Connections, o.Open = int64(t.seen), int64(t.opened(m.ring()))
+		}
+		h.list = append(h.list, homeRow{Tunnel: o, edge: t.link.edge, tab: t})
+	}
+	sort.SliceStable(h.list, func(i, j int) bool {
+		a, b := &h.list[i], &h.list[j]
+		if a.Subdomain != b.Subdomain {
+			return b.Subdomain == "" || a.Subdomain != "" && a.Subdomain < b.Subdomain
+		}
+		return a.edge.ID < b.edge.ID
+	})
 	h.cur = max(min(h.cur, len(h.list)-1), 0)
 	for i := range h.list {
-		if h.list[i].Subdomain == name {
+		if r := &h.list[i]; was.edge != nil && (r.tab != nil && r.tab == was.tab || r.key() == was.key()) {
 			h.cur = i
 		}
 	}
+	if i := slices.IndexFunc(h.list, func(r homeRow) bool { return r.key() == h.chosen }); h.chosen != "" && i >= 0 {
+		h.cur, h.chosen = i, ""
+	}
 }
 
-func (h *home) move(n int) { h.cur = max(min(h.cur+n, len(h.list)-1), 0) }
+func (h *home) move(n int) {
+	h.cur = max(min(h.cur+n, len(h.list)-1), 0)
+	h.failed = nil
+}
+
+// selected is the row at the cursor, nil for none.
+func (h *home) selected() *homeRow {
+	if h.cur >= len(h.list) {
+		return nil
+	}
+	return &h.list[h.cur]
+}
 
 // at is the row of the list that is drawn on row y of the screen, -1 for none.
 func (h *home) at(y int) int {
@@ -87,289 +292,260 @@ func (h *home) at(y int) int {
 	return h.top + y - h.rows.y
 }
 
-// counters says how many tunnels have their agent.
-func (h *home) counters(sep string) string {
-	if !h.loaded {
-		return "asking the edge"
+// toHome brings the list of tunnels to the front, with the tunnel that was in
+// front selected.
+func (m *model) toHome() tea.Cmd {
+	if t := m.tab(); t != nil {
+		m.home.chosen = t.key()
 	}
-	live := 0
-	for i := range h.list {
-		live += b2i(h.list[i].Online)
-	}
-	s := plural(live, "tunnel") + " live"
-	if away := len(h.list) - live; away > 0 {
-		s += sep + sprintf("%d away", away)
-	}
-	return s
-}
-
-// whose says which edge the tunnels are on, and whose they are.
-func (h *home) whose() string {
-	who, edge := h.me.Name, h.me.Edge.Domain
-	if who == "" {
-		who = h.me.ID
-	}
-	switch {
-	case who == "" || edge == "":
-		return who + edge
-	}
-	return who + " on " + edge
-}
-
-// upOf is how long t has been there, or for how long its agent has been away.
-func upOf(t *client.Tunnel, now time.Time) string {
-	switch {
-	case t.Online:
-		return format.Duration(now.Sub(t.CreatedAt))
-	case t.Since.IsZero():
-		return "away"
-	}
-	return "away " + format.Duration(max(now.Sub(t.Since), 0))
+	m.focus, m.zoomed = inHome, false
+	m.home.next = m.c.Now().Add(900 * time.Millisecond)
+	m.home.settle(m)
+	return m.loadTunnels()
 }
 
 func (m *model) openTunnel() tea.Cmd {
-	h := m.home
-	if h.cur >= len(h.list) {
+	r := m.home.selected()
+	if r == nil {
 		return nil
 	}
-	o := h.list[h.cur]
-	m.inspect(Tunnel{Kind: o.Kind, Name: o.Subdomain, URL: o.PublicURL, Direct: o.DirectURL, Local: o.Local})
-	return nil
-}
-
-// inspect brings t to the front.
-func (m *model) inspect(t Tunnel) {
-	m.focus = inList
-	for i, o := range m.tabs {
-		if o.Name == t.Name {
-			m.cur = i
-			m.bar.set(o.query)
-			return
+	if r.tab == nil {
+		t := Tunnel{Kind: r.Kind, Name: r.Subdomain, URL: r.PublicURL, Direct: r.DirectURL, Local: r.Local}
+		l := newLink(r.edge, nil, t)
+		if !m.feed.also(l) {
+			m.say(warn, "so many tunnels are being opened: once more, please")
+			return nil
 		}
+		m.links = append(m.links, l)
+		r.tab = newTab(t, l)
+		m.tabs = append(m.tabs, r.tab)
 	}
-	m.tabs = append(m.tabs, newTab(t))
-	m.cur = len(m.tabs) - 1
-	m.bar.set("")
-	m.feed.also(t.Name)
+	m.toTab(slices.Index(m.tabs, r.tab))
+	return nil
 }
 
 // newTunnel asks for a local service and starts a tunnel to it.
 func (m *model) newTunnel() tea.Cmd {
-	if m.home.starting != "" {
-		m.say(text, "starting %s%s", m.home.starting, m.th.g.ellipsis)
-		return nil
-	}
+	m.home.failed = nil
 	return m.request("tunnel", "", prompt{
-		title: "new tunnel to", enter: "start", hint: "a port or host:port of an HTTP service; or tcp 5432, tls 8443",
+		title: "new tunnel to", enter: "start", hint: "3000, host:port, tcp 5432, 3000 as shop; it ends with this screen",
 		check: func(s string) string {
 			if s == "" {
 				return ""
 			}
-			kind, service := kindOf(s)
-			if _, err := targetOf(kind, service); err != nil {
+			w, err := wishOf(s)
+			if err == nil {
+				_, err = targetOf(w.Kind, w.Service)
+			}
+			if err != nil {
 				return err.Error()
 			}
 			return ""
 		},
 		done: func(m *model, s string) tea.Cmd {
-			if s == "" {
+			w, err := wishOf(s)
+			if err != nil || s == "" {
 				return nil
 			}
-			kind, service := kindOf(s)
-			m.home.starting = s
 			m.say(accent, "starting %s%s", s, m.th.g.ellipsis)
 			m.note.until = m.c.Now().Add(time.Minute)
 			return func() tea.Msg {
-				t, err := m.c.Start(m.ctx, kind, service)
-				return startedMsg{t, err}
+				started, err := m.c.Start(m.ctx, w)
+				return startedMsg{s, started, err}
 			}
 		},
 	})
 }
 
-// kindOf reads "tcp 5432" as a person writes it; without a kind it is HTTP.
-func kindOf(s string) (kind tunnel.Kind, service string) {
-	word, rest, ok := strings.Cut(strings.TrimSpace(s), " ")
-	switch kind := tunnel.Kind(strings.ToLower(word)); kind {
-	case tunnel.HTTP, tunnel.TCP, tunnel.TLS:
-		if ok {
-			return kind, strings.TrimSpace(rest)
+// wishOf reads a tunnel as a person asks for it: "3000", "tcp 5432", "3000 as
+// shop" or, as the commands have it, "3000 --hint shop --takeover". Without a kind
+// it is HTTP.
+func wishOf(s string) (Wish, error) {
+	w := Wish{Kind: tunnel.HTTP}
+	words := strings.Fields(s)
+	if len(words) > 1 {
+		switch kind := tunnel.Kind(strings.ToLower(words[0])); kind {
+		case tunnel.HTTP, tunnel.TCP, tunnel.TLS:
+			w.Kind, words = kind, words[1:]
 		}
 	}
-	return tunnel.HTTP, strings.TrimSpace(s)
+	if len(words) == 0 {
+		return w, nil
+	}
+	w.Service, words = words[0], words[1:]
+	for len(words) > 0 {
+		switch {
+		case words[0] == "--takeover":
+			w.Takeover, words = true, words[1:]
+		case (words[0] == "as" || words[0] == "--hint") && len(words) > 1:
+			w.Name, words = strings.ToLower(words[1]), words[2:]
+			if err := tunnel.CheckName(w.Name); err != nil {
+				return w, err
+			}
+		case words[0] == "as" || words[0] == "--hint":
+			return w, fmt.Errorf("the name comes after %s", words[0])
+		default:
+			return w, fmt.Errorf("%q is not understood", words[0])
+		}
+	}
+	return w, nil
 }
 
 // A startedMsg says what became of a new tunnel.
 type startedMsg struct {
-	t   Tunnel
+	what string
+	Started
 	err error
 }
 
 func (msg startedMsg) arrive(m *model) tea.Cmd {
 	h := m.home
-	what := h.starting
-	h.starting = ""
+	m.note = note{}
 	if msg.err != nil {
-		m.say(bad, "%s: %s", what, message(msg.err))
-		m.record(bad, "%s could not be started: %s", what, message(msg.err))
+		h.failed = &failure{msg.what, msg.err}
+		m.record(bad, "%s could not be started: %s", msg.what, message(msg.err))
 		return nil
 	}
-	h.started = append(h.started, msg.t.Name)
-	h.chosen = msg.t.Name
-	m.say(good, "%s leads to %s", msg.t.URL, msg.t.Local)
-	m.record(good, "started %s to %s", msg.t.URL, msg.t.Local)
-	if m.focus == inHome && m.over == nil && m.prompt == nil {
-		m.inspect(msg.t)
+	e := msg.Edge
+	if e == nil {
+		e = h.first
+	}
+	l := newLink(e, msg.Agent, msg.Tunnel)
+	l.stop, l.what = msg.Stop, msg.what
+	if !m.feed.also(l) {
+		go l.stop()
+		return nil
+	}
+	m.links = append(m.links, l)
+	t := newTab(msg.Tunnel, l)
+	m.tabs = append(m.tabs, t)
+	m.adopt(l, l.live)
+	h.reach(m)
+	h.settle(m)
+	for i := range h.list {
+		if h.list[i].tab == t {
+			h.cur = i
+		}
+	}
+	if m.focus == inHome && m.over == nil && m.prompt == nil && m.ask == nil {
+		m.toTab(len(m.tabs) - 1)
 	}
 	return m.loadTunnels()
 }
 
-// passedOf is what passed through t, in a column of n.
-func passedOf(t *client.Tunnel, n int) string {
-	raw := t.Kind == tunnel.TCP || t.Kind == tunnel.TLS
-	long := n >= 20
-	switch {
-	case raw && long:
-		return sprintf("%s open, %s in all", format.Count(t.Open), format.Count(t.Connections))
-	case raw:
-		return format.Count(t.Open) + " open"
-	case long:
-		return plural(int(t.Requests), "request")
+// refuse takes away a tunnel that was started here and never came up, and says
+// why.
+func (m *model) refuse(l *link) {
+	if i := slices.IndexFunc(m.tabs, func(t *tab) bool { return t.link == l }); i >= 0 {
+		m.home.failed = &failure{l.what, l.status.Err}
+		m.drop(m.tabs[i])
 	}
-	return format.Count(t.Requests) + " req"
 }
 
-// homeColumns is what there is room for. The name and the traffic stay; the local
-// service goes first, then the scheme of the address, then the address.
-type homeColumns struct {
-	name, address, local, passed int
-	bare                         bool
+// drop takes t from the screen.
+func (m *model) drop(t *tab) {
+	i := slices.Index(m.tabs, t)
+	if i < 0 {
+		return
+	}
+	inFront := m.focus != inHome && m.cur == i
+	m.feed.forget(t.key())
+	close(t.link.ended)
+	m.links = slices.DeleteFunc(m.links, func(l *link) bool { return l == t.link && l != m.main })
+	m.tabs = slices.Delete(m.tabs, i, i+1)
+	if m.cur > i || m.cur >= len(m.tabs) {
+		m.cur = max(m.cur-1, 0)
+	}
+	if inFront {
+		m.focus, m.zoomed = inHome, false
+	}
+	m.home.settle(m)
 }
 
-// homeUp is the room for how long a tunnel has been there.
-const homeUp = 11
-
-func (h *home) columnsFor(th *theme, width int) homeColumns {
-	c := homeColumns{passed: 12}
-	if width >= 100 {
-		c.passed = 20
+// closeTunnel closes the tunnel at the cursor, or takes one from the list that is
+// closed.
+func (m *model) closeTunnel() tea.Cmd {
+	r := m.home.selected()
+	if r == nil || m.home.closing[r.key()] {
+		return nil
 	}
-	whole, cut := 0, 0
-	for i := range h.list {
-		t := &h.list[i]
-		c.name = max(c.name, th.width(t.Subdomain))
-		c.local = max(c.local, th.width(short(t.Local)))
-		whole = max(whole, th.width(t.PublicURL))
-		cut = max(cut, th.width(bare(t.PublicURL)))
-	}
-	room := width - 4 - 6 - c.passed - homeUp
-	c.name = max(min(c.name+2, 26, room), 8)
-	c.local = max(min(c.local+2, 24), 7)
-	whole, cut = max(whole+2, 9), max(cut+2, 9)
-	room -= c.name
-	c.bare = room < whole+c.local
-	if c.bare && room < cut+c.local {
-		if c.local = 0; room >= 24+15 {
-			c.local = 15
+	if t := r.tab; t != nil && m.fate(t) != "" {
+		m.drop(t)
+		if t.link.stop == nil {
+			return nil
 		}
+		return func() tea.Msg { t.link.stop(); return nil }
 	}
-	if c.address = room - c.local; c.address < 16 {
-		c.address = 0
-		c.name = max(min(c.name+room, width-4-6-c.passed-homeUp), 1)
+	name, key, t, api := r.Subdomain, r.key(), r.tab, r.edge.API
+	if name == "" {
+		name = r.Local
+	}
+	q := &question{brief: sprintf("close %s?", name)}
+	run := func() error {
+		ctx, cancel := context.WithTimeout(m.ctx, 10*time.Second)
+		defer cancel()
+		return api.CloseTunnel(ctx, name)
 	}
 	switch {
-	case c.local == 0:
-		c.bare = c.bare && room < whole
-	case !c.bare: // the room that is left is before the traffic
-		c.address, c.local = whole, room-whole
+	case r.own():
+		q.text = sprintf("close %s? Its address stops working, and its captures go", name)
+		run = func() error { t.link.stop(); return nil }
+	case r.Machine != "" && r.edge.ID == "":
+		q.text = sprintf("close %s? The lrok on %s that runs it ends", name, r.Machine)
+	default:
+		q.text = sprintf("close %s? The lrok that runs it ends", name)
 	}
-	return c
+	q.choices = []choice{
+		{"y", "close", func(m *model) tea.Cmd {
+			m.home.closing[key] = true
+			return func() tea.Msg { return tunnelClosedMsg{name, key, t, run()} }
+		}},
+		{"esc", "cancel", func(*model) tea.Cmd { return nil }},
+	}
+	m.ask = q
+	return nil
 }
 
-func (h *home) draw(m *model, out []string, r rect) []string {
-	start := len(out)
-	row := func(f func(*line)) {
-		l := m.th.line(r.w)
-		f(&l)
-		out = append(out, l.String())
+// A tunnelClosedMsg says what became of closing one.
+type tunnelClosedMsg struct {
+	name, key string
+	tab       *tab // where it is open
+	err       error
+}
+
+func (msg tunnelClosedMsg) arrive(m *model) tea.Cmd {
+	delete(m.home.closing, msg.key)
+	if msg.err != nil {
+		m.say(bad, "%s: %s", msg.name, message(msg.err))
+		return m.loadTunnels()
 	}
-	switch {
-	case h.err != "":
-		row(func(l *line) { l.put(bad, "  "+h.err) })
-	case !h.loaded:
-		row(func(l *line) { l.put(dim, "  asking the edge"+m.th.g.ellipsis) })
-	case len(h.list) == 0:
-		row(func(*line) {})
-		row(func(l *line) { l.put(strong, "  No tunnel is live.") })
-		row(func(*line) {})
-		if m.c.Start != nil {
-			row(func(l *line) { l.put(hotkey, "  n   "); l.put(text, "starts one, for as long as this screen is open") })
-			row(func(*line) {})
-		}
-		row(func(l *line) { l.put(text, "  Start one in another terminal:  "); l.put(accent, "lrok http 3000") })
+	m.say(text, "%s is closed", msg.name)
+	m.record(text, "%s was closed here", msg.name)
+	if msg.tab != nil && slices.Contains(m.tabs, msg.tab) {
+		m.drop(msg.tab)
 	}
-	c := h.columnsFor(m.th, r.w)
-	if len(h.list) > 0 {
-		row(func(l *line) {
-			l.gap(4)
-			l.cell(dim, "kind", 6)
-			l.cell(dim, "tunnel", c.name)
-			if c.address > 0 {
-				l.cell(dim, "address", c.address)
-			}
-			if c.local > 0 {
-				l.cell(dim, "local service"[:5+8*b2i(c.local >= 15)], c.local)
-			}
-			l.right(dim, "traffic", c.passed)
-			l.right(dim, "up", homeUp)
-		})
+	for i := range m.home.told {
+		t := &m.home.told[i]
+		t.list = slices.DeleteFunc(t.list, func(o client.Tunnel) bool { return t.edge.key(o.Subdomain) == msg.key })
 	}
-	used := len(out) - start
-	h.rows = rect{r.x, r.y + used, r.w, max(r.h-used, 1)}
-	h.top = max(min(h.top, h.cur, len(h.list)-h.rows.h), h.cur-h.rows.h+1, 0)
-	for i := h.top; i < min(h.top+h.rows.h, len(h.list)); i++ {
-		t := &h.list[i]
-		row(func(l *line) {
-			if i == h.cur {
-				l.on(true)
-				l.put(accent, m.th.g.bar)
-			} else {
-				l.put(text, " ")
-			}
-			l.gap(1)
-			if t.Online {
-				l.put(good, m.th.g.online+" ")
-			} else {
-				l.put(warn, m.th.g.offline+" ")
-			}
-			kind := t.Kind
-			if kind == "" {
-				kind = tunnel.HTTP
-			}
-			l.cell(dim, string(kind), 5)
-			l.gap(1)
-			l.cell(strong, t.Subdomain, c.name-1)
-			l.gap(1)
-			if c.address > 0 {
-				url := t.PublicURL
-				if c.bare {
-					url = bare(url)
-				}
-				l.cell(accent, m.th.shortPath(url, c.address-1), c.address-1)
-				l.gap(1)
-			}
-			if c.local > 0 {
-				l.cell(text, short(t.Local), c.local-1)
-				l.gap(1)
-			}
-			l.right(text, passedOf(t, c.passed), c.passed)
-			up := dim
-			if !t.Online {
-				up = warn
-			}
-			l.right(up, upOf(t, m.c.Now()), homeUp)
-			l.rest()
-		})
+	m.home.settle(m)
+	return m.loadTunnels()
+}
+
+// copyAddress copies the URL of the tunnel at the cursor.
+func (m *model) copyAddress() tea.Cmd {
+	r := m.home.selected()
+	if r == nil || r.PublicURL == "" {
+		m.say(text, "there is nothing to copy")
+		return nil
 	}
-	return out
+	return m.putClipboard("the URL of "+r.Subdomain, r.PublicURL)
+}
+
+// own counts the tunnels that end with the screen.
+func (m *model) own() (n int) {
+	for _, t := range m.tabs {
+		n += b2i(t.link.stop != nil && m.fate(t) == "")
+	}
+	return n
 }

@@ -80,8 +80,8 @@ func hostileModel(t testing.TB, m testModel, s string) {
 	st := onlineStatus(frozen)
 	st.Welcome.Grants[0].URL, st.Welcome.Grants[0].Direct = "https://"+s, s
 	st.Upstreams[0] = agent.Upstream{Tunnel: "acme", Local: s, Down: true, Err: s}
-	m.status = st
-	m.adopt([]Tunnel{{Kind: tunnel.HTTP, Name: "acme", URL: "https://" + s, Direct: s, Local: s}})
+	m.main.status = st
+	m.adopt(m.main, []Tunnel{{Kind: tunnel.HTTP, Name: "acme", URL: "https://" + s, Direct: s, Local: s}})
 	m.whole(x)
 	check := func(what string) {
 		rows, _ := m.draw()
@@ -130,17 +130,17 @@ func hostileModel(t testing.TB, m testModel, s string) {
 	m.bar.editing = true
 	check("the filter")
 	m.bar.editing = false
-	m.status.State, m.status.Err = agent.Reconnecting, errors.New(s)
+	m.main.status.State, m.main.status.Err = agent.Reconnecting, errors.New(s)
 	check("reconnecting")
 	m.tab().clear()
-	m.status.State = agent.Online
+	m.main.status.State = agent.Online
 	check("the empty screen")
-	m.status.Welcome.Grants = nil
-	m.status.Steps = []agent.Step{{Name: s}}
-	m.status.Err = errors.New(s)
+	m.main.status.Welcome.Grants = nil
+	m.main.status.Steps = []agent.Step{{Name: s}}
+	m.main.status.Err = errors.New(s)
 	check("connecting")
 	m.ended = map[string]string{"acme": s}
-	m.feed.agent = nil
+	m.main.agent = nil
 	check("a closed tunnel")
 }
 

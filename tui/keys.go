@@ -195,9 +195,16 @@ func moves() []action {
 }
 
 func homeActions() []action {
+	onRow := func(m *model) bool { return m.home != nil && m.home.selected() != nil }
 	return []action{
 		{name: "new-tunnel", in: inHome, when: func(m *model) bool { return m.c.Start != nil }, bind: bind("n", "start a tunnel, for as long as this screen is open", "n"), group: "Tunnels", hint: "new tunnel", rank: 2, run: (*model).newTunnel},
-		{name: "open-tunnel", in: inHome, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Tunnels", hint: "open", rank: 1, run: (*model).openTunnel},
+		{name: "open-tunnel", in: inHome, when: onRow, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Tunnels", hint: "open", rank: 1, run: (*model).openTunnel},
+		{name: "copy-address", in: inHome, when: onRow, bind: bind("y", "copy the URL of the tunnel", "y"), group: "Tunnels", hint: "copy url", rank: 3, run: (*model).copyAddress},
+		{name: "close-tunnel", in: inHome, when: onRow, bind: bind("x", "close the tunnel, wherever it runs", "x"), group: "Tunnels", hint: "close", rank: 4, run: (*model).closeTunnel},
+		{
+			name: "home", in: everywhere &^ (inHome | inDetail | inDiff | inConn), when: func(m *model) bool { return m.home != nil && (m.tab() == nil || m.tab().query == "") },
+			bind: bind("esc", "back to the list of tunnels; this one stays open", "esc"), group: "Tunnels", hint: "all tunnels", rank: 6, early: true, run: (*model).back,
+		},
 	}
 }
 
@@ -292,16 +299,26 @@ func screenActions() []action {
 		{name: "help", in: everywhere, bind: bind("?", "help", "?"), group: "Screen", hint: "help", rank: 90, run: (*model).startHelp},
 		{name: "palette", in: everywhere, bind: bind(": ctrl-p", "any action by its name", ":", "ctrl+p"), group: "Screen", run: (*model).startPalette},
 		{name: "log", in: everywhere, bind: bind("L", "what happened to the connection", "L"), group: "Screen", run: (*model).startLog},
-		{name: "qr", in: everywhere &^ (connecting | inHome), bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", hint: "QR code", rank: 3, quiet: everywhere &^ inEmpty, run: (*model).startQR},
+		{name: "qr", in: everywhere &^ (connecting | inHome), bind: bind("Q", "QR code of the URL", "Q"), group: "Screen", hint: "QR code", rank: 3, quiet: everywhere &^ inEmpty, run: (*model).startQR, now: func(m *model, h hint) hint {
+			if m.onlyHere(m.tab()) {
+				h.word = "" // Q says why there is none
+			}
+			return h
+		}},
 		{name: "layout", in: capturing | inConns | inConn, bind: bind("+ _", "more or less room for the detail", "+", "_"), group: "Screen", run: (*model).zoom},
 		{name: "wider", in: capturing | inConns | inConn, bind: bind(">", "more room for the list", ">"), group: "Screen", run: func(m *model) tea.Cmd { m.share = min(m.share+4, 75); return nil }},
 		{name: "narrower", in: capturing | inConns | inConn, bind: bind("<", "less room for the list", "<"), group: "Screen", run: func(m *model) tea.Cmd { m.share = max(m.share-4, 30); return nil }},
 		{name: "mouse", in: everywhere, bind: bind("M", "release the mouse, to select text", "M"), group: "Screen", run: (*model).toggleMouse},
 		{
-			name: "tunnels", in: everywhere &^ inHome, when: func(m *model) bool { return len(m.tabs) > 1 }, early: true,
+			name: "tunnels", in: everywhere, when: func(m *model) bool { return len(m.tabs) > b2i(m.focus != inHome) }, early: true,
 			bind: bind("1-9", "that tunnel, in the order of the tabs"), group: "Screen", hint: "tunnel", rank: 4,
-			run: func(m *model) tea.Cmd { m.toTab((m.cur + 1) % len(m.tabs)); return nil },
-			now: func(m *model, h hint) hint { h.key = sprintf("1-%d", min(len(m.tabs), 9)); return h },
+			run: func(m *model) tea.Cmd { m.toTab((m.cur + b2i(m.focus != inHome)) % len(m.tabs)); return nil },
+			now: func(m *model, h hint) hint {
+				if h.key = sprintf("1-%d", min(len(m.tabs), 9)); len(m.tabs) == 1 {
+					h.key = "1"
+				}
+				return h
+			},
 		},
 		{name: "suspend", in: everywhere, bind: bind("ctrl-z", "suspend; the tunnel stays up", "ctrl+z"), group: "Screen", run: func(*model) tea.Cmd { return tea.Suspend }},
 		{name: "redraw", in: everywhere, bind: bind("ctrl-l", "draw the screen anew", "ctrl+l"), group: "Screen", run: func(*model) tea.Cmd { return tea.ClearScreen }},

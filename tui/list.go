@@ -217,8 +217,8 @@ func (m *model) drawList(out []string) []string {
 
 // gapBefore is the stretch offline that belongs above row i, if there is one.
 func (m *model) gapBefore(t *tab, i int) *offline {
-	for k := range m.gaps {
-		g := &m.gaps[k]
+	for k := range t.link.gaps {
+		g := &t.link.gaps[k]
 		above, below := t.list.at(t.captures, i-1), t.list.at(t.captures, i)
 		newer, older := above, below
 		if t.list.newestLast {

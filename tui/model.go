@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"image/color"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,8 +23,10 @@ import (
 type tab struct {
 	Tunnel
 	*captures
+	link    *link
 	list    list
 	dropped int
+	looked  int // how much of what was seen was in front
 }
 
 // A question waits for one key: what destroys something asks first. Its last
@@ -69,12 +72,13 @@ type model struct {
 	zoomed bool
 	lay    layout
 
-	tabs   []*tab
-	cur    int
-	home   *home // the list of tunnels, when the screen started there
-	status agent.Status
-	ended  map[string]string
-	lost   map[string]string
+	tabs  []*tab
+	cur   int
+	home  *home // the list of tunnels, when the screen started there
+	main  *link // the first
+	links []*link
+	ended map[string]string // why nothing more comes of a tunnel, by its key
+	lost  map[string]string
 
 	focus   place // inHome, inList, inDetail or inDiff
 	from    place // where the diff was started
@@ -116,9 +120,7 @@ type model struct {
 	}
 	quitting  bool
 	dropped   int
-	gaps      []offline // the last three stretches without a connection
-	away      *leaving  // why the edge sent its agents away, until it is back
-	rowsOf    []int     // what each row of the list shows, -1 for a gap
+	rowsOf    []int // what each row of the list shows, -1 for a gap
 	testing   bool
 	outside   *outside // the last answer from elsewhere
 	sent      int      // of them so far
@@ -144,22 +146,22 @@ func newModel(ctx context.Context, c Config, f *feed) *model {
 		}
 	}
 	m.paint()
+	m.main = newLink(&Edge{API: c.API, LocalOnly: c.LocalOnly}, c.Agent, c.Tunnels...)
+	m.links = []*link{m.main}
+	f.alone = c.Agent == nil
 	for _, t := range c.Tunnels {
-		m.tabs = append(m.tabs, newTab(t))
+		m.tabs = append(m.tabs, newTab(t, m.main))
 	}
-	if f.agent != nil {
-		m.status = f.agent.Status()
-		m.adopt(granted(c.Tunnels, m.status.Welcome.Grants))
-	}
-	if len(c.Tunnels) == 0 && f.agent == nil {
-		m.home, m.focus = &home{}, inHome
+	m.adopt(m.main, m.main.live)
+	if len(c.Tunnels) == 0 && c.Agent == nil {
+		m.home, m.focus = newHome(m), inHome
 	}
 	m.arrange()
 	return m
 }
 
-func newTab(t Tunnel) *tab {
-	return &tab{Tunnel: t, captures: newCaptures(), list: list{follow: true}}
+func newTab(t Tunnel, l *link) *tab {
+	return &tab{Tunnel: t, link: l, captures: newCaptures(), list: list{follow: true}}
 }
 
 // paint makes the theme anew.
@@ -232,6 +234,7 @@ func (m *model) summary() Summary {
 			s.Connections += t.seen
 		}
 		s.Tunnels = append(s.Tunnels, t.Tunnel)
+		s.Own += b2i(t.link.stop != nil)
 	}
 	return s
 }
@@ -310,7 +313,7 @@ func (m *model) tick() tea.Cmd {
 	d := time.Second
 	if !m.calm() {
 		t := m.tab()
-		if t != nil && t.open > 0 && m.c.Now().Sub(t.fresh) < 10*time.Second || m.status.State == agent.Connecting && m.feed.agent != nil {
+		if t != nil && t.open > 0 && m.c.Now().Sub(t.fresh) < 10*time.Second || m.link().agent != nil && m.link().status.State == agent.Connecting {
 			d = 250 * time.Millisecond
 		}
 	}
@@ -392,7 +395,7 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		m.say(bad, "%s", m.because(msg.id, msg.err))
 	case forgotMsg:
 		for _, t := range m.tabs {
-			if t.Name == msg.tunnel {
+			if t.key() == msg.tunnel {
 				t.forgotten = t.seen - len(t.all)
 			}
 		}
@@ -423,8 +426,6 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		} else {
 			m.say(good, "test request sent")
 		}
-	case tunnelsMsg:
-		m.home.update(m, msg)
 	case trafficMsg:
 		m.traffic(msg)
 	case result:
@@ -453,19 +454,22 @@ func (m *model) paste(msg tea.PasteMsg) tea.Cmd {
 // drain takes the news of the feed.
 func (m *model) drain() {
 	now := m.c.Now()
-	s, tunnels, ended, lost := m.feed.state()
-	if m.feed.agent != nil {
-		m.follow(s)
-		m.adopt(tunnels)
-	}
-	for name, why := range lost {
-		if m.lost[name] == "" {
-			m.record(warn, "%s: the event stream broke: %s", name, why)
+	for _, l := range slices.Clone(m.links) {
+		if s, live := m.feed.of(l); l.agent != nil {
+			m.follow(l, s)
+			m.adopt(l, live)
+			if l.stop != nil && s.State == agent.Closed && s.Err != nil && len(s.Welcome.Grants) == 0 {
+				m.refuse(l)
+			}
 		}
 	}
-	for name := range m.lost {
-		if lost[name] == "" {
-			m.record(good, "%s: the event stream is back", name)
+	ended, lost := m.feed.state()
+	for _, t := range m.tabs {
+		switch was, is := m.lost[t.key()], lost[t.key()]; {
+		case was == "" && is != "":
+			m.record(warn, "%s: the event stream broke: %s", t.Name, is)
+		case was != "" && is == "":
+			m.record(good, "%s: the event stream is back", t.Name)
 		}
 	}
 	m.ended, m.lost = ended, lost
@@ -473,7 +477,7 @@ func (m *model) drain() {
 	for _, n := range m.feed.drain(m.paused) {
 		m.rush = m.rush || len(n.list) >= rush
 		for _, t := range m.tabs {
-			if t.Name != n.tunnel {
+			if t.key() != n.tunnel {
 				continue
 			}
 			if n.gap {
@@ -492,19 +496,23 @@ func (m *model) drain() {
 			}
 		}
 	}
+	if m.home != nil {
+		m.home.settle(m)
+	}
 }
 
-// adopt brings the tabs in line with the tunnels that the edge granted.
-func (m *model) adopt(tunnels []Tunnel) {
-	for i, t := range tunnels {
-		if i < len(m.tabs) {
-			m.tabs[i].Tunnel = t
-		} else {
-			m.tabs = append(m.tabs, newTab(t))
+// adopt brings the tabs of l in line with the tunnels that the edge granted.
+func (m *model) adopt(l *link, tunnels []Tunnel) {
+	i := 0
+	for _, t := range m.tabs {
+		if t.link != l || i >= len(tunnels) {
+			continue
 		}
-		if i < len(m.status.Upstreams) && m.status.Upstreams[i].Local != "" {
-			m.tabs[i].Local = m.status.Upstreams[i].Local // it can be changed live
+		t.Tunnel = tunnels[i]
+		if u := l.status.Upstreams; i < len(u) && u[i].Local != "" {
+			t.Local = u[i].Local // it can be changed live
 		}
+		i++
 	}
 }
 
@@ -518,53 +526,63 @@ type leaving struct {
 }
 
 // follow notes what became of the connection.
-func (m *model) follow(s agent.Status) {
-	was := m.status
-	m.status = s
-	if e := (*tunnel.Error)(nil); s.State == agent.Reconnecting && m.away == nil && errors.As(s.Err, &e) && e.Code == tunnel.CodeDraining {
+func (m *model) follow(l *link, s agent.Status) {
+	was := l.status
+	l.status = s
+	which := ""
+	if len(m.links) > 1 && len(l.live) > 0 {
+		which = l.live[0].Name + ": "
+	}
+	if e := (*tunnel.Error)(nil); s.State == agent.Reconnecting && l.away == nil && errors.As(s.Err, &e) && e.Code == tunnel.CodeDraining {
 		at := s.OfflineSince
 		if at.IsZero() {
 			at = m.c.Now()
 		}
 		_, why, _ := strings.Cut(e.Message, ": ")
-		m.away = &leaving{at, why}
-		m.record(warn, "the edge left: %s", e.Message)
+		l.away = &leaving{at, why}
+		m.record(warn, "%sthe edge left: %s", which, e.Message)
 	}
 	if s.State == agent.Online {
-		m.away = nil
+		l.away = nil
 	}
 	if was.State == s.State && was.Attempt == s.Attempt {
-		m.upstreams(was.Upstreams, s.Upstreams)
+		m.upstreams(l, was.Upstreams, s.Upstreams)
 		return
 	}
 	switch s.State {
 	case agent.Online:
 		if !was.OfflineSince.IsZero() && was.State == agent.Reconnecting {
 			gap := offline{was.OfflineSince, m.c.Now()}
-			m.gaps = append(m.gaps, gap)
-			m.gaps = m.gaps[max(len(m.gaps)-3, 0):]
-			m.say(good, "online again after %s", span2(gap.to.Sub(gap.from)))
-			m.record(good, "online again after %s", span2(gap.to.Sub(gap.from)))
+			l.gaps = append(l.gaps, gap)
+			l.gaps = l.gaps[max(len(l.gaps)-3, 0):]
+			m.say(good, "%sonline again after %s", which, span2(gap.to.Sub(gap.from)))
+			m.record(good, "%sonline again after %s", which, span2(gap.to.Sub(gap.from)))
 		} else {
-			m.record(good, "online")
+			m.record(good, "%sonline", which)
 		}
 	case agent.Reconnecting:
-		m.record(warn, "reconnecting, attempt %d: %s", s.Attempt, message(s.Err))
+		m.record(warn, "%sreconnecting, attempt %d: %s", which, s.Attempt, message(s.Err))
 	case agent.Closed:
-		m.record(bad, "closed: %s", message(s.Err))
+		m.record(bad, "%sclosed: %s", which, message(s.Err))
 	}
-	m.upstreams(was.Upstreams, s.Upstreams)
+	m.upstreams(l, was.Upstreams, s.Upstreams)
 }
 
-func (m *model) upstreams(was, now []agent.Upstream) {
-	for _, u := range now {
+func (m *model) upstreams(l *link, was, now []agent.Upstream) {
+	for i, u := range now { // in the order of the claims
 		before, dropped := false, false
-		for _, w := range was {
-			before = before || w.Tunnel == u.Tunnel && w.Down
-			dropped = dropped || w.Tunnel == u.Tunnel && w.Dropped != nil
+		if i < len(was) {
+			before, dropped = was[i].Down, was[i].Dropped != nil
 		}
 		if u.Dropped != nil && !dropped {
-			m.record(bad, "%s: %s", u.Tunnel, u.Dropped.Message)
+			name := u.Tunnel
+			if name == "" {
+				name = u.Local
+			}
+			if t := m.tab(); t == nil || t.link != l || m.claim(t) != i {
+				m.say(bad, "%s: %s", name, message(u.Dropped)) // of the one in front it is said anyway
+			}
+			m.record(bad, "%s: %s", name, message(u.Dropped))
 		}
 		switch {
 		case u.Down && !before:
@@ -582,7 +600,8 @@ func (m *model) sync() tea.Cmd {
 		m.diff.stop() // nobody waits for it any more
 	}
 	if t := m.tab(); t != nil {
-		t.list.height = max(m.listRows()-len(m.gaps), 1) // whatever of them is in view
+		t.looked = t.seen
+		t.list.height = max(m.listRows()-len(t.link.gaps), 1) // whatever of them is in view
 		t.list.settle(t.captures)
 	}
 	look := m.look()
@@ -663,6 +682,11 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		m.count = min(m.count*10+int(s[0]-'0'), 100)
 		m.counted++
 		gen := m.counted
+		if n := m.count; m.focus == inHome && n*10 > len(m.tabs) { // it can only be that one
+			m.count = 0
+			m.toTab(n - 1)
+			return nil
+		}
 		if len(m.tabs) > 1 {
 			return tea.Tick(400*time.Millisecond, func(time.Time) tea.Msg { return countMsg(gen) })
 		}
@@ -777,8 +801,7 @@ func (m *model) back() tea.Cmd {
 	case m.focus == inList && m.tab() != nil && m.tab().query != "":
 		m.setFilter("")
 	case m.focus == inList && m.home != nil:
-		m.focus = inHome
-		return m.loadTunnels()
+		return m.toHome()
 	}
 	return nil
 }
@@ -796,8 +819,8 @@ func (m *model) turn(n int) tea.Cmd {
 }
 
 func (m *model) toTab(i int) {
-	if i >= 0 && i < len(m.tabs) && m.focus != inHome {
-		m.cur, m.focus = i, inList
+	if i >= 0 && i < len(m.tabs) {
+		m.cur, m.focus, m.zoomed = i, inList, false
 		m.bar.set(m.tabs[i].query)
 	}
 }
@@ -852,12 +875,12 @@ func (m *model) clear() tea.Cmd {
 			{"f", "at the edge too", func(m *model) tea.Cmd {
 				t.clear()
 				t.list.follow = true
-				name := t.Name
+				name, key, api := t.Name, t.key(), t.link.edge.API
 				return func() tea.Msg {
-					if err := m.c.API.Forget(m.ctx, name); err != nil {
+					if err := api.Forget(m.ctx, name); err != nil {
 						return failMsg{err: err}
 					}
-					return forgotMsg{name}
+					return forgotMsg{key}
 				}
 			}},
 			{"esc", "cancel", func(*model) tea.Cmd { return nil }},
@@ -925,10 +948,9 @@ func (m *model) otherSide() tea.Cmd {
 }
 
 func (m *model) quit() tea.Cmd {
-	if m.home != nil && len(m.home.started) > 0 {
+	if n := m.own(); n > 0 {
 		m.quitting = true
 		was := m.ask
-		n := len(m.home.started)
 		m.ask = &question{
 			text: sprintf("%s started here would end. Quit?", plural(n, "tunnel")),
 			choices: []choice{
@@ -946,7 +968,7 @@ func (m *model) quit() tea.Cmd {
 			conns += t.opened(m.ring())
 		}
 	}
-	if requests+conns == 0 || m.feed.agent == nil {
+	if requests+conns == 0 || m.main.agent == nil {
 		return tea.Quit
 	}
 	m.quitting = true
@@ -1004,26 +1026,28 @@ func urlOf(t *tab) string {
 // down is the local service of the tunnel in front, if it is known to be down.
 func (m *model) down() *agent.Upstream {
 	t := m.tab()
-	if t == nil || m.status.State != agent.Online {
+	if t == nil || t.link.status.State != agent.Online {
 		return nil
 	}
-	for i := range m.status.Upstreams {
-		if u := &m.status.Upstreams[i]; u.Down && (u.Tunnel == t.Name || u.Tunnel == "" && len(m.tabs) == 1) {
-			return u
-		}
+	if u := m.upstream(t); u != nil && u.Down {
+		return u
 	}
 	return nil
 }
 
 // fate is why nothing more comes of a tunnel, "" while something may.
 func (m *model) fate(t *tab) string {
-	if why := m.ended[t.Name]; why != "" || m.feed.agent == nil {
+	if why := m.ended[t.key()]; why != "" || t.link.agent == nil {
 		return why
 	}
-	for i, o := range m.tabs { // in the order of the agent's claims
-		if o == t && i < len(m.status.Upstreams) && m.status.Upstreams[i].Dropped != nil {
-			return message(m.status.Upstreams[i].Dropped)
+	if u := m.upstream(t); u != nil && u.Dropped != nil {
+		return message(u.Dropped)
+	}
+	if s := &t.link.status; s.State == agent.Closed {
+		if s.Err == nil {
+			return "the tunnel was closed"
 		}
+		return message(s.Err)
 	}
 	return ""
 }

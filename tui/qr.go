@@ -1,6 +1,8 @@
 package tui
 
 import (
+	"net"
+	"net/url"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -22,6 +24,15 @@ func (qrView) cursor(*model) *tea.Cursor                 { return nil }
 
 func (qrView) draw(m *model, w, height int) []string {
 	t := m.tab()
+	if m.onlyHere(t) {
+		width := min(w-4, 46)
+		var out []string
+		for _, s := range wrapWords("Only this machine can reach that address, so a phone has no use for its code.", width) {
+			out = append(out, m.textRow(text, s, width))
+		}
+		out = append(out, m.textRow(text, "", width), m.textRow(dim, "For a public URL: "+m.public(), width))
+		return m.box("no QR code", out, width)
+	}
 	rows := m.qr(t.URL)
 	if len(rows) == 0 {
 		return m.box("QR", []string{m.textRow(warn, "there is no address yet", 23)}, 23)
@@ -43,6 +54,16 @@ func (qrView) draw(m *model, w, height int) []string {
 		return m.box("QR", out, width)
 	}
 	return m.box("QR", append(rows, m.textRow(dim, bare(t.URL), columns)), columns)
+}
+
+// onlyHere reports whether no other machine can call t.
+func (m *model) onlyHere(t *tab) bool {
+	u, err := url.Parse(t.URL)
+	if err != nil {
+		return false
+	}
+	host := u.Hostname()
+	return t.link.edge.LocalOnly || host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
 }
 
 func (m *model) textRow(r role, s string, width int) string {

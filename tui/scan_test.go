@@ -52,7 +52,7 @@ func (m testModel) run(cmd tea.Cmd) {
 // Another tab in front stops no scan for good, and spoils none.
 func TestScanSurvivesTheTab(t *testing.T) {
 	m := modelWith(t, 80, 24, 0)
-	m.tabs = append(m.tabs, newTab(Tunnel{Name: "docs"}))
+	m.tabs = append(m.tabs, newTab(Tunnel{Name: "docs"}, m.main))
 	edge := m.c.API.(*demoEdge)
 	for i, body := range []string{"a needle", "hay", "needles"} {
 		x := edge.add(withBody(demoList(frozen)[0], "req_"+string(rune('a'+i)), body))

@@ -69,12 +69,21 @@ func TestReconnectingSaysWhetherTheURLIsKept(t *testing.T) {
 	m := modelWith(t, 100, 24, 5)
 	st := onlineStatus(frozen)
 	st.State, st.Attempt, st.Err = agent.Reconnecting, 3, errors.New("i/o timeout")
+	const grace = 10 * time.Minute // of an edge that does not say
 	for _, tt := range []struct {
 		gone time.Duration
+		keep int
 		want string
-	}{{time.Minute, "URL kept"}, {grace - time.Second, "URL kept"}, {grace, "URL asked for again"}} {
-		st.OfflineSince = frozen.Add(-tt.gone)
-		m.follow(st)
+	}{
+		{time.Minute, 0, "URL kept"},
+		{grace - time.Second, 0, "URL kept"},
+		{grace, 0, "URL asked for again"},
+		{59 * time.Second, 60, "URL kept"},
+		{time.Minute, 60, "URL asked for again"},
+		{grace, 3600, "URL kept"},
+	} {
+		st.OfflineSince, st.Welcome.Limits.Keep = frozen.Add(-tt.gone), tt.keep
+		m.follow(m.main, st)
 		if s := m.shows(); !strings.Contains(s, tt.want) {
 			t.Errorf("after %v the first row is %q, want %q", tt.gone, strings.Split(s, "\n")[0], tt.want)
 		}
@@ -82,13 +91,13 @@ func TestReconnectingSaysWhetherTheURLIsKept(t *testing.T) {
 	// An edge that goes does not keep anything, whatever the next attempts meet.
 	st.OfflineSince = frozen.Add(-time.Second)
 	st.Err = &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge sends its agents away: the edge is shutting down"}
-	m.follow(st)
+	m.follow(m.main, st)
 	st.Attempt, st.Err = 4, errors.New("connection refused")
-	m.follow(st)
+	m.follow(m.main, st)
 	if row, _, _ := strings.Cut(m.shows(), "\n"); !strings.Contains(row, "edge shutting down  at 14:02:30") || !strings.Contains(row, "URL asked for again") {
 		t.Errorf("the first row is %q, want that the edge has gone", row)
 	}
-	m.follow(onlineStatus(frozen))
+	m.follow(m.main, onlineStatus(frozen))
 	if s := m.shows(); strings.Contains(s, "shutting down") {
 		t.Errorf("back online the screen still says that the edge has gone:\n%s", s)
 	}
@@ -225,7 +234,7 @@ func TestFailureShowsItsMark(t *testing.T) {
 
 func TestTabOfATCPTunnelIsItsPort(t *testing.T) {
 	m := modelWith(t, 120, 36, 5)
-	m.tabs = append(m.tabs, newTab(Tunnel{Kind: tunnel.TCP, Name: "db", URL: "tcp://tcp.lrok.example:30007"}))
+	m.tabs = append(m.tabs, newTab(Tunnel{Kind: tunnel.TCP, Name: "db", URL: "tcp://tcp.lrok.example:30007"}, m.main))
 	m.arrange()
 	if s := m.shows(); !strings.Contains(s, "[2] tcp :30007") {
 		t.Errorf("the tab lacks its port:\n%s", strings.Split(s, "\n")[1])

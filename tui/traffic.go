@@ -80,6 +80,7 @@ type traffic struct {
 	known  bool // the edge has told
 	unused bool // nothing had passed when it first did: all that comes is news
 	hidden bool // it lists no connections of this tunnel
+	away   bool // its agent is not connected
 	born   time.Time
 	began  time.Time // when the first connection came to this screen
 	at     time.Time // when the edge told last
@@ -128,7 +129,7 @@ func (f *traffic) settle(t *client.Tunnel, now time.Time) {
 	f.unused = f.unused || !f.known && t.Connections == 0
 	f.counted, f.open, f.total = [2]int64{t.BytesIn, t.BytesOut}, t.Open, t.Connections
 	f.calls = t.Requests
-	f.known, f.hidden, f.born, f.at = true, !t.Inspect, t.CreatedAt, now
+	f.known, f.hidden, f.away, f.born, f.at = true, !t.Inspect, !t.Online, t.CreatedAt, now
 }
 
 // amount writes a number of bytes for a column of seven.

@@ -33,6 +33,7 @@ type API interface {
 	Forget(ctx context.Context, tunnel string) error
 	CloseConnection(ctx context.Context, tunnel, id string) error
 	CloseConnections(ctx context.Context, tunnel string) (int, error)
+	CloseTunnel(ctx context.Context, tunnel string) error
 	Stream(ctx context.Context, tunnel string, o client.StreamOptions, fn func(inspector.Event) error) error
 }
 
@@ -43,6 +44,32 @@ type Tunnel struct {
 	URL    string // what the public side calls
 	Direct string // a second address that needs no DNS, or ""
 	Local  string // the local service
+}
+
+// An Edge is one whose tunnels the screen shows.
+type Edge struct {
+	ID  string // tells it from others on this screen, "" for the first
+	API API
+	// LocalOnly says that the edge is on loopback and nobody else can call.
+	LocalOnly bool
+}
+
+// A Wish is a tunnel that a person asked for on the screen.
+type Wish struct {
+	Kind    tunnel.Kind
+	Service string
+	Name    string // "" for one that the edge chooses
+	// Takeover takes the name from another lrok of the same person.
+	Takeover bool
+}
+
+// Started is a tunnel that was started for the screen.
+type Started struct {
+	Tunnel Tunnel // what was asked for
+	Edge   *Edge
+	Agent  Agent
+	// Stop gives the tunnel back, ends its agent and waits for that.
+	Stop func()
 }
 
 // Config says what Run shows and how.
@@ -57,9 +84,14 @@ type Config struct {
 	Tunnels []Tunnel
 	// LocalOnly says that the edge is on loopback and nobody else can call.
 	LocalOnly bool
-	// Start starts a tunnel of this process and returns once it is live. The
-	// caller of Run ends it. Nil means that the list of tunnels starts none.
-	Start func(ctx context.Context, kind tunnel.Kind, service string) (Tunnel, error)
+	// Edges finds further edges whose tunnels are in that list: those inside other
+	// processes of this machine. It is called again with each list. API may be nil
+	// then, which means that no edge is known but these.
+	Edges func(ctx context.Context) []*Edge
+	// Start starts a tunnel of this process. It does not wait for it to be live.
+	// The caller of Run ends those that are still there. Nil means that the list of
+	// tunnels starts none.
+	Start func(ctx context.Context, w Wish) (Started, error)
 	// SendTest sends a request to the tunnel's public side. Nil means that
 	// there is none.
 	SendTest func(ctx context.Context, t Tunnel) error
@@ -101,6 +133,7 @@ type Summary struct {
 	Connections int
 	Dropped     int // of them, never shown because the screen was away
 	Tunnels     []Tunnel
+	Own         int // of them, those that were started from the screen
 }
 
 // Run shows the screen until the person quits or ctx ends, and leaves the
@@ -108,7 +141,7 @@ type Summary struct {
 // the key of a screen without an agent works no more. The first frame does not
 // wait for the network.
 func Run(ctx context.Context, c Config) (Summary, error) {
-	if c.API == nil {
+	if c.API == nil && c.Edges == nil {
 		return Summary{}, errors.New("tui: no API")
 	}
 	if c.Environ == nil {
@@ -119,7 +152,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	}
 	c.color()
 	ctx, cancel := context.WithCancel(ctx)
-	f := newFeed(c.API, c.Agent)
+	f := newFeed()
 	f.abort = cancel
 	m := newModel(ctx, c, f)
 	defer m.drafts.close()
@@ -140,7 +173,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	following := make(chan struct{})
 	go func() {
 		defer close(following)
-		f.guard(cancel, func() { f.run(ctx, cancel, c.Tunnels) })
+		f.guard(cancel, func() { f.run(ctx, cancel, m.main) })
 	}()
 	p := tea.NewProgram(m, options...)
 	defer crash.Before(p.Kill)() // a panic elsewhere finds the terminal as it was

@@ -15,7 +15,7 @@ import (
 func upstreamActions() []action {
 	return []action{{
 		name: "upstream", in: everywhere &^ (inDiff | inHome),
-		when:  func(m *model) bool { return m.feed.agent != nil && m.granted() && m.fate(m.tab()) == "" },
+		when:  func(m *model) bool { return m.link().agent != nil && m.granted() && m.fate(m.tab()) == "" },
 		bind:  bind("u", "lead the tunnel to another local service", "u"),
 		group: "Screen", hint: "upstream", rank: 2, run: (*model).changeUpstream,
 		now: func(m *model, h hint) hint {
@@ -35,7 +35,7 @@ func (m *model) changeUpstream() tea.Cmd {
 	if near := m.nearby(); near != "" {
 		help = near + "; a port, host:port, URL or unix:/path"
 	}
-	name, kind := t.Name, t.Kind
+	name, kind, link := t.Name, t.Kind, t.link
 	return m.request("upstream", "", prompt{
 		title: "lead " + name + " to", enter: "change", hint: help,
 		check: func(s string) string {
@@ -52,7 +52,7 @@ func (m *model) changeUpstream() tea.Cmd {
 			if err != nil { // nothing was entered
 				return nil
 			}
-			m.feed.agent.SetTarget(name, target)
+			link.agent.SetTarget(name, target)
 			m.say(good, "%s leads to %s now", name, target)
 			m.record(text, "%s leads to %s now", name, target)
 			return nil

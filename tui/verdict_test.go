@@ -31,7 +31,7 @@ func signedModel(t *testing.T, w, h int, age time.Duration, secrets []signature.
 	e.list = nil
 	x = e.add(x)
 	c := Config{API: e, Tunnels: demoAsked, Now: func() time.Time { return frozen }, Theme: "dark", Environ: []string{"LANG=C.UTF-8"}, Width: w, Height: h, Secrets: secrets}
-	m := testModel{newModel(context.Background(), c, newFeed(e, newDemoAgent(onlineStatus(frozen))))}
+	m := testModel{newModel(context.Background(), with(c, newDemoAgent(onlineStatus(frozen))), newFeed())}
 	m.feed.put("acme", x)
 	m.msg(wakeMsg{})
 	m.key("l")

@@ -2,7 +2,6 @@ package tui
 
 import (
 	"math"
-	"net"
 	"sort"
 	"strings"
 	"time"
@@ -10,7 +9,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/lrok-dev/lrok/inspector/format"
-	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
@@ -85,7 +83,12 @@ func (m *model) draw() ([]string, *tea.Cursor) {
 
 // granted reports whether the tunnel in front has its address.
 func (m *model) granted() bool {
-	return m.tab() != nil && (m.feed.agent == nil || len(m.status.Welcome.Grants) > 0)
+	t := m.tab()
+	if t == nil || t.link.agent == nil {
+		return t != nil
+	}
+	g, i := t.link.status.Welcome.Grants, m.claim(t)
+	return i < len(g) && g[i].Name != ""
 }
 
 // blank reports whether there is no list to show yet.
@@ -202,28 +205,37 @@ func (m *model) putState(l *line, brief bool) {
 		return
 	}
 	t := m.tab()
-	if m.feed.agent == nil {
-		switch {
-		case t == nil:
+	if t == nil {
+		if m.home.err != "" {
+			word(warn, g.offline, "edge unreachable")
+		} else {
 			word(good, g.online, "home")
-		case m.fate(t) != "":
+		}
+		return
+	}
+	if m.fate(t) != "" {
+		if m.refused(t) {
+			word(bad, g.no, "not started")
+		} else {
 			word(bad, g.offline, "closed")
-		case m.lost[t.Name] != "":
+		}
+		return
+	}
+	if t.link.agent == nil {
+		if m.lost[t.key()] != "" {
 			word(warn, g.offline, "reconnecting")
-		default:
+		} else if t.flow.away {
+			word(warn, g.offline, "away")
+		} else {
 			word(good, g.online, "attached")
 		}
 		return
 	}
-	if t != nil && m.fate(t) != "" {
-		word(bad, g.offline, "closed")
-		return
-	}
-	switch m.status.State {
+	switch s := &t.link.status; s.State {
 	case agent.Online:
 		word(good, g.online, "online")
-		if !brief && m.status.RTT > 0 {
-			l.put(dim, " "+format.Duration(m.status.RTT))
+		if !brief && s.RTT > 0 {
+			l.put(dim, " "+format.Duration(s.RTT))
 		}
 	case agent.Connecting:
 		word(warn, g.offline, "connecting")
@@ -235,7 +247,7 @@ func (m *model) putState(l *line, brief bool) {
 }
 
 func (m *model) drawHeader(out []string) []string {
-	if m.status.State == agent.Reconnecting && m.feed.agent != nil {
+	if t := m.tab(); t != nil && t.link.agent != nil && t.link.status.State == agent.Reconnecting && m.fate(t) == "" {
 		out = append(out, m.reconnecting())
 	} else {
 		out = append(out, m.headline())
@@ -249,7 +261,7 @@ func (m *model) drawHeader(out []string) []string {
 // step puts how far the first connection has come: where to, what is done, what
 // is waited for, and for how long.
 func (m *model) step(l *line) {
-	s := &m.status
+	s := &m.link().status
 	right := ""
 	if !s.Since.IsZero() {
 		right = format.Duration(m.c.Now().Sub(s.Since))
@@ -322,7 +334,7 @@ func (m *model) headline() string {
 	}
 	local := t.Local
 	url := t.URL
-	if url == "" && m.feed.agent != nil && m.status.State == agent.Connecting && m.status.Edge != "" {
+	if s := &t.link.status; url == "" && t.link.agent != nil && s.State == agent.Connecting && s.Edge != "" {
 		m.step(&l)
 		return l.String()
 	}
@@ -387,16 +399,17 @@ func (m *model) headline() string {
 // reconnecting is the first row while there is no connection.
 func (m *model) reconnecting() string {
 	l := m.th.line(m.w)
-	s := &m.status
+	link := m.link()
+	s := &link.status
 	wait := ""
 	if d := s.Next.Sub(m.c.Now()); d > 0 {
 		wait = d.Round(time.Second).String()
 	}
 	switch {
-	case m.away != nil:
+	case link.away != nil:
 		l.put(alert, " "+m.th.g.offline+" edge shutting down ")
-		l.put(warn, m.away.at.In(m.c.Now().Location()).Format(" at 15:04:05"))
-		if why := m.away.why; why != "" && why != "the edge is shutting down" {
+		l.put(warn, link.away.at.In(m.c.Now().Location()).Format(" at 15:04:05"))
+		if why := link.away.why; why != "" && why != "the edge is shutting down" {
 			l.max -= len("; next try in 10s")
 			l.put(text, ": "+why)
 			l.max = m.w
@@ -412,10 +425,10 @@ func (m *model) reconnecting() string {
 		}
 	}
 	kept := "URL kept, the list is live"
-	if !m.keeps() {
+	if !link.keeps(m.c.Now()) {
 		kept = "URL asked for again"
 	}
-	if s.Err != nil && m.away == nil {
+	if s.Err != nil && link.away == nil {
 		if m.w >= 80 {
 			l.max -= len(kept) + 3
 		}
@@ -429,16 +442,12 @@ func (m *model) reconnecting() string {
 	return l.String()
 }
 
-// grace is how long an edge keeps the names, ports and captures of an agent that
-// went away.
-const grace = 10 * time.Minute
-
 // keeps reports whether the edge can be taken to keep the URL for this agent. It
 // does not when it was shut down itself: then, and after a while, another could
 // come first.
-func (m *model) keeps() bool {
-	since := m.status.OfflineSince
-	return m.away == nil && (since.IsZero() || m.c.Now().Sub(since) < grace)
+func (l *link) keeps(now time.Time) bool {
+	since := l.status.OfflineSince
+	return l.away == nil && (since.IsZero() || now.Sub(since) < l.status.Welcome.Limits.Keeps())
 }
 
 // subline is the tunnels and the counters.
@@ -451,43 +460,34 @@ func (m *model) subline() string {
 		return l.String()
 	}
 	wide := m.w >= 100
+	r := m.th.line(m.w)
+	sep := m.separator()
+	if !isHTTP(t) {
+		m.totals(&r, t, sep)
+	} else if t.seen > 0 {
+		m.figures(&r, t, sep)
+	}
 	if len(m.tabs) > 1 {
-		for i, o := range m.tabs {
-			name := o.Name
-			if o.Kind == tunnel.TCP { // known by its port
-				if _, port, err := net.SplitHostPort(bare(o.URL)); err == nil {
-					name = ":" + port
-				}
-			}
-			if wide {
-				name = string(o.Kind) + " " + name
-			}
-			s := sprintf("[%d] %s", i+1, strings.TrimSpace(name))
-			x := l.w
-			if i == m.cur {
-				l.put(strong, s)
-			} else {
-				l.put(dim, s)
-			}
-			m.hits = append(m.hits, hit{rect{x, 1, l.w - x, 1}, func(m *model) tea.Cmd { m.toTab(i); return nil }})
-			l.gap(2)
-		}
-		if m.down() != nil {
-			l.put(bad, m.th.g.warn+" UPSTREAM DOWN")
-			if age := downFor(m.down(), m.c.Now()); age != "" {
-				l.put(bad, " ("+age+")")
+		down := ""
+		if u := m.down(); u != nil {
+			if down = m.th.g.warn + " UPSTREAM DOWN"; downFor(u, m.c.Now()) != "" {
+				down += " (" + downFor(u, m.c.Now()) + ")"
 			}
 		}
-	} else if m.feed.agent != nil && m.status.State == agent.Reconnecting {
+		room := m.w - 2 - m.th.width(down)
+		// The counters give way before the tabs are fewer than fill half of the row.
+		m.putTabs(&l, 1, max(room-r.w-2*b2i(r.w > 0), min(room, m.w/2)))
+		l.put(bad, down)
+	} else if t.link.agent != nil && t.link.status.State == agent.Reconnecting {
 		l.put(dim, t.URL)
-	} else if m.down() == nil && m.c.LocalOnly {
+	} else if m.down() == nil && t.link.edge.LocalOnly {
 		l.put(warn, "local only")
 		// The counters beside it matter more than the rest of the sentence.
 		room := m.w - l.w - 2
 		if t.seen > 0 {
 			room -= 60 - 14*b2i(!wide)
 		}
-		for _, more := range []string{": this machine can call it. --edge HOST gives a public URL", ": --edge HOST gives a public URL", ": see --edge"} {
+		for _, more := range []string{": this machine can call it. " + m.public() + " gives a public URL", ": " + m.public() + " gives a public URL", ": see " + m.public()[:len(m.public())-5]} {
 			if len(more) <= room {
 				l.put(dim, more)
 				break
@@ -510,13 +510,6 @@ func (m *model) subline() string {
 		l.put(accent, near)
 	} else if t.Direct != "" {
 		l.put(dim, "also "+t.Direct)
-	}
-	r := m.th.line(m.w)
-	sep := m.separator()
-	if !isHTTP(t) {
-		m.totals(&r, t, sep)
-	} else if t.seen > 0 {
-		m.figures(&r, t, sep)
 	}
 	if r.w == 0 || l.room() < r.w+2 {
 		return l.String()
@@ -619,8 +612,8 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		l.put(dim, " then r replays that often, j or k moves")
 	case m.note.text != "":
 		m.putNote(&l, &right, t)
-	case t != nil && m.lost[t.Name] != "" && m.feed.agent == nil:
-		l.put(warn, m.th.g.warn+" reconnecting: "+m.lost[t.Name])
+	case t != nil && m.lost[t.key()] != "" && t.link.agent == nil:
+		l.put(warn, m.th.g.warn+" reconnecting: "+m.lost[t.key()])
 	case t != nil && m.fate(t) != "":
 		l.put(bad, m.th.g.warn+" "+m.fate(t))
 	case t != nil && t.query != "":
@@ -678,7 +671,7 @@ func (m *model) counters(l *line, t *tab) {
 	}
 	switch {
 	case m.paused:
-		l.put(warn, sprintf("%s %d waiting", g.paused, m.feed.waiting(t.Name)))
+		l.put(warn, sprintf("%s %d waiting", g.paused, m.feed.waiting(t.key())))
 		if m.w >= 60 {
 			l.put(dim, " (p resumes)")
 		}

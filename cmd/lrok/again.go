@@ -11,17 +11,22 @@ import (
 	"github.com/lrok-dev/lrok/tui"
 )
 
-// screenOf is the screen as the settings want it, on what api tells.
+// screenOf is the screen as the settings want it, on what api tells, which may be
+// nil.
 func (o *options) screenOf(api *client.Client, r *reach) tui.Config {
 	rules, _ := o.diffRules() // a mistake in it was told before
 	sources, err := o.secrets(o.warnSecret)
 	if err != nil {
 		o.warnSecret(err.Error()) // the screen does without
 	}
-	return tui.Config{
-		API: api, Ignore: rules.Ignore, Strict: rules.Strict, LocalOnly: r.Local, SendTest: sendTest, Secrets: sources, SendTo: sendToAddress, Version: versionName(),
+	c := tui.Config{
+		Ignore: rules.Ignore, Strict: rules.Strict, LocalOnly: r.Local, SendTest: sendTest, Secrets: sources, SendTo: sendToAddress, Version: versionName(),
 		Theme: o.theme, Color: o.color, ASCII: o.ascii, ReduceMotion: said("LROK_REDUCE_MOTION"),
 	}
+	if api != nil {
+		c.API = api
+	}
+	return c
 }
 
 // said reports whether a variable is set to something that is not no.

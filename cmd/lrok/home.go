@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -50,15 +52,9 @@ func newInspect(o *options) *cobra.Command {
 	return cmd
 }
 
-// inspect shows the screen for t, or for the list of tunnels when it has no
-// name.
+// inspect shows the screen for ts.
 func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts ...client.Tunnel) error {
 	c := o.screenOf(api, r)
-	own := starter{o: o, r: r}
-	defer own.end()
-	if len(ts) == 0 {
-		c.Start = own.start
-	}
 	for _, t := range ts {
 		c.Tunnels = append(c.Tunnels, tui.Tunnel{Kind: t.Kind, Name: t.Subdomain, URL: t.PublicURL, Direct: t.DirectURL, Local: t.Local})
 	}
@@ -66,39 +62,36 @@ func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts 
 	if err != nil {
 		return unreachable(r, err)
 	}
-	o.farewell(sum, r, own.has(sum.Tunnels), commandLine())
+	o.farewell(sum, r, false, commandLine())
 	return nil
 }
 
-// home is bare lrok: the key's live tunnels.
+// home is bare lrok: the key's live tunnels. Without an edge of the person's own
+// they are those of all lroks on this machine.
 func (o *options) home(ctx context.Context) error {
 	r, err := o.findReach()
-	if errors.Is(err, errNoEdge) && !o.json {
+	if err != nil && !errors.Is(err, errNoEdge) {
+		return err
+	}
+	if o.interactive() {
+		return o.homeScreen(ctx, r)
+	}
+	if err != nil {
+		if o.json {
+			return err
+		}
 		_, err = fmt.Fprint(o.stdout, firstSteps)
 		return err
 	}
-	if err != nil {
-		return err
-	}
-	api, done, err := o.apiOf(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer done()
-	if o.interactive() {
-		return o.inspect(ctx, api, r)
-	}
-	ts, err := api.Tunnels(ctx)
-	if err != nil {
-		return err
-	}
-	for _, other := range runningEdges() { // each lrok with an edge of its own
-		if r.Process == 0 || isLogin(r) || other.Edge == r.Edge {
-			continue
+	var ts []client.Tunnel
+	if r.embedded() {
+		for _, r := range runningEdges() {
+			if more, err := o.tunnelsOf(ctx, r); err == nil {
+				ts = append(ts, more...)
+			}
 		}
-		if more, err := o.tunnelsOf(ctx, other); err == nil {
-			ts = append(ts, more...)
-		}
+	} else if ts, err = o.tunnelsOf(ctx, r); err != nil {
+		return err
 	}
 	if o.json {
 		return printJSON(o.stdout, ts)
@@ -121,6 +114,92 @@ func (o *options) home(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// homeScreen shows the list of tunnels. r is nil when no edge is known.
+func (o *options) homeScreen(ctx context.Context, r *reach) error {
+	quiet := *o
+	quiet.stderr = io.Discard // a line on the terminal would ruin the screen
+	near := neighbours{o: &quiet}
+	defer near.close()
+	own := starter{o: &quiet, near: &near}
+	defer own.end()
+	var c tui.Config
+	if r == nil || r.embedded() {
+		c = o.screenOf(nil, &reach{})
+		c.Edges = near.find
+	} else {
+		api, done, err := quiet.apiOf(ctx, r)
+		if err != nil {
+			return err
+		}
+		defer done()
+		c = o.screenOf(api, r)
+		own.r = r
+	}
+	c.Start = own.start
+	sum, err := tui.Run(ctx, c)
+	if err != nil {
+		if r != nil {
+			err = unreachable(r, err)
+		}
+		return err
+	}
+	if r == nil {
+		r = &reach{Local: true}
+	}
+	o.farewell(sum, r, sum.Own > 0 && sum.Own == len(sum.Tunnels), commandLine())
+	return nil
+}
+
+// neighbours are the edges inside other lroks of this machine, and the one inside
+// this, as the screen reaches them.
+type neighbours struct {
+	o *options
+
+	mu    sync.Mutex
+	known map[string]*tui.Edge
+	ends  []func()
+}
+
+// find returns the edges that there are now.
+func (n *neighbours) find(ctx context.Context) []*tui.Edge {
+	var out []*tui.Edge
+	for _, r := range runningEdges() {
+		if e, err := n.edge(ctx, r); err == nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// edge returns that of r, the same each time.
+func (n *neighbours) edge(ctx context.Context, r *reach) (*tui.Edge, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	id := fmt.Sprintf("%s %d", r.Edge, r.Process)
+	if e := n.known[id]; e != nil {
+		return e, nil
+	}
+	api, done, err := n.o.apiOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if n.known == nil {
+		n.known = make(map[string]*tui.Edge)
+	}
+	e := &tui.Edge{ID: id, API: api, LocalOnly: r.Local}
+	n.known[id], n.ends = e, append(n.ends, done)
+	return e, nil
+}
+
+func (n *neighbours) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, end := range n.ends {
+		end()
+	}
+	n.ends = nil
 }
 
 func (o *options) tunnelsOf(ctx context.Context, r *reach) ([]client.Tunnel, error) {

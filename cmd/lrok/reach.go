@@ -147,6 +147,9 @@ func (r *reach) alive() bool {
 	return true
 }
 
+// embedded reports whether the edge lives in another lrok and ends with it.
+func (r *reach) embedded() bool { return r.Process != 0 && r.Local && !isLogin(r) }
+
 // api returns a client of the edge's API, through its control port. When
 // several lroks on this machine run an edge, it is the one that has the tunnel
 // called name.

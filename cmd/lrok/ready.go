@@ -73,6 +73,9 @@ func (h *handover) tell(ctx context.Context, a *agent.Agent, pipe io.WriteCloser
 	}
 	var b strings.Builder
 	for _, g := range s.Welcome.Grants {
+		if g.URL == "" {
+			continue // it was refused, which the screen tells
+		}
 		b.WriteString(format.Sanitize(g.URL) + "\n")
 	}
 	text := []byte(b.String())

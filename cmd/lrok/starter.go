@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tui"
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -13,81 +13,85 @@ import (
 // A starter runs the tunnels that are started from the list of tunnels, each
 // with an agent of its own, until that screen ends.
 type starter struct {
-	o *options
-	r *reach
+	o    *options
+	r    *reach // nil for an edge of this process's own
+	near *neighbours
 
 	mu    sync.Mutex
+	own   *reach // the edge of this process, once a tunnel needed it
+	stop  func() // that edge
 	ends  []func()
-	names []string
 	ended bool
 }
 
-// start starts a tunnel and returns once it is live.
-func (s *starter) start(ctx context.Context, kind tunnel.Kind, service string) (tui.Tunnel, error) {
-	w := wish{claim: tunnel.Claim{Kind: kind}}
-	if err := w.resolve(ctx, s.o, service); err != nil {
-		return tui.Tunnel{}, err
+// start starts a tunnel. It does not wait until that is live: the screen shows
+// how it comes along.
+func (s *starter) start(ctx context.Context, w tui.Wish) (tui.Started, error) {
+	wished := wish{claim: tunnel.Claim{Kind: w.Kind, Name: w.Name, Takeover: w.Takeover}}
+	if err := wished.resolve(ctx, s.o, w.Service); err != nil {
+		return tui.Started{}, err
 	}
-	// A line of the log on the terminal would ruin the screen.
-	a, err := newAgent(s.r, []wish{w}, slog.New(slog.DiscardHandler), 3)
-	if err != nil {
-		return tui.Tunnel{}, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ran := make(chan error, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ran <- a.Run(life)
-		cancel()
-	}()
-	end := func() { release(life, a); stop(); <-done }
-	st, ok := live(ctx, a)
-	if !ok {
-		stop()
-		<-done
-		if err := <-ran; err != nil {
-			return tui.Tunnel{}, unreachable(s.r, err)
-		}
-		return tui.Tunnel{}, context.Canceled
-	}
-	g := st.Welcome.Grants[0]
-	s.mu.Lock()
-	ended := s.ended
-	if !ended {
-		s.ends, s.names = append(s.ends, end), append(s.names, g.Name)
-	}
-	s.mu.Unlock()
-	if ended {
-		end()
-		return tui.Tunnel{}, context.Canceled
-	}
-	return tui.Tunnel{Kind: g.Kind, Name: g.Name, URL: g.URL, Direct: g.Direct, Local: w.claim.Local}, nil
-}
-
-// has reports whether all of ts were started here, so that they end as well.
-func (s *starter) has(ts []tui.Tunnel) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range ts {
-		if !slices.Contains(s.names, t.Name) {
-			return false
-		}
+	if s.ended {
+		return tui.Started{}, context.Canceled
 	}
-	return len(ts) > 0
+	r, e, err := s.edge(ctx, wished)
+	if err != nil {
+		return tui.Started{}, err
+	}
+	// A line of the log on the terminal would ruin the screen.
+	a, err := newAgent(r, []wish{wished}, slog.New(slog.DiscardHandler), true)
+	if err != nil {
+		return tui.Started{}, err
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	crash.Go(&running, func() { _ = a.Run(life) }) // its status says why it ended
+	end := sync.OnceFunc(func() {
+		release(life, a)
+		stop()
+		running.Wait()
+	})
+	s.ends = append(s.ends, end)
+	return tui.Started{
+		Tunnel: tui.Tunnel{Kind: w.Kind, Name: w.Name, Local: wished.claim.Local},
+		Edge:   e, Agent: a, Stop: end,
+	}, nil
+}
+
+// edge is the one that new tunnels are on. Like lrok http, a tunnel does not go to
+// an edge inside another lrok, which would end with that.
+func (s *starter) edge(ctx context.Context, w wish) (*reach, *tui.Edge, error) {
+	if s.r != nil {
+		return s.r, nil, nil
+	}
+	if err := (&up{wishes: []wish{w}}).needsEdge(); err != nil {
+		return nil, nil, err
+	}
+	if s.own == nil {
+		_, r, stop, err := s.o.ownEdge(ctx, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, nil, err
+		}
+		s.own, s.stop = r, stop
+	}
+	e, err := s.near.edge(ctx, s.own)
+	return s.own, e, err
 }
 
 // end ends the tunnels and waits for them.
 func (s *starter) end() {
 	s.mu.Lock()
-	ends := s.ends
+	defer s.mu.Unlock()
 	s.ended = true
-	s.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, end := range ends {
+	for _, end := range s.ends {
 		wg.Go(end)
 	}
 	wg.Wait()
+	s.near.close() // or the edge would wait for who still listens
+	if s.stop != nil {
+		s.stop()
+	}
 }

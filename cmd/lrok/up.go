@@ -113,7 +113,7 @@ func (u *up) run(ctx context.Context) error {
 	}
 
 	r, err := o.findReach()
-	if u.own || errors.Is(err, errNoEdge) || r != nil && r.Process != 0 && r.Local && r.from != "" && !isLogin(r) {
+	if u.own || errors.Is(err, errNoEdge) || r != nil && r.embedded() {
 		if err := u.needsEdge(); err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (u *up) run(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	a, err := newAgent(r, u.wishes, log, firstTries(screen))
+	a, err := newAgent(r, u.wishes, log, screen)
 	if err != nil {
 		return err
 	}
@@ -197,8 +197,9 @@ func (u *up) run(ctx context.Context) error {
 	return err
 }
 
-// newAgent makes the agent for what is wished.
-func newAgent(r *reach, wishes []wish, log *slog.Logger, tries int) (*agent.Agent, error) {
+// newAgent makes the agent for what is wished. Who watches it sees which tunnel of
+// several fails, and why; a script wants all of them or to know.
+func newAgent(r *reach, wishes []wish, log *slog.Logger, watched bool) (*agent.Agent, error) {
 	config, err := r.tls()
 	if err != nil {
 		return nil, err
@@ -208,7 +209,7 @@ func newAgent(r *reach, wishes []wish, log *slog.Logger, tries int) (*agent.Agen
 	_, _ = rand.Read(instance[:])
 	c := agent.Config{
 		Edge: r.Edge, TLS: config, Key: r.Key, Instance: hex.EncodeToString(instance[:]),
-		Host: host, Software: software(), Logger: log, FirstTries: tries,
+		Host: host, Software: software(), Logger: log, FirstTries: firstTries(watched), Partial: watched,
 	}
 	for _, w := range wishes {
 		c.Claims, c.Targets = append(c.Claims, w.claim), append(c.Targets, w.target)

@@ -1,0 +1,154 @@
+package tui
+
+import (
+	"net"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel"
+	"github.com/lrok-dev/lrok/tunnel/agent"
+)
+
+// A label is one tab as it is drawn: its number and name, a mark for what is
+// wrong, and how much came while it was not in front.
+type label struct {
+	name, mark, news string
+	role             role // of the mark
+}
+
+func (l *label) width(th *theme) int {
+	n := th.width(l.name)
+	for _, s := range []string{l.mark, l.news} {
+		if s != "" {
+			n += 1 + th.width(s)
+		}
+	}
+	return n
+}
+
+// labelOf is how t is called among the tabs, with at most n columns for its name.
+func (m *model) labelOf(i int, wide bool, n int) label {
+	t := m.tabs[i]
+	name := t.Name
+	if t.Kind == tunnel.TCP { // known by its port
+		if _, port, err := net.SplitHostPort(bare(t.URL)); err == nil {
+			name = ":" + port
+		}
+	}
+	if name == "" {
+		name = short(t.Local)
+	}
+	if m.th.width(name) > n {
+		name, _ = m.th.clean(name)
+		name = m.th.cut(name, n, m.th.g.ellipsis)
+	}
+	if wide {
+		name = string(t.Kind) + " " + name
+	}
+	l := label{name: sprintf("[%d] %s", i+1, strings.TrimSpace(name))}
+	l.role, l.mark = m.markOf(t)
+	if i == m.cur { // it is in sight
+		if l.mark == m.th.g.warn {
+			l.mark = "" // and said beside the tabs
+		}
+	} else if news := t.seen - t.looked; news > 0 {
+		l.news = "+" + format.Count(int64(min(news, 9999)))
+	}
+	return l
+}
+
+// markOf is what is wrong with t, as one sign.
+func (m *model) markOf(t *tab) (role, string) {
+	g := &m.th.g
+	switch s := &t.link.status; {
+	case m.fate(t) != "":
+		return bad, g.no
+	case t.link.agent == nil && m.lost[t.key()] != "":
+		return warn, g.offline
+	case t.link.agent == nil:
+		return text, ""
+	case s.State != agent.Online:
+		return warn, g.offline
+	}
+	if u := m.upstream(t); u != nil && u.Down {
+		return bad, g.warn
+	}
+	return text, ""
+}
+
+// putTabs puts the tabs into row y, in room columns: all of them, or those around
+// the one in front and how many there are on either side.
+func (m *model) putTabs(l *line, y, room int) {
+	list := make([]label, len(m.tabs))
+	widths := make([]int, len(m.tabs))
+	sum := func(from, to int) int {
+		w := 0
+		for _, n := range widths[from:to] {
+			w += n + 2
+		}
+		return w - 2
+	}
+	for _, form := range []struct {
+		wide bool
+		name int
+	}{{m.w >= 100, 32}, {false, 32}, {false, 10}} {
+		for i := range m.tabs {
+			list[i] = m.labelOf(i, form.wide, form.name)
+			widths[i] = list[i].width(m.th)
+		}
+		if sum(0, len(list)) <= room {
+			break
+		}
+	}
+	from, to := 0, len(list)
+	if sum(0, to) > room {
+		room -= 8 // for "<12" on both sides
+		for to = m.cur + 1; from < m.cur && sum(from, to) > room; {
+			from++
+		}
+		for to < len(list) && sum(from, to+1) <= room {
+			to++
+		}
+	}
+	at := func(x int, i int) {
+		m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, func(m *model) tea.Cmd { m.toTab(i); return nil }})
+	}
+	if from > 0 {
+		x := l.w
+		l.put(dim, sprintf("<%d", from))
+		at(x, from-1)
+		l.gap(2)
+	}
+	for i := from; i < to; i++ {
+		x, o := l.w, &list[i]
+		r := dim
+		if i == m.cur {
+			r = strong
+		}
+		l.put(r, o.name)
+		if o.mark != "" {
+			l.gap(1)
+			l.put(o.role, o.mark)
+		}
+		if o.news != "" {
+			l.gap(1)
+			l.put(accent, o.news)
+		}
+		at(x, i)
+		l.gap(2)
+	}
+	if to < len(list) {
+		x := l.w
+		l.put(dim, sprintf("%d>", len(list)-to))
+		at(x, to)
+		l.gap(2)
+	}
+}
+
+// refused reports whether t is one that the edge would not start.
+func (m *model) refused(t *tab) bool {
+	u := m.upstream(t)
+	return u != nil && u.Tunnel == "" && u.Dropped != nil
+}
