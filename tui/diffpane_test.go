@@ -539,7 +539,7 @@ func TestLargeDraftKeepsTheLoopFree(t *testing.T) {
 	file := dir + "/lrok-x.http"
 	y := x
 	y.Request.Body = b.Response.Body
-	if err := os.WriteFile(file, export.HTTP(&y), 0o600); err != nil {
+	if err := os.WriteFile(file, export.HTTP(&y, export.Options{}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m := modelWith(t, 120, 36, 13)

@@ -113,7 +113,7 @@ func (d *drafts) write(x *inspector.Exchange) (string, error) {
 		return -1
 	}, x.ID)
 	file := filepath.Join(dir, "lrok-"+id+".http")
-	if err := os.WriteFile(file, export.HTTP(x), 0o600); err != nil {
+	if err := os.WriteFile(file, export.HTTP(x, export.Options{}), 0o600); err != nil {
 		_ = os.RemoveAll(dir)
 		return "", err
 	}

@@ -264,7 +264,7 @@ func editRequest(ctx context.Context, x *inspector.Exchange) (inspector.Changes,
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "lrok-"+x.ID+".http")
-	before := export.HTTP(x)
+	before := export.HTTP(x, export.Options{})
 	content := before
 	for {
 		if err := os.WriteFile(path, content, 0o600); err != nil {

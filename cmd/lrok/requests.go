@@ -182,7 +182,7 @@ func oneName(flag string, args []string) (string, error) {
 }
 
 func newExport(o *options) *cobra.Command {
-	var tunnelName, as, url string
+	var tunnelName, as, to string
 	var redact bool
 	cmd := &cobra.Command{
 		Use:   "export <id>...",
@@ -195,12 +195,21 @@ func newExport(o *options) *cobra.Command {
 			if !slices.Contains([]string{"curl", "har", "http", "go"}, as) {
 				return usage("--as is curl, har, http or go, not %q", as)
 			}
+			if to != "" {
+				u, err := parseTo(to)
+				if err != nil {
+					return err
+				}
+				if to = u.String(); u.RawQuery != "" {
+					return usage("--url %s: the query is that of the request", to)
+				}
+			}
 			api, done, err := o.api(cmd.Context(), tunnelName)
 			if err != nil {
 				return err
 			}
 			defer done()
-			opts := export.Options{Redact: redact, URL: url}
+			opts := export.Options{Redact: redact, URL: to}
 			var xs []inspector.Exchange
 			for _, ref := range args {
 				x, err := findExchange(cmd.Context(), api, tunnelName, ref)
@@ -221,7 +230,7 @@ func newExport(o *options) *cobra.Command {
 					case "curl":
 						out = append(out, export.Curl(&xs[i], opts)...)
 					case "http":
-						out = append(out, export.HTTP(&xs[i])...)
+						out = append(out, export.HTTP(&xs[i], opts)...)
 					case "go":
 						out = append(out, export.Go(&xs[i], opts)...)
 					}
@@ -237,7 +246,7 @@ func newExport(o *options) *cobra.Command {
 	f := cmd.Flags()
 	tunnelFlag(cmd, &tunnelName)
 	f.StringVar(&as, "as", "curl", "curl, har, http or go")
-	f.StringVar(&url, "url", "", "send to this address instead, as http://localhost:3000")
+	f.StringVar(&to, "url", "", "send to this address instead, as http://localhost:3000")
 	f.BoolVar(&redact, "redact", false, "leave credentials, cookies and signatures out")
 	_ = cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions([]string{"curl", "har", "http", "go"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

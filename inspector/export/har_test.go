@@ -231,7 +231,7 @@ func FuzzParseHAR(f *testing.F) {
 			t.Errorf("HAR of what ParseHAR read: %v", err)
 		}
 		for i := range xs {
-			HTTP(&xs[i])
+			HTTP(&xs[i], Options{})
 			Go(&xs[i], Options{})
 		}
 	})

@@ -17,9 +17,14 @@ const base64Comment = "# body: base64"
 
 // HTTP writes the request of x as an .http file for an editor: comment lines,
 // method and target, header lines, an empty line, the body. A body that is not
-// text is written in base64 and a comment says so. [ParseHTTP] is its inverse.
-func HTTP(x *inspector.Exchange) []byte {
-	r := newRequest(x, Options{})
+// text is written in base64 and a comment says so. For another address the target
+// is the whole URL. [ParseHTTP] is its inverse.
+func HTTP(x *inspector.Exchange, o Options) []byte {
+	r := newRequest(x, o)
+	target := r.target
+	if o.URL != "" {
+		target = r.url()
+	}
 	var b bytes.Buffer
 	b.WriteString("# Content-Length follows the body by itself. An empty file sends nothing.\n")
 	if r.cut != "" {
@@ -32,8 +37,8 @@ func HTTP(x *inspector.Exchange) []byte {
 	if r.method[0] == '#' {
 		b.WriteByte(' ') // or it would be a comment
 	}
-	b.WriteString(r.method + " " + r.target + "\n")
-	if !r.has("Host") && x.Host != "" {
+	b.WriteString(r.method + " " + target + "\n")
+	if !r.has("Host") && x.Host != "" && o.URL == "" {
 		b.WriteString("Host: " + r.host + "\n")
 	}
 	for _, f := range r.header {
@@ -213,7 +218,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // another host, the Host line; the scheme is the tunnel's own affair.
 func (r Request) Changes(x *inspector.Exchange) inspector.Changes {
 	var c inspector.Changes
-	was, err := ParseHTTP(HTTP(x))
+	was, err := ParseHTTP(HTTP(x, Options{}))
 	if err != nil {
 		was = Request{}
 	}

@@ -27,21 +27,40 @@ Content-Length: 13
   "id": 1
 }
 `
-	if got := string(HTTP(&x)); got != want {
+	if got := string(HTTP(&x, Options{})); got != want {
 		t.Errorf("HTTP =\n%s\nwant\n%s", got, want)
 	}
 
 	x = post("\x00\xff binary")
-	file := HTTP(&x)
+	file := HTTP(&x, Options{})
 	if !bytes.Contains(file, []byte("\n# body: base64")) || !bytes.HasSuffix(file, []byte("\n\nAP8gYmluYXJ5\n")) {
 		t.Errorf("HTTP of a binary body =\n%s", file)
+	}
+}
+
+// An .http file leaves out what the other forms leave out, and goes where they go.
+func TestHTTPOptions(t *testing.T) {
+	x := post("{}")
+	x.Path = "/cb?code=SECRET1&a=1"
+	x.Request.Header = append(x.Request.Header, inspector.Field{Name: "Authorization", Value: "Bearer SECRET2"}, inspector.Field{Name: "Cookie", Value: "sid=SECRET3"},
+		inspector.Field{Name: "Referer", Value: "https://app.example/?token=SECRET4"})
+	got := string(HTTP(&x, Options{Redact: true}))
+	if strings.Contains(got, "SECRET") || strings.Contains(got, "5257a869") {
+		t.Errorf("a secret was left in:\n%s", got)
+	}
+	if !strings.Contains(got, "POST /cb?code=REDACTED&a=1\n") || !strings.Contains(got, "Authorization: Bearer REDACTED\n") {
+		t.Errorf("HTTP, redacted =\n%s", got)
+	}
+	got = string(HTTP(&x, Options{URL: "https://localhost:3000/v2/"}))
+	if !strings.Contains(got, "POST https://localhost:3000/v2/cb?code=SECRET1&a=1\n") || strings.Contains(got, "acme") || strings.Contains(got, "\nHost:") {
+		t.Errorf("HTTP, to another address =\n%s", got)
 	}
 }
 
 func TestHTTPRoundTrip(t *testing.T) {
 	for _, body := range nasty {
 		x := post(body)
-		r, err := ParseHTTP(HTTP(&x))
+		r, err := ParseHTTP(HTTP(&x, Options{}))
 		if err != nil {
 			t.Errorf("ParseHTTP(HTTP(%.60q)): %v", body, err)
 			continue
@@ -120,7 +139,7 @@ func TestChanges(t *testing.T) {
 	x := post(`{"id": 1}`)
 	edit := func(old, new string) inspector.Changes {
 		t.Helper()
-		file := string(HTTP(&x))
+		file := string(HTTP(&x, Options{}))
 		if !strings.Contains(file, old) {
 			t.Fatalf("%q is not in\n%s", old, file)
 		}
@@ -169,7 +188,7 @@ func FuzzHTTPRoundTrip(f *testing.F) {
 			Header: []inspector.Field{{Name: "Host", Value: "a"}, {Name: name, Value: value}},
 			Body:   inspector.Body{Data: body, Size: int64(len(body)), Captured: int64(len(body))},
 		}}
-		file := HTTP(&x)
+		file := HTTP(&x, Options{})
 		r, err := ParseHTTP(file)
 		if err != nil {
 			t.Fatalf("%v in\n%q", err, file)
@@ -203,9 +222,9 @@ func FuzzParseHTTP(f *testing.F) {
 		x := inspector.Exchange{Method: r.Method, Path: r.URL, Request: inspector.Message{
 			Header: r.Header, Body: inspector.Body{Data: r.Body, Size: int64(len(r.Body)), Captured: int64(len(r.Body))},
 		}}
-		again, err := ParseHTTP(HTTP(&x))
+		again, err := ParseHTTP(HTTP(&x, Options{}))
 		if err != nil {
-			t.Fatalf("%v in %q", err, HTTP(&x))
+			t.Fatalf("%v in %q", err, HTTP(&x, Options{}))
 		}
 		if diff := cmp.Diff(r, again); diff != "" && len(r.Header) > 0 {
 			t.Fatalf("read again (-want +got):\n%s", diff)
