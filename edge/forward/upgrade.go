@@ -1,7 +1,7 @@
 package forward
 
 import (
-	"cmp"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,41 +32,87 @@ func (x *flight) upgrade(buf []byte, m, n int) {
 	} else {
 		in, out = new(atomic.Int64), new(atomic.Int64)
 	}
-	var clientErr, upErr error
+	h := &hangup{}
 	done := make(chan struct{})
 	x.wg.Go(func() {
 		defer close(done)
 		ahead := c.buf[c.r:c.w]
 		rec := x.rec.RequestBody()
 		expectWrite(x.up, -1)
-		clientErr = cmp.Or(relay(x.up, c.nc, ahead, func(p []byte) {
+		readErr, writeErr := relay(x.up, c.nc, ahead, func(p []byte) {
+			if len(p) == 0 {
+				h.end("client")
+			}
 			in.Add(int64(len(p)))
 			_, _ = rec.Write(p)
-		}))
-		if clientErr != nil {
+		})
+		if readErr != nil || writeErr != nil {
+			h.fail("client", readErr)
+			h.fail("service", writeErr)
 			_ = x.up.Close()
 		}
 	})
 	rec := x.rec.ResponseBody()
 	expectRead(x.up, -1)
-	upErr = cmp.Or(relay(c.nc, x.up, buf[m:n], func(p []byte) {
+	readErr, writeErr := relay(c.nc, x.up, buf[m:n], func(p []byte) {
+		if len(p) == 0 {
+			h.end("service")
+		}
 		out.Add(int64(len(p)))
 		_, _ = rec.Write(p)
-	}))
-	if upErr != nil {
+	})
+	if readErr != nil || writeErr != nil {
+		h.fail("service", readErr)
+		h.fail("client", writeErr)
 		_ = c.nc.Close()
 	}
 	<-done
 	_ = x.up.Close()
 	c.end()
-	end := inspector.Ending{}
-	switch {
-	case closed(x.tunnel):
-		end = wasClosed
-	case clientErr != nil:
-		end = inspector.Ending{By: "client", Code: tunnel.CodeClientAborted, Detail: clientErr.Error()}
-	case upErr != nil:
-		end = inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamAborted, Detail: upErr.Error()}
+	if closed(x.tunnel) {
+		x.rec.End(wasClosed)
+		return
 	}
-	x.rec.End(end)
+	x.rec.End(h.ending())
+}
+
+// A hangup is how an upgraded connection ends: by whom it was ended first, and by
+// whom it was broken off, if it was. What the other side does then follows from
+// that.
+type hangup struct {
+	mu    sync.Mutex
+	first string
+	by    string
+	err   error
+}
+
+// end notes that one side has ended its direction in order.
+func (h *hangup) end(who string) {
+	h.mu.Lock()
+	if h.first == "" {
+		h.first = who
+	}
+	h.mu.Unlock()
+}
+
+// fail notes that one side can be read or written no more. Of one that has ended
+// its direction and then takes nothing, that was the end and not a failure.
+func (h *hangup) fail(who string, err error) {
+	h.mu.Lock()
+	if err != nil && h.err == nil && h.first != who {
+		h.by, h.err = who, err
+	}
+	h.mu.Unlock()
+}
+
+func (h *hangup) ending() inspector.Ending {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.err == nil:
+		return inspector.Ending{Detail: "ended by the " + h.first + " (FIN)"}
+	case h.by == "client":
+		return inspector.Ending{By: "client", Code: tunnel.CodeClientAborted, Detail: h.err.Error()}
+	}
+	return inspector.Ending{By: "upstream", Code: tunnel.CodeUpstreamAborted, Detail: h.err.Error()}
 }
