@@ -29,6 +29,7 @@ type body struct {
 	// What was opened from it lies over it: a part, an event, what jq made of it.
 	over     *body
 	name     string // of what lies over another body
+	about    string // and what else is known of it
 	cur, top spot   // where its pager stood when that was opened
 }
 

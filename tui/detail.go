@@ -62,8 +62,11 @@ type detail struct {
 		id      string
 		version uint64
 		at      time.Time
+		took    time.Duration // of the last one
 	}
 	wait    time.Duration // before it is loaded
+	landed  bool          // its stream was brought to the front,
+	turned  bool          // and for that the tab was changed
 	stale   bool          // the tables have to be made anew
 	streams [2]*streamDoc // the tables of a stream, which go on
 	sieve   sieve
@@ -145,12 +148,21 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 		m.chosen = now
 		d.leave()
 		tab, raw, find := d.tab, d.raw, d.find
+		if d.turned && tab == tabResponse {
+			tab = tabRequest // where it was before the stream
+		}
 		*d = detail{id: x.ID, tab: tab, raw: raw, wait: wait, find: finder{query: find.query, search: find.search}}
 		d.whole = m.find(x.ID)
 		d.stale = true
 	}
-	fresh := d.whole != nil && d.whole.x.Version >= x.Version
-	due := d.asked.id != x.ID || d.asked.version < x.Version && !d.loading && now.Sub(d.asked.at) > 300*time.Millisecond
+	if x.Kind == inspector.SSE && !d.landed {
+		d.landed = true
+		if d.turned = d.tab == tabRequest; d.turned {
+			d.tab = tabResponse // what one opens a stream for
+		}
+	}
+	fresh := d.whole != nil && (d.whole.x.Version >= x.Version || nothingNew(&d.whole.x, &x.Exchange))
+	due := d.asked.id != x.ID || d.asked.version < x.Version && !d.loading && now.Sub(d.asked.at) > max(300*time.Millisecond, 8*d.asked.took)
 	if !fresh && due {
 		d.asked.id, d.asked.version, d.asked.at, d.loading = x.ID, x.Version, now, true
 		cmds = append(cmds, m.load(d.begin(m), x.ID, d.wait))
@@ -175,6 +187,15 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 		cmds = append(cmds, d.showRaw(m))
 	}
 	return tea.Batch(append(cmds, d.find.sync(m, d))...)
+}
+
+// nothingNew reports whether x, which is newer, has nothing that is not in the
+// whole of it: a stream that goes on when no more of it is kept.
+func nothingNew(whole, x *inspector.Exchange) bool {
+	return x.State == inspector.Open && whole.State == x.State && whole.Kind == x.Kind && whole.Status == x.Status &&
+		(x.Kind == inspector.SSE || x.Kind == inspector.WebSocket) &&
+		whole.Request.Body.Captured == x.Request.Body.Captured && whole.Response.Body.Captured == x.Response.Body.Captured &&
+		whole.Request.Body.Missing == x.Request.Body.Missing && whole.Response.Body.Missing == x.Response.Body.Missing
 }
 
 // begin is the context of something done for the capture in front.
@@ -379,10 +400,12 @@ func (d *detail) rows() int {
 }
 
 func (d *detail) turn(n int) {
+	d.turned = false
 	d.tab = (d.tab + n + tabCount) % tabCount
 }
 
 func (d *detail) otherSide() {
+	d.turned = false
 	switch d.tab {
 	case tabRequest:
 		d.tab = tabResponse
@@ -486,6 +509,7 @@ func (m *model) loaded(msg loadedMsg) tea.Cmd {
 	d := &m.detail
 	if msg.id == d.id {
 		d.loading = false
+		d.asked.took = m.c.Now().Sub(d.asked.at)
 	}
 	if msg.err != nil {
 		if msg.id == d.id {
@@ -613,9 +637,13 @@ func (m *model) enter() tea.Cmd {
 		if !ok {
 			return nil
 		}
+		about := ""
+		if t, ok := o.(*streamDoc); ok {
+			about = t.about(p.cur.line)
+		}
 		under, ctx := d.body().front(), d.begin(m)
 		return func() tea.Msg {
-			b := &body{name: name, data: data, size: format.Bytes(int64(len(data)))}
+			b := &body{name: name, about: about, data: data, size: format.Bytes(int64(len(data)))}
 			whole := inspector.Body{Size: int64(len(data)), Captured: int64(len(data)), Data: data}
 			laying{}.fill(ctx, b, contentType, whole, false)
 			if ctx.Err() != nil {
@@ -878,7 +906,7 @@ func (m *model) detailTabs(r rect) string {
 			l.put(dim, " "+name+" ")
 		}
 		m.hits = append(m.hits, hit{rect{x, r.y + 1, len(name) + 2, 1}, func(m *model) tea.Cmd {
-			m.detail.tab = i
+			m.detail.tab, m.detail.turned = i, false
 			return m.open()
 		}})
 	}
@@ -978,7 +1006,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 		out = append(out, m.verdictRows(x, w)...)
 	} else {
 		msg = &x.Response
-		if x.Error != "" || x.Detail != "" {
+		if x.Error != "" {
 			add(func(l *line) {
 				l.put(bad, m.th.g.fail+" "+words(x.Error))
 				if x.Detail != "" {
@@ -986,7 +1014,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 				}
 			})
 		}
-		if x.EndedBy != "" {
+		if x.EndedBy != "" && !(x.Error != "" && strings.HasPrefix(x.Error, x.EndedBy)) {
 			add(func(l *line) { l.put(warn, "cut short by the "+x.EndedBy) })
 		}
 		if x.State == unwatched {
@@ -1036,6 +1064,14 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 	if o := d.shown(); o != nil {
 		b = o.sides[side].front()
 	}
+	if doc, ok := d.pages[side].c.(*streamDoc); ok {
+		most := 1
+		if roomy {
+			most = 3
+		}
+		out = append(out, m.streamHead(doc, x, side, w, most)...)
+		return append(out, m.noteRows(b, w)...)
+	}
 	add(func(l *line) {
 		if b != nil && b.name != "" {
 			l.put(hotkey, "esc ")
@@ -1066,16 +1102,25 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 			}
 		}
 	})
-	if s := m.streamHead(x, side, w); s != "" {
-		out = append(out, s)
+	if b != nil && b.about != "" && m.lay.detail.h >= 12 {
+		add(func(l *line) { l.put(dim, b.about) })
 	}
-	if b != nil {
-		for _, n := range b.notes {
-			add(func(l *line) { l.put(warn, m.th.g.warn+" "+n) })
-		}
-		if d.whole == nil && d.err != "" && b.part {
-			add(func(l *line) { l.put(warn, m.th.g.warn+" only its beginning: "+d.err) })
-		}
+	out = append(out, m.noteRows(b, w)...)
+	if b != nil && d.whole == nil && d.err != "" && b.part {
+		add(func(l *line) { l.put(warn, m.th.g.warn+" only its beginning: "+d.err) })
+	}
+	return out
+}
+
+// noteRows are what has to be said of a body.
+func (m *model) noteRows(b *body, width int) (out []string) {
+	if b == nil {
+		return nil
+	}
+	for _, n := range b.notes {
+		l := m.th.line(width)
+		l.put(warn, m.th.g.warn+" "+n)
+		out = append(out, l.String())
 	}
 	return out
 }

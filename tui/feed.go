@@ -203,6 +203,18 @@ func (f *feed) waiting(name string) int {
 	return 0
 }
 
+// newest is what waits of an exchange while the screen is paused.
+func (f *feed) newest(name, id string) (x inspector.Exchange, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if q := f.queues[name]; q != nil {
+		if p, ok := q.at[id]; ok {
+			return *q.news[p-q.first], true
+		}
+	}
+	return x, false
+}
+
 // state returns what is wrong with tunnels, by their keys.
 func (f *feed) state() (ended, lost map[string]string) {
 	f.mu.Lock()

@@ -27,10 +27,15 @@ type stream struct {
 	timed    bool     // it is known when
 	accepted time.Time
 	live     bool
+	full     bool // more has passed than is kept
 	notes    []string
 	closing  string // why it was closed, in words
+	closer   string // who said so first, "" where that is not known
 	resumed  string // the client's Last-Event-ID
 	lastID   string
+	parts    int // items that are more of a message before
+	words    int // the longest name of an event, 0 if none tells anything
+	ids      int // the longest id
 }
 
 // An item is a frame or an event.
@@ -39,11 +44,14 @@ type item struct {
 	at      time.Duration // after the exchange was accepted, below 0 where that is not known
 	word    string        // the opcode, or the name of the event
 	id      string
-	size    int64
-	data    []byte // of the whole message where it begins one
+	size    int64 // of the whole message where it begins one, decompressed
+	wire    int64 // what it took to send that
+	frames  int   // in how many
+	data    []byte
 	binary  bool
-	control bool
+	control bool   // hidden unless asked for
 	note    string // instead of the data
+	lack    string // what is wrong with the data
 }
 
 // most of what is decompressed of one stream.
@@ -61,13 +69,41 @@ func newStream(x *inspector.Exchange) *stream {
 		return nil
 	}
 	for i := range s.items {
-		s.sides[b2i(!s.items[i].up)]++
-		s.timed = s.timed || s.items[i].at >= 0
-		if !s.items[i].control {
-			s.plain = append(s.plain, int32(i))
+		it := &s.items[i]
+		s.sides[b2i(!it.up)]++
+		s.timed = s.timed || it.at >= 0
+		s.ids = max(s.ids, len(it.id))
+		if it.control {
+			s.parts += b2i(it.word == "more")
+			continue
+		}
+		s.plain = append(s.plain, int32(i))
+		if it.word != "message" { // the name of an event that has none
+			s.words = max(s.words, utf8.RuneCountInString(it.word))
+		}
+	}
+	for side, m := range []*inspector.Message{&x.Request, &x.Response} {
+		if b := &m.Body; b.Truncated() && (side == 1 || s.kind == inspector.WebSocket) {
+			s.full = true
+			s.notes = append(s.notes, s.unkept(b, side))
 		}
 	}
 	return s
+}
+
+// unkept says why the capture of one side holds less than what it sent.
+func (s *stream) unkept(b *inspector.Body, side int) string {
+	who := ""
+	if s.kind == inspector.WebSocket {
+		who = " of the " + [...]string{"client", "service"}[side]
+	}
+	switch b.Missing {
+	case "evicted":
+		return "no longer captured: the edge gave the memory of " + format.Bytes(b.Size) + who + " to newer requests"
+	case "memory":
+		return "the edge had no memory for more than the first " + format.Bytes(b.Captured) + who + ": what came after is counted only"
+	}
+	return "the first " + format.Bytes(b.Captured) + who + " are kept (limit --capture-body): what came after is counted only"
 }
 
 // A timeline finds when one side said what is at an offset.
@@ -114,15 +150,20 @@ func (s *stream) frames(x *inspector.Exchange) {
 			if lost && order >= maxMarks-2 && f.Offset > x.Marks[order].Offset {
 				order, at = maxMarks, -1
 			}
-			it := item{up: side == 0, at: at, word: opcode(f.Opcode), size: int64(min(f.Size, 1<<62)), data: f.Data, binary: f.Opcode == format.FrameBinary, control: f.Opcode == format.FramePing || f.Opcode == format.FramePong}
-			switch w := whole[i]; {
+			it := item{up: side == 0, at: at, word: opcode(f.Opcode), size: int64(min(f.Size, 1<<62)), frames: 1, data: f.Data}
+			it.wire = it.size
+			switch w := &whole[i]; {
 			case f.Opcode == format.FrameClose:
 				it.note = closing(f.Data)
-				s.closing = it.note
-			case w.note != "":
-				it.note = w.note
-			case w.data != nil:
-				it.data, it.binary = w.data, w.binary
+			case f.Opcode > format.FrameClose:
+				it.control = true
+			case w.frames == 0:
+				it.control, it.note = true, "more of the message before"
+			default:
+				it.data, it.size, it.wire, it.frames, it.note, it.lack = w.data, w.size, w.wire, w.frames, w.note, w.lack
+				if it.binary = f.Opcode == format.FrameBinary; !it.binary && it.lack == "" && !utf8.Valid(it.data) {
+					it.lack = "not UTF-8"
+				}
 			}
 			all = append(all, placed{it, order})
 		}
@@ -139,59 +180,72 @@ func (s *stream) frames(x *inspector.Exchange) {
 	}
 	slices.SortStableFunc(all, func(a, b placed) int { return a.order - b.order })
 	for _, p := range all {
-		s.items = append(s.items, p.item)
+		if s.items = append(s.items, p.item); p.word == "close" && s.closing == "" {
+			s.closing = p.note
+			if p.at >= 0 {
+				s.closer = [...]string{"service", "client"}[b2i(p.up)]
+			}
+		}
 	}
 }
 
-// A whole is what a frame stands for: all of its message where it begins one.
+// A whole is all of the message that a frame begins; without frames it begins
+// none.
 type whole struct {
-	data   []byte
-	binary bool
-	note   string
+	frames     int
+	data       []byte
+	size, wire int64
+	note, lack string
 }
 
 // messages joins and decompresses the messages that the frames of one side make.
 func messages(frames []format.Frame, inflate *format.Inflater) []whole {
 	out := make([]whole, len(frames))
-	first := -1 // the frame that began the message at hand
-	var data []byte
+	first := -1  // the frame that began the message at hand
+	own := false // its data is a copy
 	for i, f := range frames {
-		switch {
-		case f.Opcode >= format.FrameClose: // between the frames of any message
+		if f.Opcode >= format.FrameClose { // between the frames of any message
 			continue
-		case f.Opcode != format.FrameMore:
-			first, data = i, f.Data
-		case first < 0:
-			continue
-		default:
-			data = append(data[:len(data):len(data)], f.Data...)
-			out[i].note = "more of the message before"
 		}
-		cut := uint64(len(f.Data)) < f.Size
-		w := &out[first]
-		w.binary = frames[first].Opcode == format.FrameBinary
-		switch packed := frames[first].Packed && inflate != nil; {
-		case packed && cut:
-			w.note = "compressed, and cut by the capture"
-		case packed && !f.Final:
-			w.note = "compressed"
+		switch {
+		case f.Opcode != format.FrameMore:
+			first, own = i, false
+			out[i].data, out[i].lack = f.Data, "not complete"
+		case first < 0:
+			out[i] = whole{frames: 1, data: f.Data, size: int64(len(f.Data)), wire: int64(len(f.Data)), lack: "its beginning is missing"}
 			continue
+		case own:
+			out[first].data = append(out[first].data, f.Data...)
+		default:
+			own = true
+			out[first].data = append(append(make([]byte, 0, 2*(len(out[first].data)+len(f.Data))), out[first].data...), f.Data...)
+		}
+		w := &out[first]
+		w.frames++
+		w.wire += int64(min(f.Size, 1<<40)) // 20,000 of these still fit
+		w.size = w.wire
+		packed := frames[first].Packed
+		switch {
+		case uint64(len(f.Data)) < f.Size && packed:
+			w.note = "compressed, and cut by the capture"
+		case uint64(len(f.Data)) < f.Size:
+			w.lack = "the first " + format.Bytes(int64(len(w.data))) + " of " + format.Bytes(w.size)
+		case packed && inflate == nil:
+			w.note = "compressed in a way that was not agreed on"
+		case !f.Final && packed:
+			w.note = "compressed, not complete"
+		case !f.Final:
 		case packed:
-			got, err := inflate.Message(data)
-			if w.note = ""; err != nil {
+			data, err := inflate.Message(w.data)
+			if w.note, w.lack = "", ""; err != nil {
 				w.note = "compressed: " + err.Error()
 			}
-			w.data = got
-			if got == nil && err == nil {
-				w.data = []byte{}
-			}
-		case frames[first].Packed:
-			w.note = "compressed in a way that was not agreed on"
+			w.data, w.size = data, int64(len(data))
 		default:
-			w.data = data
+			w.lack = ""
 		}
 		if f.Final {
-			first, data = -1, nil
+			first = -1
 		}
 	}
 	return out
@@ -231,11 +285,11 @@ func closing(data []byte) string {
 	switch {
 	case word != "":
 	case code >= 4000 && code < 5000:
-		word = "the application's own code"
+		word = "the application's own"
 	case code >= 3000 && code < 4000:
-		word = "registered code"
+		word = "registered"
 	default:
-		word = "unknown code"
+		word = "unknown"
 	}
 	out := fmt.Sprintf("%d %s", code, word)
 	if len(data) > 2 {
@@ -261,6 +315,9 @@ func (s *stream) events(x *inspector.Exchange) {
 	for _, e := range format.EventStream(data) {
 		_, at := times.find(int64(e.Offset))
 		it := item{at: at, word: e.Event, id: e.ID, size: int64(len(e.Data)), data: []byte(e.Data)}
+		if it.wire = it.size; !utf8.Valid(it.data) {
+			it.lack = "not UTF-8"
+		}
 		if e.ID != "" {
 			s.lastID = e.ID
 		}
@@ -274,7 +331,7 @@ func (s *stream) events(x *inspector.Exchange) {
 			}
 		}
 		if e.Open && !s.live {
-			it.note = "not complete: " + string(it.data[:min(len(it.data), 512)])
+			it.lack = "not complete"
 		}
 		s.items = append(s.items, it)
 	}
@@ -293,9 +350,6 @@ func (s *stream) body(x *inspector.Exchange, response bool) *body {
 	if s.kind == inspector.WebSocket {
 		b.label = "websocket"
 	}
-	if why := missing(x, response); why != "" && m.Body.Missing != "aborted" { // a stream ends when one side has had enough
-		b.notes = append(b.notes[:len(b.notes):len(b.notes)], why)
-	}
 	b.pretty = &streamDoc{s: s, shown: s.plain}
 	if len(b.data) > 0 {
 		b.hex = &hexDoc{data: b.data}
@@ -306,7 +360,7 @@ func (s *stream) body(x *inspector.Exchange, response bool) *body {
 // A sieve says which items are shown: those with a text in them, and control
 // frames only when they are asked for.
 type sieve struct {
-	query   string
+	query   string // as in a search
 	control bool
 }
 
@@ -316,18 +370,32 @@ func (s *stream) sift(k sieve) []int32 {
 	if k == (sieve{}) {
 		return s.plain
 	}
+	search, err := newSearch(k.query)
+	if err != nil { // half a pattern
+		search = format.NewSearch(k.query)
+	}
 	shown := []int32{}
-	query := strings.ToLower(k.query)
 	for i := range s.items {
 		it := &s.items[i]
 		if it.control && !k.control {
 			continue
 		}
-		if query == "" || bytes.Contains(bytes.ToLower(it.data), []byte(query)) || strings.Contains(strings.ToLower(it.word+" "+it.id+" "+it.note), query) {
+		if k.query == "" || occurs(search, it.data) || occurs(search, []byte(it.word+" "+it.id+" "+it.note+" "+it.lack)) {
 			shown = append(shown, int32(i))
 		}
 	}
 	return shown
+}
+
+// occurs reports whether data holds what is searched for.
+func occurs(s *format.Search, data []byte) bool {
+	for at := 0; ; {
+		h := s.Next(data, at, 0)
+		if h.Found || h.Done {
+			return h.Found
+		}
+		at = h.Resume
+	}
 }
 
 // A streamDoc is the table of a stream, a row for each item. It stays while the
@@ -338,7 +406,7 @@ type streamDoc struct {
 	key   sieve // that made shown
 	asked *stream
 	want  sieve // what asked is being sifted for
-	g     *glyphs
+	th    *theme
 	loc   *time.Location
 	width int
 }
@@ -352,70 +420,122 @@ func (d *streamDoc) count() int { return len(d.shown) }
 // oneRow says that lines are cut at the edge of the screen and not wrapped.
 func (d *streamDoc) oneRow() {}
 
+// source tells the text of the rows, all of it. What comes later is looked
+// through when it is there.
+func (d *streamDoc) source() func() ([]byte, func(int) int) {
+	s, shown := d.s, d.shown
+	return func() ([]byte, func(int) int) {
+		var text []byte
+		starts := make([]int, len(shown))
+		for i, n := range shown {
+			starts[i] = len(text)
+			it := &s.items[n]
+			text = append(append(text, it.word...), ' ')
+			text = append(append(text, it.id...), ' ')
+			text = append(append(text, it.lack...), ' ')
+			text = append(append(text, it.note...), ' ')
+			if it.note == "" {
+				text = append(text, it.data...)
+			}
+			text = append(text, '\n')
+		}
+		return text, func(offset int) int { return sort.SearchInts(starts, offset+1) - 1 }
+	}
+}
+
 // shownText is how much of an item a row is made of.
 const shownText = 1024
 
+// A streamLayout is how wide the columns of the table are, 0 for those there is
+// no room for.
+type streamLayout struct{ time, word, id, size int }
+
+func (d *streamDoc) layout() streamLayout {
+	w, s := d.width, d.s
+	l := streamLayout{size: 6}
+	if s.timed && w >= 40 {
+		if l.time = 9; w >= 70 {
+			l.time = 13
+		}
+	}
+	if s.kind == inspector.WebSocket {
+		l.word = 7
+		return l
+	}
+	n := s.words
+	if d.key.control {
+		n = max(n, len("comment"))
+	}
+	if n > 0 {
+		l.word = min(n, max(w/4, 6)) + 1
+	}
+	if s.ids > 0 && w >= 44 {
+		l.id = min(s.ids, w/8) + 1
+	}
+	if w < 60 {
+		l.size = 0 // what an event says tells more
+	}
+	return l
+}
+
 func (d *streamDoc) line(dst []byte, spans []span, i int) ([]byte, []span) {
 	it := &d.s.items[d.shown[i]]
-	g := d.g
-	if g == nil {
-		g = &unicodeGlyphs
-	}
 	put := func(r role, s string) {
 		start := len(dst)
 		dst = append(dst, s...)
 		spans = append(spans, span{start, len(dst), r})
 	}
-	word := it.word
 	r := text
 	switch {
 	case it.control:
 		r = dim
-	case word == "close":
+	case it.word == "close" && d.s.kind == inspector.WebSocket:
 		r = warn
 	case d.s.kind == inspector.SSE:
 		r = accent
 	}
 	if d.s.kind == inspector.WebSocket {
 		if it.up {
-			put(accent, g.up+" ")
+			put(accent, d.th.g.up+" ")
 		} else {
-			put(good, g.down+" ")
+			put(good, d.th.g.down+" ")
 		}
 	}
-	layout, room := "15:04:05.000", 13
-	if d.width < 60 {
-		layout, room = "15:04:05", 9
-	}
+	l := d.layout()
 	switch {
-	case d.width < 40 || !d.s.timed:
+	case l.time == 0:
 	case it.at < 0 || d.loc == nil:
-		put(dim, pad("", room))
+		put(dim, pad("", l.time))
+	case l.time < 13:
+		put(dim, d.s.accepted.Add(it.at).In(d.loc).Format("15:04:05 "))
 	default:
-		put(dim, pad(d.s.accepted.Add(it.at).In(d.loc).Format(layout), room))
+		put(dim, d.s.accepted.Add(it.at).In(d.loc).Format("15:04:05.000 "))
 	}
 	cell := func(r role, s string, n int) {
-		s = format.Sanitize(s[:min(len(s), 256)])
-		if utf8.RuneCountInString(s) > n-1 {
-			s = string([]rune(s)[:n-2]) + g.ellipsis
+		if n == 0 {
+			return
 		}
-		put(r, s+blanks[:max(n-utf8.RuneCountInString(s), 1)])
-	}
-	if d.s.kind == inspector.SSE {
-		cell(r, word, 11+3*b2i(d.width >= 70))
-		if d.width >= 60 {
-			cell(dim, it.id, 9)
+		s, w := d.th.clean(s[:min(len(s), 256)])
+		if w > n-1 {
+			s = d.th.cut(s, n-1, d.th.g.ellipsis)
+			w = d.th.columns(s)
 		}
-	} else {
-		cell(r, word, 7)
+		put(r, s+blanks[:n-w])
 	}
-	put(dim, fmt.Sprintf("%6s  ", format.Size(it.size)))
+	cell(r, it.word, l.word)
+	cell(dim, it.id, l.id)
+	if l.size > 0 {
+		put(dim, fmt.Sprintf("%*s  ", l.size, format.Size(it.size)))
+	}
+	if it.lack != "" {
+		put(warn, it.lack+"  ")
+	}
 	show := it.data[:min(len(it.data), shownText)]
 	switch {
 	case it.note != "":
 		put(r, format.Sanitize(it.note[:min(len(it.note), shownText)]))
-	case it.binary || !readable(show):
-		put(dim, fmt.Sprintf("% x", show[:min(len(show), 64)]))
+	case it.binary && !readable(show):
+		put(text, fmt.Sprintf("% x", show[:min(len(show), 128)]))
 	default:
 		start := len(dst)
 		dst = format.AppendSanitized(dst, bytes.ReplaceAll(bytes.TrimSpace(show), []byte("\n"), []byte(" ")))
@@ -424,10 +544,16 @@ func (d *streamDoc) line(dst []byte, spans []span, i int) ([]byte, []span) {
 	return dst, spans
 }
 
-// readable reports whether p is text, the last letter of which may be cut.
+// readable reports whether p is text that a person reads, the last letter of
+// which may be cut.
 func readable(p []byte) bool {
 	for i := 0; i < utf8.UTFMax && !utf8.Valid(p) && len(p) > 0; i++ {
 		p = p[:len(p)-1]
+	}
+	for _, c := range p {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f {
+			return false
+		}
 	}
 	return utf8.Valid(p)
 }
@@ -440,15 +566,50 @@ func (d *streamDoc) open(i int) (name, contentType string, data []byte, ok bool)
 	n := d.shown[i]
 	it := &d.s.items[n]
 	data = it.data
-	name = fmt.Sprintf("%s #%d", it.word, n+1)
+	// Among those that show unless others are asked for.
+	nth := sort.Search(len(d.s.plain), func(i int) bool { return d.s.plain[i] >= n })
+	name = fmt.Sprintf("%s #%d", it.word, nth+b2i(!it.control))
 	switch {
-	case it.word == "close" && len(data) >= 2:
-		data = data[2:]
-		name = it.note[:min(len(it.note), 40)]
+	case it.word == "close" && d.s.kind == inspector.WebSocket:
+		if name = "close"; len(data) >= 2 {
+			data = data[2:]
+		}
+	case it.control && len(data) == 0:
+		name = it.word
+		data = []byte(it.note)
 	case it.note != "" && len(data) == 0:
 		data = []byte(it.note)
 	}
 	return name, contentType, data, true
+}
+
+// about tells of line i what its data do not.
+func (d *streamDoc) about(i int) string {
+	it := &d.s.items[d.shown[i]]
+	var list []string
+	add := func(s string) { list = append(list, s) }
+	if it.at >= 0 && d.loc != nil {
+		add(d.s.accepted.Add(it.at).In(d.loc).Format("15:04:05.000"))
+	}
+	if d.s.kind == inspector.WebSocket {
+		add([...]string{"from the service", "from the client"}[b2i(it.up)])
+	}
+	if it.id != "" {
+		add("id " + it.id[:min(len(it.id), 256)])
+	}
+	if it.wire != it.size {
+		add(format.Bytes(it.wire) + " on the wire")
+	}
+	if it.frames > 1 {
+		add(plural(it.frames, "frame"))
+	}
+	if it.lack != "" {
+		add(it.lack)
+	}
+	if it.note != "" && len(it.data) > 0 {
+		add(it.note[:min(len(it.note), 256)])
+	}
+	return strings.Join(list, "  ")
 }
 
 // row is where item n is, or would be.
@@ -488,7 +649,7 @@ func (d *detail) flow(m *model) tea.Cmd {
 				p.cur.line = max(doc.count()-1, 0) // where the news are
 			}
 		}
-		doc.g, doc.loc = &m.th.g, m.c.Now().Location()
+		doc.th, doc.loc = m.th, m.c.Now().Location()
 		next := doc.s
 		if fresh != doc {
 			next = fresh.s
@@ -516,7 +677,7 @@ func (d *detail) turnTo(side int, doc *streamDoc, s *stream, shown []int32) {
 	p := &d.pages[side]
 	front := p.c == content(doc)
 	at := p.cur.line
-	follows := s.live && doc.s.live && at >= len(doc.shown)-1 && len(doc.shown) > 1
+	follows := doc.s.live && at >= len(doc.shown)-1
 	n := int32(0)
 	if at < len(doc.shown) {
 		n = doc.shown[at]
@@ -551,69 +712,127 @@ func (msg siftedMsg) arrive(m *model) tea.Cmd {
 	return nil
 }
 
-// streamHead says how a stream stands, above its table.
-func (m *model) streamHead(x *capture, side, width int) string {
-	d := &m.detail
-	doc, ok := d.pages[side].c.(*streamDoc)
-	if !ok {
-		return ""
+// A phrase is a few words in their roles that stay together.
+type phrase []any // role, text, role, text
+
+// phrases lays phrases out in rows, at most so many. One for which there is no
+// room left is left out.
+func (t *theme) phrases(list []phrase, width, most int) []string {
+	var rows []string
+	l := t.line(width)
+	for _, p := range list {
+		n := 0
+		for i := 1; i < len(p); i += 2 {
+			n += t.width(p[i].(string))
+		}
+		if l.w > 0 && l.w+2+n > width {
+			if len(rows)+1 >= most {
+				continue
+			}
+			rows = append(rows, l.String())
+			l = t.line(width)
+		}
+		if l.w > 0 {
+			l.gap(2)
+		}
+		for i := 0; i+1 < len(p); i += 2 {
+			l.put(p[i].(role), p[i+1].(string))
+		}
 	}
+	return append(rows, l.String())
+}
+
+// streamHead says how a stream stands, above its table, in at most so many rows.
+func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []string {
 	s, g := doc.s, &m.th.g
 	// The edge counts what it does not keep as well; one that does not count, or a
 	// stream that is compressed, leaves what is kept.
 	up, down := max(x.Request.Body.Items, s.sides[0]), max(x.Response.Body.Items, s.sides[1])
 	last := max(x.Request.Body.Last, x.Response.Body.Last)
-	l := m.th.line(width)
-	sep := "  "
-	if s.kind == inspector.WebSocket {
-		l.put(text, plural(int(up+down), "frame"))
-		l.put(accent, sep+g.up+" ")
-		l.put(text, format.Count(up)+" up")
-		l.put(good, sep+g.down+" ")
-		l.put(text, format.Count(down)+" down")
-	} else {
-		n := max(x.Response.Body.Items, int64(len(s.plain)))
-		l.put(text, plural(int(n), "event"))
+	open := x.State == inspector.Open
+	ws := s.kind == inspector.WebSocket
+	what, n := "frame", up+down
+	if !ws {
+		what = "event"
+		n = max(x.Response.Body.Items, int64(len(s.plain)))
+	}
+	list := []phrase{{strong, plural(int(n), what)}}
+	add := func(p ...any) { list = append(list, p) }
+	if kept := s.sides[0] + s.sides[1]; s.full && ws && kept < n {
+		add(warn, format.Count(kept)+" kept")
+	} else if kept := int64(len(s.plain)); s.full && !ws && kept < n {
+		add(warn, format.Count(kept)+" kept")
+	}
+	if ws {
+		add(accent, g.up+" ", text, format.Count(up)+" up")
+		add(good, g.down+" ", text, format.Count(down)+" down")
 	}
 	if k := doc.key; k.query != "" {
-		l.put(accent, sep+`"`+k.query+`"`)
-		l.put(text, sprintf(" %s of %s shown", format.Count(int64(len(doc.shown))), format.Count(int64(len(s.items)))))
+		of := len(s.plain)
+		if k.control {
+			of = len(s.items)
+		}
+		add(accent, quoted(k.query), text, sprintf(" %s of %s shown", format.Count(int64(len(doc.shown))), format.Count(int64(of))))
 	}
-	if last > 0 && x.State == inspector.Open {
-		l.put(dim, sep+"last "+ago(m.c.Now().Sub(x.Timing.Accepted.Add(last))))
+	below := len(doc.shown) - 1 - m.detail.pages[side].cur.line
+	switch {
+	case !open:
+	case m.paused:
+		p := phrase{warn, g.paused + " paused"}
+		if y, ok := m.feed.newest(m.tab().key(), x.ID); ok {
+			if n := y.Request.Body.Items + y.Response.Body.Items - x.Request.Body.Items - x.Response.Body.Items; n > 0 {
+				p = append(p, warn, ", "+format.Count(n)+" waiting")
+			}
+		}
+		add(append(p, hotkey, "  p", dim, " resumes")...)
+	case below > 0:
+		add(dim, sprintf("%s %s more ", g.down, format.Count(int64(below))), hotkey, "G")
+	case !s.full && s.closing == "":
+		add(good, g.live+" following")
+	}
+	if last > 0 && open {
+		add(dim, "last "+ago(m.c.Now().Sub(x.Timing.Accepted.Add(last))))
 	}
 	switch {
+	case s.closing != "" && s.closer != "":
+		add(warn, "closed by the "+s.closer+": "+s.closing)
 	case s.closing != "":
-		l.put(warn, sep+"closed "+s.closing)
-	case m.paused:
-		l.put(warn, sep+g.paused+" paused")
-	case x.State == inspector.Open && d.pages[side].cur.line < len(doc.shown)-1:
-		l.put(dim, sep+sprintf("%s %s more (G)", g.down, format.Count(int64(len(doc.shown)-1-d.pages[side].cur.line))))
-	case x.State == inspector.Open:
-		l.put(good, sep+g.live+" following")
-	}
-	if n := len(s.items) - len(s.plain); n > 0 && doc.key == (sieve{}) {
-		what := "ping/pong"
-		if s.kind == inspector.SSE {
-			what = plural(n, "comment")
-			n = 0
+		add(warn, "closed: "+s.closing)
+	case x.State == inspector.Done && x.Error == "":
+		who, ok := closedBy(&x.Exchange)
+		switch {
+		case ok && ws && !s.full:
+			add(warn, "ended by the "+who+", without a close frame")
+		case ok:
+			add(dim, "ended by the "+who)
+		case !ws:
+			add(dim, "ended by the service")
 		}
-		l.put(dim, sep)
-		if n > 0 {
-			l.put(dim, format.Count(int64(n))+" ")
-		}
-		l.put(dim, what+" hidden")
-		l.put(hotkey, " c")
 	}
 	if s.resumed != "" {
-		l.put(dim, sep+"resumed after ")
-		l.put(text, s.resumed)
+		add(dim, "resumed after ", text, s.resumed)
 	}
 	if s.lastID != "" {
-		l.put(dim, sep+"last id ")
-		l.put(text, s.lastID)
+		add(dim, "last id ", text, s.lastID)
 	}
-	return l.String()
+	if n := len(s.items) - len(s.plain); n > 0 && !doc.key.control {
+		what := plural(n, "comment")
+		if ws {
+			what = format.Count(int64(n-s.parts)) + " ping/pong"
+			if parts := plural(s.parts, "part"); n == s.parts {
+				what = parts
+			} else if s.parts > 0 {
+				what += ", " + parts
+			}
+		}
+		add(dim, what+" hidden ", hotkey, "c")
+	}
+	size := x.Response.Body.Size
+	if ws {
+		size += x.Request.Body.Size
+	}
+	add(dim, format.Bytes(size))
+	return m.th.phrases(list, width, most)
 }
 
 // ago is how long ago something was.
@@ -651,6 +870,7 @@ func passed(x *inspector.Exchange) string {
 func streamActions() []action {
 	on := func(m *model) bool { return m.detail.streamed() != nil }
 	return []action{
+		{name: "frame-hint", in: inDetail, when: on, bind: bind("enter", "open the frame or event", "enter"), hint: "open", rank: 1, run: (*model).enter},
 		{
 			name: "frames", in: inDetail, when: on, bind: bind("f", "only frames or events with a text in them", "f"), group: "Body",
 			hint: "filter rows", rank: 4, run: (*model).startSieve,
@@ -679,7 +899,7 @@ func (m *model) startSieve() tea.Cmd {
 		title = "events with"
 	}
 	return m.request("stream", was, prompt{
-		title: title, enter: "keep the filter", hint: "a text; empty shows all",
+		title: title, enter: "keep the filter", hint: "a text or ~pattern~; empty shows all",
 		typed: set, done: set,
 		esc: func(m *model) tea.Cmd { return set(m, was) },
 	})

@@ -101,7 +101,7 @@ func rowsIn(d *streamDoc) string {
 }
 
 func table1(s *stream, k sieve) *streamDoc {
-	return &streamDoc{s: s, shown: s.sift(k), loc: time.UTC, width: 100}
+	return &streamDoc{s: s, shown: s.sift(k), key: k, th: newTheme("dark", false, false, nil), loc: time.UTC, width: 100}
 }
 
 func TestConversation(t *testing.T) {
@@ -115,7 +115,7 @@ func TestConversation(t *testing.T) {
 ▼ 14:00:30.000 ping 0
 ▲ 14:00:30.020 pong 0
 ▲ 14:00:31.000 binary 6 00 01 02 03 fe ff
-▲ 14:00:40.000 text 16 the first half, and the second
+▲ 14:00:40.000 text 30 the first half, and the second
 ▼ 14:00:40.500 ping 0
 ▲ 14:00:41.000 more 14 more of the message before
 ▼ 14:02:02.000 text 51 {"order":"A-1044","status":"refunded","items":[{"sku":"a"},{"sku":"b"}]}
@@ -200,13 +200,15 @@ func TestSieve(t *testing.T) {
 		key  sieve
 		want int
 	}{
-		{sieve{}, 8},
+		{sieve{}, 7},
 		{sieve{control: true}, 11},
 		{sieve{query: "A-104"}, 3},
 		{sieve{query: "PAID"}, 2},
 		{sieve{query: "pong"}, 0},
 		{sieve{query: "pong", control: true}, 1},
-		{sieve{query: "second"}, 2},
+		{sieve{query: "second"}, 1},
+		{sieve{query: "~order.*(paid|refunded)~"}, 3},
+		{sieve{query: "~order("}, 0},
 		{sieve{query: "absent"}, 0},
 	} {
 		if n := len(s.sift(c.key)); n != c.want {
@@ -281,10 +283,10 @@ func TestStreamScreens(t *testing.T) {
 		{"stream-ws-120x36", 120, 36, []string{"", "11fr", "j\r]", "A-1044", "c", "pong        0"}, plain},
 		{"stream-ws-ascii-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, ascii},
 		{"stream-ws-40x10", 40, 10, []string{"", "/socket", "j\r]", "A-1044"}, plain},
-		{"stream-ws-filter-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044", "frefund", "1 of 11 shown", "\r", "filter rows"}, plain},
+		{"stream-ws-filter-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044", "frefund", "1 of 7 shown", "\r", "filter rows"}, plain},
 		{"stream-frame-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044", "\r", `"sku": "b"`}, plain},
-		{"stream-sse-80x24", 80, 24, []string{"", "30ev", "\r]", "invoice"}, plain},
-		{"stream-sse-120x36", 120, 36, []string{"", "30ev", "\r]", "invoice", "c", "still here"}, plain},
+		{"stream-sse-80x24", 80, 24, []string{"", "30ev", "\r", "invoice"}, plain},
+		{"stream-sse-120x36", 120, 36, []string{"", "30ev", "\r", "invoice", "c", "still here"}, plain},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -324,9 +326,9 @@ func TestStreamGoesOn(t *testing.T) {
 	more(30)
 	s.waitText(t, "71 frames")
 	s.keys("fnews 6\r") // finds news 6, 60 to 66
-	s.waitText(t, "of 71 shown")
+	s.waitText(t, "7 of 67 shown")
 	more(1)
-	s.waitText(t, "of 72 shown")
+	s.waitText(t, "8 of 68 shown")
 	if strings.Contains(s.text(), "subscribe") {
 		t.Errorf("the filter lets everything through for the news:\n%s", s.text())
 	}
@@ -336,7 +338,7 @@ func TestStreamGoesOn(t *testing.T) {
 	more(1)
 	s.waitText(t, "text #")
 	s.keys("\x1b")
-	s.waitText(t, "of 73 shown")
+	s.waitText(t, "9 of 69 shown")
 }
 
 // TestLargeStream: what the loop does with a stream does not grow with it.
@@ -366,5 +368,142 @@ func TestLargeStream(t *testing.T) {
 	}
 	if s := newStream(&k.x); len(s.items) > 2*format.MaxFrames || len(s.notes) != 2 {
 		t.Errorf("%d items, notes %q; want a bound and a word of it", len(s.items), s.notes)
+	}
+}
+
+// TestStreamLands: an event stream comes to the front on its table, and what one
+// looks at after it on the tab from before.
+func TestStreamLands(t *testing.T) {
+	t.Parallel()
+	s, _ := streamDemo(t, 120, 36)
+	s.waitText(t, "30ev")
+	s.waitText(t, "resumed after 41")
+	s.keys("[") // to the request
+	s.waitText(t, "no body")
+	s.keys("jjk")
+	s.waitText(t, "11 frames")
+	s.keys("k")
+	s.waitText(t, "resumed after 41")
+	s.keys("jj")
+	s.waitText(t, "body png")
+	if !strings.Contains(s.text(), "from 203.0.113.7") {
+		t.Errorf("the request is not in front:\n%s", s.text())
+	}
+}
+
+// TestStreamFromItsBeginning: a table that was there before its first row follows,
+// is held by a pause, which counts what waits, and goes on after it.
+func TestStreamFromItsBeginning(t *testing.T) {
+	t.Parallel()
+	at := &clock{now: frozen}
+	k := newTalk(frozen)
+	s, e, _ := demo(t, 80, 24, func(c *Config, _ *agent.Status, e *demoEdge) {
+		c.Now = at.Now
+		e.list = nil
+		e.add(k.x)
+	})
+	s.waitText(t, "/socket")
+	s.keys("\r")
+	s.waitText(t, "0 frames")
+	more := func(n int) {
+		for range n {
+			k.say(true, time.Second, 0x81, fmt.Sprintf("news %d", k.x.Response.Body.Items))
+		}
+		at.add(time.Second)
+		e.add(k.x)
+	}
+	more(1)
+	s.waitText(t, "news 0")
+	more(50)
+	s.waitText(t, "news 50")
+	s.keys("p")
+	s.waitText(t, "paused")
+	more(7)
+	s.waitText(t, "7 waiting")
+	if strings.Contains(s.text(), "news 51") {
+		t.Errorf("the table goes on although it is paused:\n%s", s.text())
+	}
+	s.keys("p")
+	s.waitText(t, "news 57")
+	s.waitText(t, "following")
+}
+
+// TestStreamSearch: a search and the pager go through all of a table.
+func TestStreamSearch(t *testing.T) {
+	k := newTalk(frozen)
+	for i := range 6000 {
+		k.say(true, time.Duration(i)*time.Millisecond, 0x81, fmt.Sprintf("row %d", i))
+	}
+	k.say(true, time.Minute, 0x81, strings.Repeat("x", 2*shownText)+" far off")
+	d := table1(newStream(&k.x), sieve{})
+	for text, want := range map[string]int{"row 5999": 5999, "far off": 6000, "row 3": 1111} {
+		src, line := sourceOf(d)()
+		at, _ := format.NewSearch(text).All(t.Context(), src, mostMatches)
+		if text == "row 3" {
+			if len(at) != want {
+				t.Errorf("%q is found %d times, want %d", text, len(at), want)
+			}
+			continue
+		}
+		if len(at) != 1 || line(at[0][0]) != want {
+			t.Errorf("%q is found at %v, want row %d", text, at, want)
+		}
+	}
+	if n := strings.Count(string(paged(d, nil)), "\n"); n != 6001 {
+		t.Errorf("the pager gets %d rows, want 6,001", n)
+	}
+}
+
+// TestWhatIsWrongWithAFrame: a row says so, and so does what enter opens.
+func TestWhatIsWrongWithAFrame(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		say   func(*talk)
+		row   string // of the last item
+		about string
+	}{
+		{"not text", func(k *talk) { k.say(false, time.Second, 0x81, "hi\xff\x1b[31m") }, `▲ 14:02:31.000 text 8 not UTF-8 hi\xff␛[31m`, "not UTF-8"},
+		{"text in a binary frame", func(k *talk) { k.say(false, time.Second, 0x82, `{"a":1}`) }, `▲ 14:02:31.000 binary 7 {"a":1}`, "from the client"},
+		{"larger than the capture", func(k *talk) {
+			k.say(true, time.Second, 0x81, strings.Repeat("y", 3000))
+			b := &k.x.Response.Body
+			b.Data = b.Data[:1004]
+			b.Captured, b.Missing = 1004, "limit"
+		}, `▼ 14:02:31.000 text 2.9k the first 1.0 KiB of 2.9 KiB yyyy`, "the first 1.0 KiB of 2.9 KiB"},
+		{"without its end", func(k *talk) { k.say(true, time.Second, 0x01, "half") }, `▼ 14:02:31.000 text 4 not complete half`, "not complete"},
+		{"without its beginning", func(k *talk) { k.say(true, time.Second, 0x80, "half") }, `▼ 14:02:31.000 more 4 its beginning is missing half`, "its beginning"},
+		{"in three frames", func(k *talk) {
+			k.say(true, time.Second, 0x01, "one ")
+			k.say(true, time.Second, 0x89, "")
+			k.say(true, time.Second, 0x00, "two ")
+			k.say(true, time.Second, 0x80, "three")
+		}, `▼ 14:02:31.000 text 13 one two three`, "3 frames"},
+		{"compressed", func(k *talk) { k.say(true, time.Second, 0xc1, k.zip(true, strings.Repeat("z", 500))) }, `▼ 14:02:31.000 text 500 zzzz`, "on the wire"},
+	} {
+		k := newTalk(frozen)
+		k.x.Timing.Accepted = time.Date(2026, 11, 22, 14, 2, 30, 0, time.UTC)
+		c.say(k)
+		d := table1(newStream(&k.x), sieve{})
+		if got := rowsIn(d); !strings.HasPrefix(got, c.row) || d.count() != 1 {
+			t.Errorf("%s: %q, want %q", c.name, got[:min(len(got), 200)], c.row)
+			continue
+		}
+		if got := d.about(0); !strings.Contains(got, c.about) {
+			t.Errorf("%s: about it %q, want %q", c.name, got, c.about)
+		}
+	}
+}
+
+// TestManyFragments: a message in very many frames is joined in good time.
+func TestManyFragments(t *testing.T) {
+	k := newTalk(frozen)
+	k.say(false, 0, 0x01, "x")
+	for range format.MaxFrames - 2 {
+		k.say(false, 0, 0x00, "twenty bytes or more.")
+	}
+	k.say(false, 0, 0x80, "y")
+	s := newStream(&k.x)
+	if n := len(s.items[0].data); n != 2+21*(format.MaxFrames-2) || len(s.plain) != 1 {
+		t.Errorf("%d bytes in %d messages", n, len(s.plain))
 	}
 }

@@ -230,6 +230,9 @@ func requestActions() []action {
 			name: "pause", in: inList | inDetail | inEmpty | connecting, bind: bind("p", "pause the view; capture goes on", "p"), group: "Requests",
 			hint: "pause", rank: 8, quiet: inEmpty, run: (*model).pause,
 			now: func(m *model, h hint) hint {
+				if doc := m.detail.streamed(); doc != nil && doc.s.live && m.focus == inDetail {
+					h.rank = 3
+				}
 				if m.paused {
 					h.word, h.rank = "resume", 0 // the way out
 				}

@@ -329,15 +329,18 @@ func (m *model) pipe() tea.Cmd {
 	}
 	// What only the loop may read is read here; it is small.
 	var rows []byte
-	switch p.c.(type) {
+	c := p.c
+	switch doc := c.(type) {
 	case *jsonDoc, *textDoc, *hexDoc:
+	case *streamDoc:
+		now := *doc // as it is at this moment
+		c = &now
 	default:
-		for i := range min(p.c.count(), 2000) {
-			rows, _ = p.c.line(rows, nil, i)
+		for i := range c.count() {
+			rows, _ = c.line(rows, nil, i)
 			rows = append(rows, '\n')
 		}
 	}
-	c := p.c
 	return func() tea.Msg { return pipedMsg{paged(c, rows)} }
 }
 
@@ -353,6 +356,13 @@ func paged(c content, rows []byte) []byte {
 		return out
 	case *textDoc:
 		return format.AppendSanitizedLines(nil, c.lines.Data())
+	case *streamDoc:
+		var out []byte
+		for i := range c.count() {
+			out, _ = c.line(out, nil, i)
+			out = append(out, '\n')
+		}
+		return out
 	case *hexDoc:
 		var out []byte
 		for at := 0; at < len(c.data); at += 16 {

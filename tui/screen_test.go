@@ -86,7 +86,7 @@ func TestScreens(t *testing.T) {
 		{name: "gzip-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjj" + enter + "]", "decoded"}},
 		{name: "form-80x24", w: 80, h: 24, keys: []string{"", "favicon", "jjjjjj" + enter, "Keep it logically"}},
 		{name: "image-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 9) + enter, "640 x 480"}},
-		{name: "sse-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 7) + enter + "]", "tick"}},
+		{name: "sse-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 7) + enter, "tick"}},
 		{name: "websocket-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 8) + enter + "]", "normal|1000"}},
 		{name: "refused-80x24", w: 80, h: 24, keys: []string{"", "favicon", strings.Repeat(down, 10) + enter + "]", "connection refused"}},
 		{name: "help-80x24", w: 80, h: 24, keys: []string{"", "favicon", "?replay", "search replay"}},
@@ -743,7 +743,7 @@ func TestLiveBody(t *testing.T) {
 	s.waitText(t, "favicon")
 	s.keys(strings.Repeat("j", 7))
 	s.waitText(t, "#1272 GET /events")
-	s.keys("]\r")
+	s.keys("\r")
 	s.waitText(t, `{"n":2}`)
 	x := demoList(frozen)[5]
 	x.Response.Body.Data = append(x.Response.Body.Data, "id: 3\nevent: tick\ndata: {\"n\":3}\n\n"...)
