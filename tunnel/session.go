@@ -673,7 +673,7 @@ func (s *Session) reason(err error) error {
 	case err == nil, s.leaving.Load():
 		return nil
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("%w: the other side closed the connection", ErrEnded)
+		return ErrLeft
 	}
 	if e := (*Error)(nil); errors.As(err, &e) {
 		return e

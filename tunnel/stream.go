@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,6 +19,10 @@ var ErrReset = errors.New("stream reset by the other side")
 
 // ErrEnded is what the streams of a session return when it has ended.
 var ErrEnded = errors.New("session ended")
+
+// ErrLeft is an [ErrEnded]: the peer closed the connection, on purpose or because
+// its process ended.
+var ErrLeft = fmt.Errorf("%w: the other side closed the connection", ErrEnded)
 
 // A Stream is one stream of a session; it is the Conn that Open returns. As
 // with any net.Conn one goroutine may read while another writes and a third

@@ -334,8 +334,8 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 		return
 	}
 	defer s.forget(se)
-	defer s.cfg.Registry.Release(se)
 	if link == nil {
+		s.cfg.Registry.Release(se)
 		return
 	}
 	log = log.With("session", se.id)
@@ -345,6 +345,11 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 	}
 	err := link.Run(ctx)
 	wg.Wait()
+	held := s.cfg.Registry.Release(se)
+	if err == nil || held == 0 && errors.Is(err, tunnel.ErrLeft) {
+		log.Info("agent gone") // one that ends gives its tunnels back first
+		return
+	}
 	log.Info("agent gone", "err", err)
 }
 

@@ -268,6 +268,43 @@ func TestSession(t *testing.T) {
 	until(t, "the agent is forgotten", func() bool { return e.server.Agents() == 0 })
 }
 
+// An agent that gives its tunnels back before it goes has ended in order; of one
+// that just goes the log says why.
+func TestGoneAgentInTheLog(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		leave func(*agent) error
+		err   bool
+	}{
+		{"in order", func(a *agent) error {
+			if err := a.Release("shop"); err != nil {
+				return err
+			}
+			if _, err := a.Ping(t.Context()); err != nil {
+				return err
+			}
+			return a.Close()
+		}, false},
+		{"with its tunnel", func(a *agent) error { return a.Close() }, true},
+	} {
+		e := newEdge(t, nil)
+		a := e.mustConnect(e.hello(1, shop()))
+		within(t, "the tunnel is live", a.live)
+		if err := tt.leave(a); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		var line string
+		until(t, "the log says that the agent is gone", func() bool {
+			_, rest, ok := strings.Cut(e.logs.String(), `msg="agent gone"`)
+			line, _, _ = strings.Cut(rest, "\n")
+			return ok && strings.HasSuffix(rest, "\n")
+		})
+		if got := strings.Contains(line, "err="); got != tt.err {
+			t.Errorf("an agent that goes %s is logged as %q; with err: %t, want %t", tt.name, line, got, tt.err)
+		}
+	}
+}
+
 // TestNotLiveWithoutProbe has an agent whose answers do not arrive: it is never
 // told that its tunnel is live, and is sent away.
 func TestNotLiveWithoutProbe(t *testing.T) {
@@ -463,11 +500,11 @@ func TestHostileHellos(t *testing.T) {
 	if took := time.Since(began); took > 12*time.Second {
 		t.Errorf("strangers were inside for %v, want %v at most", took, tunnel.HelloTimeout)
 	}
-	e.server.gate.mu.Lock()
-	defer e.server.gate.mu.Unlock()
-	if e.server.gate.inside != 0 || len(e.server.gate.from) != 0 {
-		t.Errorf("the gate counts %d inside, from %v; want nobody", e.server.gate.inside, e.server.gate.from)
-	}
+	until(t, "the gate counts nobody inside", func() bool {
+		e.server.gate.mu.Lock()
+		defer e.server.gate.mu.Unlock()
+		return e.server.gate.inside == 0 && len(e.server.gate.from) == 0
+	})
 }
 
 func TestStrangersAreBounded(t *testing.T) {

@@ -194,8 +194,9 @@ func (r *Registry) Tunnels(user string) []*Tunnel {
 }
 
 // Release ends what s holds: each of its tunnels waits for its agent from now
-// on, for [Grace], and its port is closed. Streams in use are not touched.
-func (r *Registry) Release(s Session) {
+// on, for [Grace], and its port is closed. Streams in use are not touched. It
+// returns how many there were.
+func (r *Registry) Release(s Session) int {
 	r.mu.Lock()
 	now := r.cfg.Now()
 	var left leftovers
@@ -207,6 +208,7 @@ func (r *Registry) Release(s Session) {
 	delete(r.bySession, s)
 	r.mu.Unlock()
 	r.finish(left)
+	return len(left.pools)
 }
 
 func (h *hold) ended(now time.Time) *hold {
