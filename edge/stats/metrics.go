@@ -70,8 +70,55 @@ func (s *Stats) Metrics() http.Handler {
 		metrics.WriteProcessMetrics(&b)
 		metrics.WriteFDMetrics(&b)
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = w.Write(b.Bytes())
+		_, _ = w.Write(helped(b.Bytes()))
 	})
+}
+
+// helps says what each metric means, as docs/metrics.md does.
+var helps = map[string]string{
+	"lrok_agents":                           "Agents connected.",
+	"lrok_agents_refused_total":             "Agents turned away, by the code they were told; crowded: too many without a key, stranger: no agent at all.",
+	"lrok_keys_refused_total":               "Keys that were not accepted, from agents and over the API.",
+	"lrok_streams_open":                     "Streams to agents: requests and connections in flight, and those kept for the next.",
+	"lrok_bulk_connections":                 "Further connections of agents, which large bodies pass over, and those kept for the next.",
+	"lrok_users":                            "Users.",
+	"lrok_tunnels":                          "Tunnels, also those whose agent is away.",
+	"lrok_tunnels_online":                   "Tunnels whose agent is there.",
+	"lrok_tunnels_opened_total":             "Tunnels that were opened.",
+	"lrok_requests_total":                   "Requests through tunnels.",
+	"lrok_connections_total":                "Connections through tunnels of kind tcp and tls.",
+	"lrok_connections_open":                 "Open connections through tunnels of kind tcp and tls.",
+	"lrok_bytes_in_total":                   "Bytes towards local services.",
+	"lrok_bytes_out_total":                  "Bytes towards the public side.",
+	"lrok_public_connections_open":          "Connections to the public listeners.",
+	"lrok_public_connections_total":         "Connections that came to the public listeners.",
+	"lrok_public_connections_refused_total": "Connections to the public listeners for which there was no room.",
+	"lrok_public_connections_shed_total":    "Idle connections to the public listeners that were closed to make room.",
+	"lrok_requests_refused_total":           "Requests that a tunnel's own rules refused (denied), or that were for another host than their connection (misdirected).",
+	"lrok_cookies_dropped_total":            "Cookies for the whole domain that were not passed on.",
+	"lrok_tls_handshakes_refused_total":     "TLS connections for a name without a certificate.",
+	"lrok_certificate_expiry_seconds":       "When a certificate for the edge's own hosts runs out, in Unix time.",
+	"lrok_capture_bytes":                    "Memory that captures take.",
+	"lrok_capture_limit_bytes":              "Memory that captures may take.",
+	"lrok_store_healthy":                    "1 while the store can be written.",
+	"lrok_draining":                         "1 while the edge is starting or ending.",
+	"lrok_start_time_seconds":               "When the edge started, in Unix time.",
+	"lrok_build_info":                       "1; the labels say what runs.",
+}
+
+// helped gives the HELP lines their texts, which the library leaves out, and
+// takes away those that have none.
+func helped(text []byte) []byte {
+	out := make([]byte, 0, len(text)+len(text)/2)
+	for line := range bytes.Lines(text) {
+		name, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("# HELP "))
+		if help := helps[string(name)]; !ok {
+			out = append(out, line...)
+		} else if help != "" {
+			out = fmt.Appendf(out, "# HELP %s %s\n", name, help)
+		}
+	}
+	return out
 }
 
 // kinds are shown also while there is no tunnel of them.

@@ -605,11 +605,25 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, m := range regexp.MustCompile(`# TYPE (lrok_\S+) (\S+)`).FindAllStringSubmatch(text, -1) {
 		types[m[1]] = m[2]
 	}
+	help := make(map[string]string)
+	for _, m := range regexp.MustCompile(`(?m)^# HELP (\S+)(.*)$`).FindAllStringSubmatch(text, -1) {
+		if help[m[1]] = strings.TrimSpace(m[2]); help[m[1]] == "" {
+			t.Errorf("the HELP of %s is empty", m[1])
+		}
+	}
+	for name := range helps {
+		if types[name] == "" {
+			t.Errorf("there is a help for %s, which is not shown", name)
+		}
+	}
 	shown := make(map[string]bool)
 	for series := range got {
 		name, labels, _ := strings.Cut(strings.TrimSuffix(series, "}"), "{")
 		if !strings.HasPrefix(name, "lrok_") {
 			continue
+		}
+		if help[name] == "" {
+			t.Errorf("%s has no HELP", name)
 		}
 		if labels = regexp.MustCompile(`="[^"]*"`).ReplaceAllString(labels, ""); labels != "" {
 			labels = "{" + labels + "}"
