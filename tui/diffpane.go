@@ -238,6 +238,9 @@ func (m *model) compared(msg comparedMsg) tea.Cmd {
 		s := msg.c.report
 		s.Request = nil
 		m.note.more = strings.TrimPrefix(s.Summary(), "response ")
+		if strings.HasPrefix(m.note.more, "status ") { // of which the note itself tells both
+			_, m.note.more, _ = strings.Cut(m.note.more, ", ")
+		}
 		if s.Equal() {
 			m.note.more = "the answer is the same"
 		}

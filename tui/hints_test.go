@@ -252,3 +252,27 @@ func TestHelpIsOfThisScreen(t *testing.T) {
 		}
 	}
 }
+
+// What does not fit after a note is left out by whole parts.
+func TestNoteLeavesOutWhatDoesNotFit(t *testing.T) {
+	for _, tt := range []struct {
+		width int
+		want  string
+	}{
+		{120, "d compare  status 500 -> 200, headers +1, body ~12 +4 -3"},
+		{80, "d compare  status 500 -> 200, headers +1"},
+		{60, "d compare"},
+	} {
+		m := modelWith(t, tt.width, 24, 1)
+		m.say(good, "localhost:4000 answered 200 in 38ms")
+		m.note.a, m.note.b = "a", "b"
+		m.note.more = "status 500 -> 200, headers +1, body ~12 +4 -3"
+		rows, _ := m.draw()
+		screen := ansi.Strip(strings.Join(rows, "\n"))
+		_, after, ok := strings.Cut(screen, "answered 200 in 38ms")
+		line, _, _ := strings.Cut(after, "\n")
+		if line = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(line), "● live")); !ok || line != tt.want {
+			t.Errorf("at %d columns the note goes on with %q, want %q:\n%s", tt.width, line, tt.want, screen)
+		}
+	}
+}

@@ -652,8 +652,24 @@ func (m *model) putNote(l, right *line, t *tab) {
 	if m.note.a != "" {
 		l.put(hotkey, "  d")
 		l.put(text, " compare")
-		l.put(dim, "  "+m.note.more)
+		l.put(dim, wholly(m.th, m.note.more, l.room()))
 	}
+}
+
+// wholly is "  " and as many of the parts of s, which commas divide, as have room
+// in n columns: half a part says nothing.
+func wholly(th *theme, s string, n int) string {
+	if s == "" {
+		return ""
+	}
+	for s = "  " + s; th.width(s) > n; {
+		end := strings.LastIndex(s, ", ")
+		if end < 0 {
+			return ""
+		}
+		s = s[:end]
+	}
+	return s
 }
 
 // counters is the right side of the status row.
