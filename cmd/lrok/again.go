@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/charmbracelet/x/ansi"
+	"github.com/charmbracelet/x/term"
+
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/tui"
@@ -39,12 +42,27 @@ func said(name string) bool {
 }
 
 // farewell is what stays on the terminal after the screen: the addresses, what
-// was seen, and how to get it again.
+// was seen, and how to get it again. Each line is worded to fit the terminal; what
+// is there to be copied is whole however long it is.
 func (o *options) farewell(s tui.Summary, r *reach, gone bool, again string) {
 	var b strings.Builder
+	width := 80
+	if out, ok := o.stdout.(term.File); ok {
+		if w, _, err := term.GetSize(out.Fd()); err == nil && w > 0 {
+			width = w
+		}
+	}
+	say := func(wordings ...string) {
+		fits := slices.IndexFunc(wordings, func(s string) bool { return ansi.StringWidth(s) <= width })
+		if fits < 0 {
+			fits = len(wordings) - 1
+		}
+		b.WriteString(wordings[fits] + "\n")
+	}
 	s.Tunnels = slices.DeleteFunc(slices.Clone(s.Tunnels), func(t tui.Tunnel) bool { return t.URL == "" }) // was never live
 	for _, t := range s.Tunnels {
-		fmt.Fprintf(&b, "%s -> %s\n", format.Sanitize(t.URL), format.Sanitize(t.Local))
+		url := format.Sanitize(t.URL)
+		say(url+" -> "+format.Sanitize(t.Local), url)
 	}
 	var seen []string
 	if slices.ContainsFunc(s.Tunnels, isHTTP) {
@@ -54,18 +72,19 @@ func (o *options) farewell(s tui.Summary, r *reach, gone bool, again string) {
 		seen = append(seen, plural(s.Connections, "connection"))
 	}
 	if len(seen) > 0 {
-		what := "; the captures stay at the edge while the tunnel is up"
-		if gone {
-			what = "; the captures were in memory and are gone with the tunnel"
+		n := strings.Join(seen, " and ")
+		switch {
+		case !slices.ContainsFunc(s.Tunnels, isHTTP):
+			say(n + " seen")
+		case gone:
+			say(n+" seen; the captures were in memory and are gone with the tunnel", n+" seen; the captures are gone", n+" seen, captures gone", n+" seen")
+		default:
+			say(n+" seen; the captures stay at the edge while the tunnel is up", n+" seen; the captures stay with the tunnel", n+" seen, captures kept", n+" seen")
 		}
-		if !slices.ContainsFunc(s.Tunnels, isHTTP) {
-			what = ""
-		}
-		fmt.Fprintf(&b, "%s seen%s\n", strings.Join(seen, " and "), what)
 	}
-	fmt.Fprintf(&b, "again: %s\n", format.Sanitize(again))
+	say("again: " + format.Sanitize(again))
 	if gone && r.Local {
-		b.WriteString("for a public URL: run lrok serve on a server, then add --edge HOST\n")
+		say("for a public URL: run lrok serve on a server, then add --edge HOST", "public URL: lrok serve, then --edge HOST")
 	}
 	_, _ = fmt.Fprint(o.stdout, b.String())
 }

@@ -110,6 +110,7 @@ type options struct {
 
 func newRoot() *cobra.Command {
 	o := &options{}
+	var onlyVersion bool
 	root := &cobra.Command{
 		Use:   "lrok",
 		Short: "Give a local port a public URL and see every request",
@@ -131,6 +132,9 @@ is started on this machine: the inspector works, the URL is local only.`,
 				context.AfterFunc(ctx, stop)
 				cmd.SetContext(ctx)
 			}
+			if onlyVersion {
+				return nil // whatever the settings are
+			}
 			switch cmd.Name() {
 			case "completion", "bash", "zsh", "fish", "powershell", "help", "version", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
 				return nil
@@ -146,8 +150,14 @@ is started on this machine: the inspector works, the URL is local only.`,
 			}
 			return errors.Join(o.choice("color", &o.color, "auto", "always", "never"), o.choice("theme", &o.theme, tui.Themes...))
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.home(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if onlyVersion {
+				return o.printVersion()
+			}
+			return o.home(cmd.Context())
+		},
 	}
+	root.Flags().BoolVar(&onlyVersion, "version", false, "print the version")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 			err = fmt.Errorf("--%s: %s", e.GetFlag().Name, wrongValue(e.GetFlag(), e.GetValue()))
@@ -188,7 +198,44 @@ is started on this machine: the inspector works, the URL is local only.`,
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.InitDefaultCompletionCmd("completion") // now, to be among the commands below
 	wrapArgs(root)
+	root.InitDefaultHelpCmd()
+	helpOf(root)
 	return root
+}
+
+// helpOf lets lrok help fail where there is no such command. Cobra's own shows the
+// help of the last word that is one, as if that had been asked for.
+func helpOf(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		if c.Name() != "help" {
+			continue
+		}
+		show := c.Run
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			of, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				return noCommand(of, rest[0])
+			}
+			show(cmd, args)
+			return nil
+		}
+	}
+}
+
+// noCommand says that c has none called word.
+func noCommand(c *cobra.Command, word string) error {
+	if !c.HasSubCommands() {
+		return usage("%s has no commands below it\nsee %s --help", c.CommandPath(), c.CommandPath())
+	}
+	meant := didYouMean(word, commandNames(c))
+	switch {
+	case meant != "":
+	case c.HasParent():
+		meant = ": it is " + oneOf(commandNames(c))
+	default:
+		meant = "\nsee lrok --help"
+	}
+	return usage("%s has no command %q%s", c.CommandPath(), word, meant)
 }
 
 // choice checks a setting that is one of a few words; "" is the first of them.
@@ -236,11 +283,7 @@ func wrapArgs(c *cobra.Command) {
 	c.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
 			if cmd.HasSubCommands() && len(args) > 0 {
-				meant := didYouMean(args[0], commandNames(cmd))
-				if meant == "" && cmd.HasParent() {
-					meant = ": it is " + oneOf(commandNames(cmd))
-				}
-				return usage("%s has no command %q%s", cmd.CommandPath(), args[0], meant)
+				return noCommand(cmd, args[0])
 			}
 			return usage("%s is called as: %s\nsee %s --help", cmd.CommandPath(), cmd.UseLine(), cmd.CommandPath())
 		}
@@ -272,14 +315,16 @@ func newVersion(o *options) *cobra.Command {
 		Short:   "Print the version",
 		Example: "  lrok version --json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"version": versionName(), "protocol": tunnel.Version})
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "lrok %s (protocol %d)\n", versionName(), tunnel.Version)
-			return err
-		},
+		RunE:    func(*cobra.Command, []string) error { return o.printVersion() },
 	}
+}
+
+func (o *options) printVersion() error {
+	if o.json {
+		return printJSON(o.stdout, map[string]any{"version": versionName(), "protocol": tunnel.Version})
+	}
+	_, err := fmt.Fprintf(o.stdout, "lrok %s (protocol %d)\n", versionName(), tunnel.Version)
+	return err
 }
 
 // interactive reports whether the screen can be shown.
