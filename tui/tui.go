@@ -176,7 +176,10 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		f.guard(cancel, func() { f.run(ctx, cancel, m.main) })
 	}()
 	p := tea.NewProgram(m, options...)
-	defer crash.Before(p.Kill)() // a panic elsewhere finds the terminal as it was
+	defer crash.Before(func() { // a panic elsewhere finds the terminal as it was
+		p.Kill()
+		crash.Drawing(false)
+	})()
 	// Quit leaves in order, which ending the program's own context would not: it
 	// waits for whoever reads the terminal. A terminal that takes nothing any more
 	// does not keep the screen either.
@@ -187,7 +190,9 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		p.Wait()
 		t.Stop()
 	})
+	crash.Drawing(true)
 	_, err := p.Run()
+	crash.Drawing(false)
 	stop()
 	cancel()
 	<-following

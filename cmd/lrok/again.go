@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tui"
 )
 
@@ -30,6 +32,17 @@ func (o *options) screenOf(api *client.Client, r *reach) tui.Config {
 		c.API = api
 	}
 	return c
+}
+
+// show shows the screen and leaves the terminal as it was, also when this process
+// is killed meanwhile.
+func (o *options) show(ctx context.Context, c tui.Config) (tui.Summary, error) {
+	terminal, ok := o.stdout.(*os.File)
+	stderr, too := o.stderr.(*os.File)
+	if ok && too {
+		defer crash.Watch(terminal, stderr)()
+	}
+	return tui.Run(ctx, c)
 }
 
 // said reports whether a variable is set to something that is not no.

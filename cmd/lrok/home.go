@@ -58,7 +58,7 @@ func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts 
 	for _, t := range ts {
 		c.Tunnels = append(c.Tunnels, tui.Tunnel{Kind: t.Kind, Name: t.Subdomain, URL: t.PublicURL, Direct: t.DirectURL, Local: t.Local})
 	}
-	sum, err := tui.Run(ctx, c)
+	sum, err := o.show(ctx, c)
 	if err != nil {
 		return unreachable(r, err)
 	}

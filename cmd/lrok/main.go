@@ -21,6 +21,7 @@ import (
 
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/inspector/signature"
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tui"
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -42,6 +43,9 @@ func versionName() string {
 }
 
 func main() {
+	if crash.Watcher() {
+		return
+	}
 	if len(os.Args) == 2 && os.Args[1] == tui.JQCommand {
 		tui.JQ(os.Stdin, os.Stdout, os.Stderr)
 		return

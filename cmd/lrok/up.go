@@ -262,7 +262,7 @@ func (u *up) screen(ctx context.Context, a *agent.Agent, api *client.Client, r *
 	}
 	c := u.o.screenOf(api, r)
 	c.Agent, c.Tunnels = a, ts
-	sum, err := tui.Run(ctx, c)
+	sum, err := u.o.show(ctx, c)
 	if err != nil {
 		return err
 	}

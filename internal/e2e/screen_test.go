@@ -252,6 +252,36 @@ func TestScreenRestoresTheTerminal(t *testing.T) {
 	}
 }
 
+// What ends lrok without a chance to do anything about it leaves the terminal as it
+// was all the same, and what Go's runtime said of it is there to be read.
+func TestScreenRestoresTheTerminalOfADeadProcess(t *testing.T) {
+	e := serve(t, nil)
+	for _, tt := range []struct {
+		signal syscall.Signal
+		says   string
+	}{
+		{syscall.SIGKILL, ""},
+		{syscall.SIGQUIT, "SIGQUIT: quit"},
+		{syscall.SIGSEGV, "SIGSEGV: segmentation violation"},
+		{syscall.SIGABRT, "SIGABRT: abort"},
+	} {
+		t.Run(tt.signal.String(), func(t *testing.T) {
+			w := inspected(t, e)
+			if err := w.cmd.Process.Signal(tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			w.wait()
+			eventually(t, "the alternate screen is left", func() bool { return strings.Contains(w.shown(), modes[0].reset) })
+			eventually(t, "the settings of the terminal are those of before", func() bool {
+				now, err := term.GetState(w.near.Fd())
+				return err == nil && *now == *w.was
+			})
+			w.sees(strings.LastIndex(w.shown(), modes[0].reset), tt.says)
+			w.restored(t)
+		})
+	}
+}
+
 // editor writes a shell script that stands for an editor; $1 is the file.
 func editorOf(t testing.TB, script string) string {
 	t.Helper()
