@@ -108,11 +108,11 @@ func TestChangeUpstream(t *testing.T) {
 	s, _, a := demo(t, 80, 24)
 	s.waitText(t, "favicon")
 	s.keys("u")
-	s.waitText(t, "lead acme to")
+	s.waitText(t, "send requests to")
 	s.keys("5173x\r")
 	s.waitText(t, "is no port")
 	s.keys("\x7f\r")
-	s.waitText(t, "acme leads to http://localhost:5173 now")
+	s.waitText(t, "acme: requests go to http://localhost:5173 now")
 	s.waitText(t, "⇄ :5173")
 	if got := a.Status().Upstreams[0].Local; got != "http://localhost:5173" {
 		t.Errorf("the agent leads to %s", got)

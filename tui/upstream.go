@@ -16,8 +16,8 @@ func upstreamActions() []action {
 	return []action{{
 		name: "upstream", in: everywhere &^ (inDiff | inHome),
 		when:  func(m *model) bool { return m.link().agent != nil && m.granted() && m.fate(m.tab()) == "" },
-		bind:  bind("u", "lead the tunnel to another local service", "u"),
-		group: "Screen", hint: "upstream", rank: 2, run: (*model).changeUpstream,
+		bind:  bind("u", "send what comes in to another local service", "u"),
+		group: "Screen", hint: "service", rank: 2, run: (*model).changeUpstream,
 		now: func(m *model, h hint) hint {
 			if m.down() == nil {
 				h.word = "" // it matters while nothing answers
@@ -31,13 +31,17 @@ func upstreamActions() []action {
 // to. Its address stays.
 func (m *model) changeUpstream() tea.Cmd {
 	t := m.tab()
-	help := "now " + t.Local + "; a port, host:port, URL or unix:/path"
-	if near := m.nearby(); near != "" {
-		help = near + "; a port, host:port, URL or unix:/path"
+	help := "a port, host:port, URL or unix:/path; now " + short(t.Local)
+	if near, _, _ := strings.Cut(m.nearby(), ": u "); near != "" {
+		help = "a port, host:port, URL or unix:/path; " + near
+	}
+	what := "requests"
+	if !isHTTP(t) {
+		what = "connections"
 	}
 	name, kind, link := t.Name, t.Kind, t.link
 	return m.request("upstream", "", prompt{
-		title: "lead " + name + " to", enter: "change", hint: help,
+		title: "send " + what + " to", enter: "change", hint: help,
 		check: func(s string) string {
 			if s == "" {
 				return ""
@@ -53,8 +57,8 @@ func (m *model) changeUpstream() tea.Cmd {
 				return nil
 			}
 			link.agent.SetTarget(name, target)
-			m.say(good, "%s leads to %s now", name, target)
-			m.record(text, "%s leads to %s now", name, target)
+			m.say(good, "%s: %s go to %s now", name, what, target)
+			m.record(text, "%s: %s go to %s now", name, what, target)
 			return nil
 		},
 	})
