@@ -67,7 +67,7 @@ func (m *model) copyWhat(k string) tea.Cmd {
 		}
 		s, what := x.URL(), "the URL"
 		if bare := format.RedactTarget(s); bare != s && !m.reveal {
-			s, what = bare, what+", secrets left out (S shows them)"
+			s, what = bare, what+leftOut
 		}
 		return m.putClipboard(what, s)
 	}
@@ -78,17 +78,17 @@ func (m *model) copyWhat(k string) tea.Cmd {
 		return m.copyJSON(k)
 	}
 	response := m.focus == inDetail && (m.detail.tab == tabResponse || m.detail.tab == tabRaw && m.detail.raw == 1)
-	reveal := m.reveal
-	id, version := x.ID, x.Version
-	var have *inspector.Exchange
-	if o := m.find(id); o != nil && o.x.Version >= version {
-		have = &o.x
-	}
+	return m.copyPart(x, k, response)
+}
+
+// copyPart copies what key k stands for of x.
+func (m *model) copyPart(of *capture, k string, response bool) tea.Cmd {
+	id, reveal := of.ID, m.reveal
+	x, have := m.atHand(id)[id]
+	have = have && x.Version >= of.Version
 	return func() tea.Msg {
-		var x inspector.Exchange
-		if have != nil {
-			x = *have
-		} else {
+		x := x
+		if !have {
 			var err error
 			if x, err = m.c.API.Exchange(m.ctx, id); err != nil {
 				return failMsg{id, err}
@@ -96,9 +96,10 @@ func (m *model) copyWhat(k string) tea.Cmd {
 		}
 		what, s := extract(&x, k, response, reveal)
 		if b := bodyOf(&x, response && k != "c"); b.Truncated() && strings.Contains("cbr", k) {
-			what += sprintf(", with %s of the %s of its body that passed", format.Bytes(b.Captured), format.Bytes(b.Size))
+			what += sprintf("; of the body %s of %s were captured", format.Bytes(b.Captured), format.Bytes(b.Size))
 		}
 		if s == "" {
+			what, _, _ = strings.Cut(what, ";")
 			return copiedMsg{role: warn, text: "there is nothing to copy: no " + strings.TrimPrefix(what, "the ")}
 		}
 		return copyReadyMsg{what, s}
@@ -143,6 +144,9 @@ func (m *model) copyJSON(k string) tea.Cmd {
 	return m.putClipboard("the value at "+at, v)
 }
 
+// leftOut goes behind what is copied or written without its secrets.
+const leftOut = "; secrets left out, S shows them"
+
 // extract is a part of x as text. Secrets stay out unless they are on show.
 func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s string) {
 	msg, side := &x.Request, "request"
@@ -153,7 +157,7 @@ func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s st
 	case "c":
 		what = "the curl command"
 		if !reveal {
-			what += ", secrets left out (S shows them)"
+			what += leftOut
 		}
 		return what, export.Curl(x, export.Options{Redact: !reveal})
 	case "h":
@@ -177,7 +181,7 @@ func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s st
 				m.Header[i].Value = redacted(f, false)
 			}
 		}
-		return "the raw " + side + ", secrets left out (S shows them)", string(head(&y, response)) + string(msg.Body.Data)
+		return "the raw " + side + leftOut, string(head(&y, response)) + string(msg.Body.Data)
 	}
 	return "", ""
 }
@@ -195,9 +199,13 @@ const oscLimit = 74_000 / 4 * 3
 
 // putClipboard copies text: with the machine's own tool when the terminal is on
 // this machine, through the terminal otherwise, to a file when it is too large
-// for that.
+// for that. What says what it is and, after a semicolon, what to mind.
 func (m *model) putClipboard(what, s string) tea.Cmd {
 	environ := m.c.Environ
+	what, mind, _ := strings.Cut(what, "; ")
+	if mind != "" {
+		mind = "; " + mind
+	}
 	size := format.Bytes(int64(len(s)))
 	far := env(environ, "SSH_CONNECTION") != "" || env(environ, "SSH_TTY") != ""
 	return func() tea.Msg {
@@ -207,7 +215,7 @@ func (m *model) putClipboard(what, s string) tea.Cmd {
 			cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 			cmd.Stdin = strings.NewReader(s)
 			if cmd.Run() == nil {
-				return copiedMsg{role: good, text: sprintf("copied %s (%s, %s)", what, size, argv[0])}
+				return copiedMsg{role: good, text: sprintf("copied %s (%s, %s)%s", what, size, argv[0], mind)}
 			}
 		}
 		if len(s) <= oscLimit {
@@ -215,7 +223,7 @@ func (m *model) putClipboard(what, s string) tea.Cmd {
 			if env(environ, "TMUX") != "" && m.tmuxTold.CompareAndSwap(false, true) {
 				how += "; tmux needs set-clipboard on"
 			}
-			return copiedMsg{role: good, text: sprintf("copied %s (%s, %s)", what, size, how), osc: tea.SetClipboard(s)}
+			return copiedMsg{role: good, text: sprintf("copied %s (%s, %s)%s", what, size, how, mind), osc: tea.SetClipboard(s)}
 		}
 		f, err := os.CreateTemp("", "lrok-copy-*.txt")
 		if err == nil {
@@ -227,7 +235,7 @@ func (m *model) putClipboard(what, s string) tea.Cmd {
 		if err != nil {
 			return failMsg{err: err}
 		}
-		return copiedMsg{role: warn, text: sprintf("%s is too large for the terminal's clipboard (%s): it is in %s", what, size, f.Name())}
+		return copiedMsg{role: warn, text: sprintf("%s has %s (%s, too large for the clipboard)%s", f.Name(), what, size, mind)}
 	}
 }
 

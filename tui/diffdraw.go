@@ -76,6 +76,10 @@ func (d *diffPane) title(m *model, l *line) {
 	a, b := &d.c.report.A, &d.c.report.B
 	ref := func(name string, r *diff.Ref) {
 		l.put(badge, " "+name+" ")
+		if d.draft && name == "B" {
+			l.put(warn, " edited, not sent yet")
+			return
+		}
 		if r.Tunnel != "" && a.Tunnel != b.Tunnel {
 			l.put(dim, " "+clip(r.Tunnel, 20))
 		}
@@ -98,10 +102,6 @@ func (d *diffPane) title(m *model, l *line) {
 			l.put(text, m.th.shortPath(target(*r), max(d.width/4, 8)))
 		default:
 			l.put(dim, " "+m.th.g.ellipsis)
-		}
-		if d.draft && name == "B" {
-			l.put(warn, " edited, not sent yet ")
-			return
 		}
 		l.put(status(r.Status), sprintf(" %d", r.Status))
 		if d.width >= 44 && r.Duration > 0 {

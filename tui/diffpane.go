@@ -33,7 +33,7 @@ func compareActions() []action {
 		{name: "equal", in: inDiff, when: sent, bind: bind("=", "show or hide what is equal", "="), group: "Compare", hint: "equal", rank: 5, run: (*model).showAll},
 		{name: "plain", in: inDiff, when: sent, bind: bind("t", "bodies line by line, or by structure", "t"), group: "Compare", hint: "text", rank: 6, run: (*model).plainText},
 		{name: "apart", in: inDiff, looks: true, bind: bind("s", "lines side by side, from 110 columns", "s"), group: "Compare", run: (*model).toggleApart},
-		{name: "copy-change", in: inDiff, bind: bind("y", "copy this change", "y"), group: "Compare", hint: "copy", rank: 7, run: (*model).copyChange},
+		{name: "copy-change", in: inDiff, bind: bind("y", "copy", "y"), group: "Compare", hint: "copy", rank: 7, then: (*model).changeCopies},
 		{name: "replay-b", in: inDiff, when: sent, bind: bind("r", "replay B again", "r"), group: "Compare", hint: "replay B", rank: 8, run: (*model).replay},
 		{name: "swap", in: inDiff, when: sent, bind: bind("X", "swap A and B", "X"), group: "Compare", hint: "swap", rank: 10, run: (*model).swap},
 	}
@@ -480,6 +480,21 @@ func (m *model) toggleApart() tea.Cmd {
 	d.below = !d.below
 	d.settle()
 	return nil
+}
+
+// changeCopies are the keys that may follow y.
+func (m *model) changeCopies() []choice {
+	list := []choice{{"y", "this change", (*model).copyChange}}
+	if r := m.diff.row(); r != nil && r.path() != "" {
+		list = append(list, choice{"p", "its path", func(m *model) tea.Cmd { return m.putClipboard("the path "+clip(r.path(), 40), r.path()) }})
+	}
+	if b := m.capture(m.diff.want.b); b != nil && !m.diff.draft {
+		for _, c := range []choice{{key: "c", word: "curl of B"}, {key: "b", word: "body of B"}} {
+			c.run = func(m *model) tea.Cmd { return m.copyPart(b, c.key, m.diff.side == diff.Response) }
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // copyChange copies what stands at the cursor: where it is, and both values.

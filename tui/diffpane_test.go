@@ -209,7 +209,7 @@ func TestCopyChange(t *testing.T) {
 	s.waitText(t, "change 1 of 5")
 	s.keys("nnn")
 	s.waitText(t, "change 4 of 5")
-	s.keys("y")
+	s.keys("yy")
 	s.waitText(t, "copied the change at .status")
 	s.waitRaw(t, base64.StdEncoding.EncodeToString([]byte(".status\nA: \"open\"\nB: \"paid\"\n")))
 }

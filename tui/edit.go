@@ -265,7 +265,9 @@ func readDraft(msg editedMsg) editedMsg {
 		msg.none = "unchanged"
 		return msg
 	}
-	report := diff.Exchanges(&msg.x, &b, diff.Request, diff.Options{Strict: true})
+	// All that a person may have changed counts; what follows from it does not.
+	length, _ := diff.ParseRule("header:content-length")
+	report := diff.Exchanges(&msg.x, &b, diff.Request, diff.Options{Strict: true, Ignore: []diff.Rule{length}})
 	msg.draft = &draft{changes, layComparison(report, false)}
 	return msg
 }

@@ -416,6 +416,9 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.compared(msg)
 	case copiedMsg:
 		m.say(msg.role, "%s", msg.text)
+		if msg.osc == nil && msg.role == warn {
+			m.note.until = m.c.Now().Add(30 * time.Second) // long enough to type the name of a file
+		}
 		return msg.osc
 	case copyReadyMsg:
 		return m.putClipboard(msg.what, msg.text)

@@ -122,10 +122,7 @@ func (m *model) archive(ctx context.Context, ids []string, reveal bool) (data []
 		more = "without " + format.Count(int64(gone)) + " that the edge has let go of"
 	}
 	if !reveal {
-		if more != "" {
-			more += ", "
-		}
-		more += "secrets in headers and URLs left out (S shows them)"
+		more += leftOut
 	}
 	data, err = export.HAR(list, export.Options{Redact: !reveal})
 	return data, more, err
@@ -231,7 +228,7 @@ func (msg savedMsg) arrive(m *model) tea.Cmd {
 		m.say(bad, "%s was not written: %s", msg.file, message(msg.err))
 	default:
 		if msg.more != "" {
-			msg.more = "; " + msg.more
+			msg.more = "; " + strings.TrimPrefix(msg.more, "; ")
 		}
 		m.say(good, "wrote %s to %s (%s)%s", msg.what, msg.file, format.Bytes(int64(msg.n)), msg.more)
 	}

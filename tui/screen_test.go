@@ -497,7 +497,7 @@ func TestCopyThroughTheTerminal(t *testing.T) {
 	// base64 of https://acme.lrok.example/webhooks/stripe
 	s.waitRaw(t, "\x1b]52;c;aHR0cHM6Ly9hY21lLmxyb2suZXhhbXBsZS93ZWJob29rcy9zdHJpcGU=\a")
 	s.keys("yc")
-	s.waitText(t, "copied the curl command, secrets left out")
+	s.waitText(t, "secrets left out, S shows them")
 }
 
 func TestMouse(t *testing.T) {
