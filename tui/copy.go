@@ -155,33 +155,35 @@ func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s st
 	}
 	switch k {
 	case "c":
-		what = "the curl command"
-		if !reveal {
+		what, s = "the curl command", export.Curl(x, export.Options{Redact: !reveal})
+		if !reveal && export.Curl(x, export.Options{}) != s {
 			what += leftOut
 		}
-		return what, export.Curl(x, export.Options{Redact: !reveal})
+		return what, s
 	case "h":
 		var b strings.Builder
+		what = "the " + side + " headers"
+		mind := ""
 		for _, f := range msg.Header {
-			b.WriteString(f.Name + ": " + redacted(f, reveal) + "\n")
+			shown := redacted(f, reveal)
+			if shown != f.Value {
+				mind = leftOut
+			}
+			b.WriteString(f.Name + ": " + shown + "\n")
 		}
-		return "the " + side + " headers", b.String()
+		return what + mind, b.String()
 	case "b":
 		return "the " + side + " body", string(plainBody(msg))
 	case "r":
 		if reveal {
 			return "the raw " + side, string(head(x, response)) + string(msg.Body.Data)
 		}
-		y := *x
-		y.Path = format.RedactTarget(y.Path)
-		for _, m := range []*inspector.Message{&y.Request, &y.Response} {
-			m.Head = nil
-			m.Header = append([]inspector.Field(nil), m.Header...)
-			for i, f := range m.Header {
-				m.Header[i].Value = redacted(f, false)
-			}
+		what = "the raw " + side
+		top, masked := maskHead(head(x, response), format.Redact, format.RedactTarget)
+		if masked {
+			what += leftOut
 		}
-		return "the raw " + side + leftOut, string(head(&y, response)) + string(msg.Body.Data)
+		return what, string(top) + string(msg.Body.Data)
 	}
 	return "", ""
 }

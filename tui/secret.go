@@ -68,6 +68,9 @@ func outdated(x *inspector.Exchange, ch inspector.Changes) string {
 	if provider == "" || ch.Body == nil {
 		return ""
 	}
+	if y := altered(x, ch); signature.Detect(&y) == "" {
+		return "" // it was taken out
+	}
 	for _, f := range slices.Concat(ch.Header, ch.Set) {
 		if one := (&inspector.Exchange{Request: inspector.Message{Header: []inspector.Field{f}}}); signature.Detect(one) == provider && !slices.ContainsFunc(x.Request.Header, func(o inspector.Field) bool {
 			return strings.EqualFold(o.Name, f.Name) && o.Value == f.Value
