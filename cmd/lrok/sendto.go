@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -47,7 +48,8 @@ func parseTo(s string) (*url.URL, error) {
 // captured; of the head Host is that of the address, unless it is kept, and the
 // path that of the address, if that has one.
 func sendTo(ctx context.Context, to *url.URL, x *inspector.Exchange, ch inspector.Changes, keepHost bool) (inspector.Exchange, error) {
-	ctx, cancel := context.WithTimeout(ctx, sendLimit)
+	limit := errors.New("no whole answer in " + plural(int(sendLimit.Minutes()), "minute"))
+	ctx, cancel := context.WithTimeoutCause(ctx, sendLimit, limit)
 	defer cancel()
 	y := inspector.Exchange{
 		ReplayOf: x.ID, Number: x.Number, Tunnel: x.Tunnel, State: inspector.Done, Kind: inspector.HTTP, Scheme: to.Scheme, Host: to.Host, Proto: "HTTP/1.1",
@@ -71,7 +73,7 @@ func sendTo(ctx context.Context, to *url.URL, x *inspector.Exchange, ch inspecto
 		_, err := conn.Write(raw)
 		written <- err
 	}()
-	err = readAnswer(conn, &y)
+	err = readAnswer(ctx, conn, &y)
 	_ = conn.Close()
 	if werr := <-written; err != nil && werr != nil && y.Status == 0 {
 		err = werr
@@ -208,8 +210,9 @@ func rawRequest(to *url.URL, x *inspector.Exchange, ch inspector.Changes, keepHo
 	return append(out, "\r\n"...), nil
 }
 
-// readAnswer reads one answer, with its header lines in their order.
-func readAnswer(conn net.Conn, y *inspector.Exchange) error {
+// readAnswer reads one answer, with its header lines in their order. Whoever ends
+// ctx has conn fail.
+func readAnswer(ctx context.Context, conn net.Conn, y *inspector.Exchange) error {
 	br := bufio.NewReader(conn)
 	var head []byte
 	var resp *http.Response
@@ -217,7 +220,8 @@ func readAnswer(conn net.Conn, y *inspector.Exchange) error {
 		head = head[:0]
 		for !bytes.HasSuffix(head, []byte("\n\r\n")) && !bytes.HasSuffix(head, []byte("\n\n")) {
 			line, err := br.ReadSlice('\n')
-			if head = append(head, line...); err != nil {
+			// A line longer than the reader's buffer comes in parts.
+			if head = append(head, line...); err != nil && err != bufio.ErrBufferFull {
 				if err == io.EOF && len(head) > 0 {
 					err = io.ErrUnexpectedEOF
 				}
@@ -256,8 +260,14 @@ func readAnswer(conn net.Conn, y *inspector.Exchange) error {
 			b.Missing = "limit"
 		}
 	}
-	if err != nil { // what came of it is still an answer
-		b.Missing, y.EndedBy, y.Error, y.Detail = "aborted", "upstream", "upstream_aborted", err.Error()
+	switch {
+	case err == nil:
+	case ctx.Err() == nil: // what came of it is still an answer
+		b.Missing, y.EndedBy, y.Error, y.Detail = "aborted", "upstream", tunnel.CodeUpstreamAborted, err.Error()
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		b.Missing, y.EndedBy, y.Error, y.Detail = "aborted", "client", tunnel.CodeClientAborted, context.Cause(ctx).Error()
+	default:
+		return err
 	}
 	y.Response.Body = b
 	return nil
