@@ -28,7 +28,7 @@ type Record struct {
 	ended    atomic.Bool
 	detached atomic.Bool  // not in the ring any more
 	shown    atomic.Int64 // nanoseconds after Accepted of the last touch
-	behind   atomic.Bool  // bytes have passed that watchers were not told of
+	behind   atomic.Bool  // something has passed that watchers were not told of
 
 	Request, Response BodyRecord
 
@@ -195,6 +195,7 @@ func (rec *Record) Answered(a Answer) {
 	rec.x.Timing.Dial = a.Dial
 	rec.x.Timing.FirstByte = time.Since(rec.x.Timing.Accepted)
 	rec.mu.Unlock()
+	rec.behind.Store(true) // told by CatchUp when the body takes its time
 	if a.Kind != "" {
 		rec.streams(a.Kind)
 	}
@@ -465,9 +466,10 @@ func (rec *Record) progress() {
 	}
 }
 
-// CatchUp tells watchers of bytes that passed too soon after others to be told
-// of when they came. Whoever forwards calls it now and then while an exchange
-// is open: the last bytes before a pause would not be seen otherwise.
+// CatchUp tells watchers of what passed too soon after something else to be told
+// of when it came. Whoever forwards calls it now and then while an exchange is
+// open: the last bytes before a pause would not be seen otherwise, nor the head of
+// an answer whose body takes long.
 func (rec *Record) CatchUp() {
 	if rec != nil && rec.behind.Load() {
 		rec.progress()

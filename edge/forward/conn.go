@@ -85,6 +85,7 @@ type conn struct {
 	mu        sync.Mutex
 	up        tunnel.Conn      // of the exchange that runs
 	to        *registry.Tunnel // that it goes to, nil for the API
+	rec       *inspector.Record
 	began     time.Time
 	watchable bool // the request is complete and its answer is not
 	watching  bool
@@ -389,6 +390,7 @@ func (c *conn) check(now time.Time) {
 		}
 		return
 	}
+	c.rec.CatchUp()
 	if c.watchable && !c.watching && !c.gone && now.Sub(c.began) > watchAfter && c.w < len(c.buf) {
 		c.watching = true
 		_ = c.nc.SetReadDeadline(time.Time{})
@@ -459,10 +461,10 @@ func (c *conn) leave() {
 }
 
 // begin notes the stream of an exchange with t.
-func (c *conn) begin(up tunnel.Conn, t *registry.Tunnel, now time.Time) {
+func (c *conn) begin(up tunnel.Conn, t *registry.Tunnel, rec *inspector.Record, now time.Time) {
 	c.progress.Store(now.UnixNano())
 	c.mu.Lock()
-	c.up, c.to, c.began = up, t, now
+	c.up, c.to, c.rec, c.began = up, t, rec, now
 	c.watchable, c.streaming = false, false
 	c.mu.Unlock()
 }
@@ -478,7 +480,7 @@ func (c *conn) complete() {
 // still there and whether the exchange took too long.
 func (c *conn) end() (gone, timedOut bool) {
 	c.mu.Lock()
-	c.up, c.to = nil, nil
+	c.up, c.to, c.rec = nil, nil, nil
 	c.watchable = false
 	watching := c.watching
 	if watching {

@@ -198,7 +198,7 @@ func (x *flight) run() (again bool) {
 		if err := x.open(fresh, twice); err != nil {
 			return x.fail(err)
 		}
-		c.begin(x.up, x.tunnel, x.started)
+		c.begin(x.up, x.tunnel, x.rec, x.started)
 		if whole {
 			c.complete()
 		}

@@ -204,6 +204,7 @@ func (x *request) check(now time.Time) {
 	if x.up == nil || x.cut {
 		return
 	}
+	x.rec.CatchUp()
 	late := !x.streaming && now.UnixNano()-x.progress.Load() > int64(x.f.cfg.BodyTimeout)
 	if !late && x.r.Context().Err() == nil && (x.bridged || !closed(x.tunnel)) {
 		return

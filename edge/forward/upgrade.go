@@ -21,7 +21,7 @@ func (x *flight) upgrade(buf []byte, m, n int) {
 	}
 	c.end() // no watch: from here on the client's bytes go through
 	_ = c.nc.SetReadDeadline(time.Time{})
-	c.begin(x.up, x.tunnel, x.started)
+	c.begin(x.up, x.tunnel, x.rec, x.started)
 	c.mu.Lock()
 	c.streaming = true
 	c.mu.Unlock()
