@@ -183,7 +183,7 @@ func (m *model) connHead(c connColumns, width int) string {
 
 func (m *model) drawConn(l *line, x *capture, c connColumns, now time.Time) {
 	g := &m.th.g
-	if x.Failed() {
+	if x.Failed() && x.Error != tunnel.CodeClosed { // which somebody asked for
 		l.put(bad, g.fail)
 	} else {
 		l.put(text, " ")
@@ -302,6 +302,8 @@ func connEnd(x *inspector.Exchange) (sentence, more string) {
 	switch {
 	case x.State == unwatched:
 		return "its end was not seen: the edge let go of it first", ""
+	case connEnds[x.Error] == x.Detail:
+		return x.Detail, ""
 	case connEnds[x.Error] != "":
 		return connEnds[x.Error], x.Detail[:min(len(x.Detail), 1024)]
 	case x.Error != "":
@@ -352,7 +354,8 @@ func (m *model) drawConnDetail(out []string, x *capture) []string {
 		l.fill(border, m.th.g.rule, r.w)
 		out = append(out, l.String())
 	}
-	end := len(out) + r.h - (1 + b2i(m.lay.rules))
+	top := len(out)
+	end := top + r.h - (1 + b2i(m.lay.rules))
 	w := r.w - 2
 	row := func(f func(*line)) {
 		l := m.th.line(w)
@@ -457,7 +460,14 @@ func (m *model) drawConnDetail(out []string, x *capture) []string {
 	default:
 		say("", dim, "The bytes pass as they are; the first 256 of each direction are kept.")
 	}
-	out = m.drawFirstBytes(out, x, w, end)
+	f := &m.kept
+	if f.from > 0 { // all of it is laid out, and scrolled
+		out = m.drawFirstBytes(out, x, w, len(out)+2+2*firstBytesRows)
+		f.from = max(min(f.from, len(out)-end), 0)
+		out = append(out[:top], out[top+f.from:]...)
+	} else {
+		out = m.drawFirstBytes(out, x, w, end)
+	}
 	for len(out) < end {
 		out = append(out, "")
 	}
@@ -470,8 +480,13 @@ type firstBytes struct {
 	id     string
 	asked  [2]int64 // how many there were when they were asked for
 	data   [2][]byte
+	from   int // rows of the page that are scrolled away
 	cancel context.CancelFunc
 }
+
+// firstBytesRows is how many rows those of one direction take at most, with a
+// title.
+const firstBytesRows = 1 + 256/4
 
 // A firstBytesMsg brings them.
 type firstBytesMsg struct {
@@ -649,6 +664,12 @@ func (m *model) closeAll() tea.Cmd {
 			{"esc", "cancel", func(*model) tea.Cmd { return nil }},
 		},
 	}
+	return nil
+}
+
+// scrollConnection moves the page of a connection by n rows.
+func (m *model) scrollConnection(n int) tea.Cmd {
+	m.kept.from = max(m.kept.from+n, 0)
 	return nil
 }
 

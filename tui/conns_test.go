@@ -914,3 +914,41 @@ func TestClosingConnections(t *testing.T) {
 	s.keys("X")
 	s.waitText(t, "no connection is open")
 }
+
+// TestAllFirstBytes: what does not fit on the page of a connection is a page key
+// or a turn of the wheel away.
+func TestAllFirstBytes(t *testing.T) {
+	m := rawModel(t, 80, 24, 10)
+	m.key("j", "l")
+	x := m.selected()
+	m.kept = firstBytes{id: x.ID}
+	for i := range 256 {
+		m.kept.data[0] = append(m.kept.data[0], byte(i))
+		m.kept.data[1] = append(m.kept.data[1], byte(255-i))
+	}
+	shows := func(row string, want bool) {
+		t.Helper()
+		if got := m.View().Content; strings.Contains(got, row) != want {
+			t.Errorf("%q on the screen: %v, want %v:\n%s", row, !want, want, got)
+		}
+	}
+	last := "0f 0e 0d 0c 0b 0a 09 08  07 06 05 04 03 02 01 00"
+	shows("00 01 02 03", true)
+	shows(last, false)
+	for range 10 {
+		m.key("space")
+	}
+	shows(last, true)
+	shows("00 01 02 03 04 05", false)
+	for range 10 {
+		m.key("b")
+	}
+	shows("00 01 02 03", true)
+	m.msg(tea.MouseWheelMsg{X: 10, Y: 10, Button: tea.MouseWheelDown})
+	if m.kept.from != 3 {
+		t.Errorf("the wheel scrolled by %d rows, want 3", m.kept.from)
+	}
+	if m.key("j"); m.kept.from != 0 {
+		t.Error("the next connection does not begin at its top")
+	}
+}

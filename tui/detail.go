@@ -1118,9 +1118,19 @@ func (m *model) noteRows(b *body, width int) (out []string) {
 		return nil
 	}
 	for _, n := range b.notes {
-		l := m.th.line(width)
-		l.put(warn, m.th.g.warn+" "+n)
-		out = append(out, l.String())
+		parts := []string{n}
+		if m.lay.detail.h >= 16 {
+			parts = wrapWords(n, max(width-2, 8))
+		}
+		for i, part := range parts {
+			l := m.th.line(width)
+			if i == 0 {
+				l.put(warn, m.th.g.warn)
+			}
+			l.to(2)
+			l.put(warn, part)
+			out = append(out, l.String())
+		}
 	}
 	return out
 }

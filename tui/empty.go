@@ -226,7 +226,7 @@ func (m *model) invitation(t *tab, r rect) []string {
 	case t.Kind == tunnel.TLS:
 		say(part{dim, "  TLS ends at your service: the edge sees only ciphertext."})
 	default:
-		say(part{dim, "  The bytes pass as they are; none of them is kept."})
+		say(part{dim, "  The bytes pass as they are; the first 256 each way are kept."})
 	}
 
 	left, between := 3, 4

@@ -82,28 +82,35 @@ func newStream(x *inspector.Exchange) *stream {
 			s.words = max(s.words, utf8.RuneCountInString(it.word))
 		}
 	}
-	for side, m := range []*inspector.Message{&x.Request, &x.Response} {
-		if b := &m.Body; b.Truncated() && (side == 1 || s.kind == inspector.WebSocket) {
-			s.full = true
-			s.notes = append(s.notes, s.unkept(b, side))
-		}
+	in, out := &x.Request.Body, &x.Response.Body
+	switch {
+	case s.kind == inspector.SSE:
+		s.unkept(out, "")
+	case in.Truncated() && out.Truncated() && in.Missing == out.Missing && in.Captured == out.Captured:
+		s.unkept(in, " each way")
+	default:
+		s.unkept(in, " of the client")
+		s.unkept(out, " of the service")
 	}
 	return s
 }
 
-// unkept says why the capture of one side holds less than what it sent.
-func (s *stream) unkept(b *inspector.Body, side int) string {
-	who := ""
-	if s.kind == inspector.WebSocket {
-		who = " of the " + [...]string{"client", "service"}[side]
+// unkept notes why the capture of one side holds less than what it sent.
+func (s *stream) unkept(b *inspector.Body, who string) {
+	if !b.Truncated() {
+		return
 	}
+	s.full = true
+	note := "the first " + format.Bytes(b.Captured) + who + " are kept"
 	switch b.Missing {
 	case "evicted":
-		return "no longer captured: the edge gave the memory of " + format.Bytes(b.Size) + who + " to newer requests"
+		note = "no longer captured: the edge gave the memory of " + format.Bytes(b.Size) + who + " to newer requests"
 	case "memory":
-		return "the edge had no memory for more than the first " + format.Bytes(b.Captured) + who + ": what came after is counted only"
+		note += ": the edge had no memory for more"
+	default:
+		note += " (limit --capture-body)"
 	}
-	return "the first " + format.Bytes(b.Captured) + who + " are kept (limit --capture-body): what came after is counted only"
+	s.notes = append(s.notes, note)
 }
 
 // A timeline finds when one side said what is at an offset.
@@ -281,9 +288,12 @@ func closing(data []byte) string {
 		return "without a code"
 	}
 	code := be.BigEndian.Uint16(data)
+	reason := strings.ToValidUTF8(string(data[2:]), "\ufffd")
 	word := closeReasons[code]
 	switch {
 	case word != "":
+	case reason != "":
+		return fmt.Sprintf("%d %s", code, reason)
 	case code >= 4000 && code < 5000:
 		word = "the application's own"
 	case code >= 3000 && code < 4000:
@@ -291,11 +301,10 @@ func closing(data []byte) string {
 	default:
 		word = "unknown"
 	}
-	out := fmt.Sprintf("%d %s", code, word)
-	if len(data) > 2 {
-		out += ": " + strings.ToValidUTF8(string(data[2:]), "\ufffd")
+	if reason != "" {
+		word += ": " + reason
 	}
-	return out
+	return fmt.Sprintf("%d %s", code, word)
 }
 
 // events are those of an event stream.

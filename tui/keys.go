@@ -163,10 +163,10 @@ func moves() []action {
 	return []action{
 		{name: "down", in: everywhere, when: rows, looks: true, bind: bind("j ↓", "one row down", "j", "down"), group: "Move", run: by(func(*model) int { return 1 })},
 		{name: "up", in: everywhere, when: rows, looks: true, bind: bind("k ↑", "one row up", "k", "up"), group: "Move", run: by(func(*model) int { return -1 })},
-		{name: "half-down", in: everywhere, when: rows, looks: true, bind: bind("ctrl-d", "half a page down", "ctrl+d"), group: "Move", run: by(func(m *model) int { return m.page() / 2 })},
-		{name: "half-up", in: everywhere, when: rows, looks: true, bind: bind("ctrl-u", "half a page up", "ctrl+u"), group: "Move", run: by(func(m *model) int { return -m.page() / 2 })},
-		{name: "page-down", in: everywhere, when: rows, looks: true, bind: bind("space PgDn", "a page down", "space", "pgdown", "ctrl+f"), group: "Move", run: by(func(m *model) int { return m.page() })},
-		{name: "page-up", in: everywhere, when: rows, looks: true, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: by(func(m *model) int { return -m.page() })},
+		{name: "half-down", in: everywhere &^ inConn, when: rows, looks: true, bind: bind("ctrl-d", "half a page down", "ctrl+d"), group: "Move", run: by(func(m *model) int { return m.page() / 2 })},
+		{name: "half-up", in: everywhere &^ inConn, when: rows, looks: true, bind: bind("ctrl-u", "half a page up", "ctrl+u"), group: "Move", run: by(func(m *model) int { return -m.page() / 2 })},
+		{name: "page-down", in: everywhere &^ inConn, when: rows, looks: true, bind: bind("space PgDn", "a page down", "space", "pgdown", "ctrl+f"), group: "Move", run: by(func(m *model) int { return m.page() })},
+		{name: "page-up", in: everywhere &^ inConn, when: rows, looks: true, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: by(func(m *model) int { return -m.page() })},
 		{name: "first", in: lists, when: rows, looks: true, bind: bind("g Home", "to the first (the oldest)", "g", "home"), group: "Move", run: (*model).first},
 		{name: "latest", in: lists, when: rows, looks: true, bind: bind("G End", "to the latest, and follow", "G", "end"), group: "Move", run: (*model).latest},
 		{name: "top", in: everywhere &^ lists, when: rows, looks: true, bind: bind("g Home", "to the top", "g", "home"), group: "Move", run: (*model).first},
@@ -249,6 +249,8 @@ func requestActions() []action {
 func connectionActions() []action {
 	return []action{
 		{name: "open-connection", in: inConns, bind: bind("enter l →", "open the connection", "enter", "l", "right"), group: "Connections", hint: "open", rank: 1, run: (*model).open},
+		{name: "more-bytes", in: inConn, looks: true, bind: bind("space ctrl-d", "down to the rest of the first bytes", "space", "pgdown", "ctrl+f", "ctrl+d"), group: "Connections", run: func(m *model) tea.Cmd { return m.scrollConnection(m.lay.detail.h / 2) }},
+		{name: "less-bytes", in: inConn, looks: true, bind: bind("b ctrl-u", "up again", "b", "pgup", "ctrl+b", "ctrl+u"), group: "Connections", run: func(m *model) tea.Cmd { return m.scrollConnection(-m.lay.detail.h / 2) }},
 		{name: "copy-connection", in: connecting, bind: bind("y", "copy", "y"), group: "Connections", hint: "copy", rank: 7, then: (*model).copies},
 	}
 }

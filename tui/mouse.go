@@ -121,7 +121,8 @@ func (m *model) wheel(msg tea.MouseWheelMsg) tea.Cmd {
 	case t == nil || m.blank():
 	case m.lay.list.has(msg.X, msg.Y):
 		t.list.scroll(t.captures, n)
-	case !isHTTP(t): // a connection's detail is one page
+	case !isHTTP(t):
+		return m.scrollConnection(n)
 	case m.lay.detail.has(msg.X, msg.Y):
 		if m.detail.tab == tabDiff {
 			m.detail.diff.move(n)
