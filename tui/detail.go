@@ -789,6 +789,18 @@ func (d *detail) headRows(m *model) int {
 	return 2
 }
 
+// detailRule is the row of the detail with the rule below its title, -1 for none.
+func (m *model) detailRule() int {
+	x := m.selected()
+	switch {
+	case x == nil || !m.lay.rules:
+		return -1
+	case isRaw(&x.Exchange):
+		return 1
+	}
+	return m.detail.headRows(m) - 1
+}
+
 func (m *model) drawDetail(out []string) []string {
 	d := &m.detail
 	r := m.lay.detail

@@ -224,7 +224,7 @@ func TestHomeStartsATunnel(t *testing.T) {
 	st.Upstreams[0].Down, st.Upstreams[0].Err = true, "connection refused"
 	a.set(st)
 	m.tell(l)
-	if s := m.shows(); !strings.Contains(s, "not answering") || !strings.Contains(m.hints(), "u upstream") {
+	if s := m.shows(); !strings.Contains(s, "not answering") || !strings.Contains(m.hints(), "u service") {
 		t.Errorf("the service is not shown as down:\n%s", s)
 	}
 	m.esc()

@@ -63,7 +63,7 @@ type glyphs struct {
 	online, offline, paused             string
 	up, down, right, left, both, arrow  string
 	open, closed, ellipsis, rule, wall  string
-	teeDown, teeUp                      string
+	teeDown, teeUp, teeRight            string
 	corner                              [4]string
 	ok, no, warn, dot, live, none, full string
 	sent                                string // before the size of what came in
@@ -75,7 +75,7 @@ var unicodeGlyphs = glyphs{
 	online: "●", offline: "○", paused: "‖",
 	up: "▲", down: "▼", right: "▶", left: "←", both: "⇄", arrow: "→",
 	open: "▾", closed: "▸", ellipsis: "…", rule: "─", wall: "│",
-	teeDown: "┬", teeUp: "┴", corner: [4]string{"╭", "╮", "╰", "╯"},
+	teeDown: "┬", teeUp: "┴", teeRight: "├", corner: [4]string{"╭", "╮", "╰", "╯"},
 	ok: "✓", no: "✗", warn: "▲", dot: "·", live: "●", none: "–", full: "█", sent: "↑",
 	spark: []string{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
 }
@@ -85,7 +85,7 @@ var asciiGlyphs = glyphs{
 	online: "*", offline: "o", paused: "=",
 	up: "^", down: "v", right: ">", left: "<-", both: "<->", arrow: "->",
 	open: "-", closed: "+", ellipsis: "~", rule: "-", wall: "|",
-	teeDown: "+", teeUp: "+", corner: [4]string{"+", "+", "+", "+"},
+	teeDown: "+", teeUp: "+", teeRight: "+", corner: [4]string{"+", "+", "+", "+"},
 	ok: "ok", no: "x", warn: "!", dot: "-", live: "*", none: "-", full: "#", sent: "^",
 	spark: []string{"_", "_", ".", ".", "-", "-", "=", "#"},
 }

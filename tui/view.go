@@ -126,7 +126,14 @@ func (m *model) drawPanes(out []string) []string {
 		wall := m.th.line(1)
 		wall.put(border, m.th.g.wall)
 		w := wall.String()
+		joint := m.th.line(1)
+		joint.put(border, m.th.g.teeRight)
+		below := m.detailRule() // the row of the detail that is a rule
 		for i := range h {
+			if i == below {
+				out = append(out, left[i]+joint.String()+right[i])
+				continue
+			}
 			out = append(out, left[i]+w+right[i])
 		}
 	case m.lay.shape == stacked:
