@@ -25,7 +25,7 @@ func (o *options) screenOf(api *client.Client, r *reach) tui.Config {
 		o.warnSecret(err.Error()) // the screen does without
 	}
 	c := tui.Config{
-		Ignore: rules.Ignore, Strict: rules.Strict, LocalOnly: r.Local, SendTest: sendTest, Secrets: sources, SendTo: sendToAddress, Version: versionName(),
+		Ignore: rules.Ignore, Strict: rules.Strict, LocalOnly: r.Local, SendTest: r.sendTest, Secrets: sources, SendTo: sendToAddress, Version: versionName(),
 		Theme: o.theme, Color: o.color, ASCII: o.ascii, ReduceMotion: said("LROK_REDUCE_MOTION"),
 	}
 	if api != nil {

@@ -134,6 +134,20 @@ func (r *reach) tls() (*tls.Config, error) {
 	return c, nil
 }
 
+// roots are the authorities that may have signed the certificates of this edge's
+// tunnels, nil for the system's.
+func (r *reach) roots() *x509.CertPool {
+	if r.CA == "" {
+		return nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pool.AppendCertsFromPEM([]byte(r.CA)) // that it holds one was seen when the edge was reached
+	return pool
+}
+
 // alive reports whether an edge that lives in another process still does.
 func (r *reach) alive() bool {
 	if r.Process == 0 {

@@ -3,17 +3,23 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/lrok-dev/lrok/edge/certs"
 	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tui"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -55,6 +61,72 @@ func TestSendToLongHeaderLine(t *testing.T) {
 	}
 	if got := y.Response.Get("Content-Security-Policy"); y.Status != 200 || string(y.Response.Body.Data) != "ok" || got != strings.TrimSpace(policy) {
 		t.Errorf("answer = %d, a header of %d bytes, body %q; want 200, %d bytes, ok", y.Status, len(got), y.Response.Body.Data, len(policy)-1)
+	}
+}
+
+// Names below localhost are this machine, whether or not they resolve, and need no
+// certificate that anybody signed.
+func TestTestRequestToLocalhost(t *testing.T) {
+	var got []string
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.Host+r.URL.Path)
+		http.Redirect(w, r, "https://elsewhere.invalid/", http.StatusFound)
+	})
+	open, secure := httptest.NewServer(h), httptest.NewTLSServer(h)
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	var want []string
+	for _, server := range []*httptest.Server{open, secure} {
+		u := strings.Replace(server.URL, "127.0.0.1", "shop.localhost", 1)
+		if err := new(reach).sendTest(t.Context(), tui.Tunnel{URL: u}); err != nil {
+			t.Errorf("test request to %s: %v", u, err)
+		}
+		if y, err := sendToAddress(t.Context(), u, &inspector.Exchange{Method: "GET", Path: "/"}, inspector.Changes{}, false); err != nil || y.Status != 302 {
+			t.Errorf("replay to %s = %d, %v, want 302", u, y.Status, err)
+		}
+		host := hostOf(u)
+		want = append(want, "POST "+host+"/lrok-test", "GET "+u[strings.Index(u, "shop"):]+"/")
+		server.Close()
+		err := new(reach).sendTest(t.Context(), tui.Tunnel{URL: u})
+		if err == nil || !strings.HasPrefix(err.Error(), "dial tcp") {
+			t.Errorf("test request to nobody: %v, want the cause first", err)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("came %q, want %q", got, want)
+	}
+}
+
+func TestOnThisMachine(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "LOCALHOST.": true, "shop.localhost": true, "127.0.0.1": true, "127.1.2.3": true, "::1": true,
+		"localhost.example": false, "notlocalhost": false, "": false, "192.0.2.1": false, "::": false,
+	} {
+		if got := onThisMachine(host); got != want {
+			t.Errorf("onThisMachine(%q) = %v, want %v", host, got, want)
+		}
+	}
+}
+
+// A tunnel's certificate may be of the edge's own authority.
+func TestRoots(t *testing.T) {
+	dev, err := certs.OpenDev(t.TempDir(), "localhost", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := dev.Certificate(&tls.ClientHelloInfo{ServerName: "shop.localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*reach{{CA: string(dev.CA())}, {}} {
+		_, err := leaf.Verify(x509.VerifyOptions{DNSName: "shop.localhost", Roots: r.roots()})
+		if trusted := err == nil; trusted != (r.CA != "") {
+			t.Errorf("with CA %.20q: verify: %v", r.CA, err)
+		}
 	}
 }
 

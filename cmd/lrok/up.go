@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -280,7 +281,7 @@ func plural(n int, what string) string {
 func isHTTP(t tui.Tunnel) bool { return t.Kind == "" || t.Kind == tunnel.HTTP }
 
 // sendTest calls a tunnel from the public side.
-func sendTest(ctx context.Context, t tui.Tunnel) error {
+func (r *reach) sendTest(ctx context.Context, t tui.Tunnel) error {
 	if !isHTTP(t) {
 		return fmt.Errorf("a test request is HTTP, and this tunnel carries %s", t.Kind)
 	}
@@ -298,9 +299,25 @@ func sendTest(ctx context.Context, t tui.Tunnel) error {
 	req.Host = hostOf(t.URL)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", software())
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("send a test request: %w", err)
+	config := tlsTo(req.URL.Hostname())
+	config.RootCAs = r.roots()
+	c := http.Client{
+		Transport: &http.Transport{DialContext: dial, TLSClientConfig: config, DisableKeepAlives: true, Proxy: func(req *http.Request) (*url.URL, error) {
+			if onThisMachine(req.URL.Hostname()) {
+				return nil, nil
+			}
+			return http.ProxyFromEnvironment(req)
+		}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	res, err := c.Do(req)
+	switch e := (*url.Error)(nil); {
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("no answer in 30 seconds")
+	case errors.As(err, &e):
+		return e.Err // the screen says what failed, in a row that a URL would fill
+	case err != nil:
+		return err
 	}
 	return res.Body.Close()
 }
