@@ -138,7 +138,11 @@ func (o laying) fill(ctx context.Context, b *body, contentType string, whole ins
 			b.pretty = newJSONDoc(d)
 			return
 		} else if errors.Is(err, format.ErrDocument) {
-			b.notes = append(b.notes, "over 8 MiB, as it came; w saves it, | pages it")
+			why := "over 8 MiB"
+			if len(data) <= format.MaxDocument {
+				why = "nested too deeply, or too many lines"
+			}
+			b.notes = append(b.notes, why+": as it came; w saves it, | pages it")
 		}
 	case format.KindForm:
 		b.pretty = formTable(format.Form(data))

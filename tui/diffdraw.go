@@ -66,55 +66,75 @@ func (d *diffPane) doing(m *model) string {
 	return s
 }
 
+// title names both sides. What is short of them stays; the paths share the room
+// that it leaves.
 func (d *diffPane) title(m *model, l *line) {
-	target := func(r diff.Ref) string {
+	a, b := &d.c.report.A, &d.c.report.B
+	target := func(r *diff.Ref) string {
 		if m.reveal {
 			return r.Path
 		}
 		return format.RedactTarget(r.Path)
 	}
-	a, b := &d.c.report.A, &d.c.report.B
-	ref := func(name string, r *diff.Ref) {
-		l.put(badge, " "+name+" ")
-		if d.draft && name == "B" {
-			l.put(warn, " edited, not sent yet")
-			return
+	other := asked(a) != asked(b) && !d.draft
+	draw := func(l *line, pathA, pathB int) {
+		ref := func(name string, r *diff.Ref, path int) {
+			l.put(badge, " "+name+" ")
+			if d.draft && name == "B" {
+				l.put(warn, " edited, not sent yet")
+				return
+			}
+			if r.Tunnel != "" && a.Tunnel != b.Tunnel {
+				l.put(dim, " "+clip(r.Tunnel, 20))
+			}
+			if r.Number > 0 && (m.outside == nil || r.ID != m.outside.ID) {
+				l.put(dim, sprintf(" #%d", r.Number))
+			}
+			if r.ReplayOf != "" {
+				l.put(accent, " "+m.th.g.replay)
+			}
+			if o := m.outside; o != nil && r.ID == o.ID {
+				l.put(text, " "+clip(o.Host, 40))
+			}
+			switch {
+			case d.width < 60:
+			case name == "A" || other:
+				l.put(strong, " "+clip(r.Method, 8)+" ")
+				if path > 0 {
+					l.put(text, m.th.shortPath(target(r), path))
+				}
+			default:
+				l.put(dim, " "+m.th.g.ellipsis)
+			}
+			word := "no answer"
+			if r.Status > 0 {
+				word = sprintf("%d", r.Status)
+			}
+			l.put(status(r.Status), " "+word)
+			if d.width >= 44 && r.Duration > 0 {
+				l.put(dim, " "+format.Duration(nanoseconds(r.Duration)))
+			}
 		}
-		if r.Tunnel != "" && a.Tunnel != b.Tunnel {
-			l.put(dim, " "+clip(r.Tunnel, 20))
+		if d.width >= 60 {
+			l.put(strong, "Diff  ")
 		}
-		if r.Number > 0 && (m.outside == nil || r.ID != m.outside.ID) {
-			l.put(dim, sprintf(" #%d", r.Number))
-		}
-		if r.ReplayOf != "" {
-			l.put(accent, " "+m.th.g.replay)
-		}
-		if o := m.outside; o != nil && r.ID == o.ID {
-			l.put(text, " "+clip(o.Host, 40))
-		}
-		switch {
-		case d.width < 60:
-		case name == "A":
-			l.put(strong, " "+r.Method+" ")
-			l.put(text, m.th.shortPath(target(*r), max(d.width/3, 12)))
-		case r.Path != a.Path || r.Method != a.Method:
-			l.put(strong, " "+r.Method+" ")
-			l.put(text, m.th.shortPath(target(*r), max(d.width/4, 8)))
-		default:
-			l.put(dim, " "+m.th.g.ellipsis)
-		}
-		l.put(status(r.Status), sprintf(" %d", r.Status))
-		if d.width >= 44 && r.Duration > 0 {
-			l.put(dim, " "+format.Duration(nanoseconds(r.Duration)))
-		}
+		ref("A", a, pathA)
+		l.gap(3)
+		ref("B", b, pathB)
 	}
-	if d.width >= 60 {
-		l.put(strong, "Diff  ")
+	probe := m.th.line(2 * d.width)
+	draw(&probe, 0, 0)
+	room := max(d.width-probe.w, 2)
+	pathA, pathB := room, 0
+	if other {
+		pathB = min(m.th.width(clip(target(b), 400)), max(room/2, room-m.th.width(clip(target(a), 400))))
+		pathA = room - pathB
 	}
-	ref("A", a)
-	l.gap(3)
-	ref("B", b)
+	draw(l, pathA, pathB)
 }
+
+// asked is what a request wants.
+func asked(r *diff.Ref) string { return r.Method + " " + r.Path }
 
 // kinds are what a body was compared as.
 var kinds = map[string]string{

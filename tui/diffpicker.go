@@ -262,6 +262,9 @@ func (p *picker) draw(m *model, w, height int) []string {
 			l.gap(1)
 		}
 		l.cell(dim, number(&c.Exchange), 7)
+		if width >= 70 {
+			l.cell(dim, c.Timing.Accepted.In(m.c.Now().Location()).Format("15:04:05"), 9)
+		}
 		l.cell(strong, method(c.Method, 6), 7)
 		l.cell(text, m.th.shortPath(m.target(c.Path), max(l.room()-28, 4)), max(l.room()-27, 0))
 		l.right(status(c.Status), statusText(&c.Exchange, &m.th.g), 4)
