@@ -319,10 +319,10 @@ func (d *diffPane) value(m *model, l *line, r *diffRow, pathW, valueW int) {
 	if ignored {
 		ra, rb = dim, dim
 	}
-	if op == diff.Add {
+	if op == diff.Add || a == "" && r.change != nil {
 		a, ra = g.none, dim
 	}
-	if op == diff.Remove {
+	if op == diff.Remove || b == "" && r.change != nil {
 		b, rb = g.none, dim
 	}
 	end := min(l.w+valueW, l.max)

@@ -2,12 +2,14 @@ package tui
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 func nanoseconds(n int64) time.Duration { return time.Duration(n) }
@@ -67,7 +69,7 @@ func (m *model) send(run replayedMsg) tea.Cmd {
 
 func (m *model) replayed(r replayedMsg) tea.Cmd {
 	if r.err != nil {
-		m.say(bad, "%s", m.because(r.id, r.err))
+		m.say(bad, "%s", m.notReplayed(r.id, r.err))
 		return nil
 	}
 	var t *tab
@@ -123,6 +125,20 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 	}
 	m.note.a, m.note.b = r.id, r.x.ID
 	return m.compare(m.pairOf(was, x))
+}
+
+// notReplayed is why the capture of that id was not sent again.
+func (m *model) notReplayed(id string, err error) string {
+	x := m.capture(id)
+	var e *tunnel.Error
+	if x == nil || !errors.As(err, &e) || e.Code != "replay_truncated" {
+		return m.because(id, err)
+	}
+	s := number(&x.Exchange) + " cannot be sent again: " + missing(&x.Exchange, false)
+	if !x.Request.Body.Truncated() {
+		s += "; e sends what came"
+	}
+	return s
 }
 
 // tally counts statuses: "4 x 200, 1 x 500".

@@ -336,6 +336,27 @@ func TestKeysInAnEmptyBody(t *testing.T) {
 	}
 }
 
+// Why something cannot be sent again is said as the screen says it, not as a
+// command would.
+func TestNotReplayedInWords(t *testing.T) {
+	m := modelWith(t, 120, 36, 13)
+	x := m.selected()
+	err := &tunnel.Error{Code: "replay_truncated", Message: "no", Hint: "give a body with --body @file"}
+	for _, tt := range []struct {
+		body inspector.Body
+		want string
+	}{
+		{inspector.Body{Size: 2000, Captured: 1000, Missing: "limit"}, "cannot be sent again: captured 1.0 KiB of 2.0 KiB (limit --capture-body)"},
+		{inspector.Body{Size: 5, Captured: 5, Missing: "aborted"}, "cannot be sent again: aborted after 5 bytes: its sender left before its end; e sends what came"},
+	} {
+		x.Request.Body, x.Status, x.EndedBy = tt.body, 0, ""
+		m.msg(replayedMsg{tunnel: "acme", id: x.ID, err: err})
+		if want := number(&x.Exchange) + " " + tt.want; m.note.text != want {
+			t.Errorf("it says %q, want %q", m.note.text, want)
+		}
+	}
+}
+
 // What is said of a binary body breaks between words.
 func TestBinaryFactsBreakBetweenWords(t *testing.T) {
 	data := make([]byte, 4096)
