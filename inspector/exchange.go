@@ -133,6 +133,9 @@ type Body struct {
 	Last time.Duration `json:"last,omitempty"`
 	// Data holds the captured bytes. Lists and events leave it out.
 	Data []byte `json:"data,omitempty"`
+	// Decoded says that Data and the counts are without the content coding that
+	// the header names, as archives hold bodies. Captures of the edge are not.
+	Decoded bool `json:"-"`
 }
 
 // Truncated reports whether the capture holds less than what passed.

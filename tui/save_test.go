@@ -144,8 +144,8 @@ func TestWriteHAR(t *testing.T) {
 		t.Fatalf("%v\n%s", err, m.shows())
 	}
 	list, err := export.ParseHAR(data)
-	if err != nil || len(list) != 3 {
-		t.Errorf("the archive holds %d (%v), want 3", len(list), err)
+	if err != nil || list.Len() != 3 {
+		t.Errorf("the archive holds %d (%v), want 3", list.Len(), err)
 	}
 	if bytes.Contains(data, []byte("topsecret")) || bytes.Contains(data, []byte("secretcode")) || !strings.Contains(m.shows(), "S shows them") {
 		t.Errorf("secrets are in the archive, or it is not told that they are not:\n%s", m.shows())

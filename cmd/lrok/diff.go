@@ -227,12 +227,16 @@ func fileExchange(ref string) (inspector.Exchange, error) {
 	if err != nil {
 		return inspector.Exchange{}, fmt.Errorf("read %s: %w", path, err)
 	}
-	xs, err := export.ParseHAR(data)
+	a, err := export.ParseHAR(data)
 	if err != nil {
 		return inspector.Exchange{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if n > len(xs) {
-		return inspector.Exchange{}, usage("%s has %d entries", path, len(xs))
+	if n > a.Len() {
+		return inspector.Exchange{}, usage("%s has %d entries", path, a.Len())
 	}
-	return xs[n-1], nil
+	x, err := a.Exchange(n)
+	if err != nil {
+		return inspector.Exchange{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return x, nil
 }

@@ -92,7 +92,7 @@ func (out *Body) decode(side string, m *inspector.Message) (data []byte, whole b
 		note("%s of %s at hand", format.Bytes(int64(len(data))), format.Bytes(m.Body.Size))
 	}
 	coding := m.Get("Content-Encoding")
-	if coding == "" || len(data) == 0 {
+	if coding == "" || len(data) == 0 || m.Body.Decoded {
 		return data, whole
 	}
 	plain, err := format.Decode(coding, data, maxJSON)

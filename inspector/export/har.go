@@ -172,6 +172,9 @@ func newEntry(x *inspector.Exchange, o Options) harEntry {
 	return e
 }
 
+// notDecoded begins the comment on a body that is in the archive as it came.
+const notDecoded = "not decoded: "
+
 func newResponse(x *inspector.Exchange, o Options) harResponse {
 	header := cleanHeader(x.Response.Header)
 	if o.Redact {
@@ -193,14 +196,14 @@ func newResponse(x *inspector.Exchange, o Options) harResponse {
 		}
 	}
 	data := body.Data
-	if coding := get("Content-Encoding"); coding != "" && len(data) > 0 {
+	if coding := get("Content-Encoding"); coding != "" && len(data) > 0 && !body.Decoded {
 		decoded, err := format.Decode(coding, data, format.MaxLimit)
 		if err == nil {
 			resp.Content.Compression = int64(len(decoded)) - body.Size
 			resp.Content.Size = int64(len(decoded))
 			data = decoded
 		} else {
-			resp.Content.Comment = strings.Trim(resp.Content.Comment+"; not decoded: "+valid(format.Sanitize(err.Error())), "; ")
+			resp.Content.Comment = strings.Trim(resp.Content.Comment+"; "+notDecoded+valid(format.Sanitize(err.Error())), "; ")
 		}
 	}
 	resp.Content.Text, resp.Content.Encoding = bodyText(data)
@@ -261,35 +264,54 @@ func bodyText(data []byte) (text, coding string) {
 	return string(data), ""
 }
 
-// ParseHAR reads an HTTP archive, one of ours or a browser's, as exchanges
-// numbered from 1. A response body comes decoded, whatever its Content-Encoding
-// says, because archives hold it so.
-func ParseHAR(data []byte) ([]inspector.Exchange, error) {
+// An Archive is an HTTP archive that was read.
+type Archive struct{ entries []harEntry }
+
+// ParseHAR reads an HTTP archive, one of ours or a browser's.
+func ParseHAR(data []byte) (Archive, error) {
 	var a archive
 	if err := json.Unmarshal(data, &a); err != nil {
-		return nil, fmt.Errorf("read HTTP archive: %w", err)
+		return Archive{}, fmt.Errorf("read HTTP archive: %w", err)
 	}
 	if a.Log.Version == "" && len(a.Log.Entries) == 0 {
-		return nil, errors.New(`read HTTP archive: there is no "log" in it`)
+		return Archive{}, errors.New(`read HTTP archive: there is no "log" in it`)
 	}
-	xs := make([]inspector.Exchange, 0, len(a.Log.Entries))
-	for i := range a.Log.Entries {
-		x, err := a.Log.Entries[i].exchange(i + 1)
-		if err != nil {
-			return nil, fmt.Errorf("read HTTP archive: entry %d: %w", i+1, err)
-		}
-		xs = append(xs, x)
+	return Archive{a.Log.Entries}, nil
+}
+
+// Len is the number of entries.
+func (a Archive) Len() int { return len(a.entries) }
+
+// Exchange is entry n, counted from 1. Browsers note what is no HTTP as well, data:
+// URLs for one, so entries are read, and may be wrong, each by itself. A response
+// body comes decoded, whatever its Content-Encoding says, because archives hold it
+// so.
+func (a Archive) Exchange(n int) (inspector.Exchange, error) {
+	if n < 1 || n > len(a.entries) {
+		return inspector.Exchange{}, fmt.Errorf("the archive has %d entries", len(a.entries))
 	}
-	return xs, nil
+	x, err := a.entries[n-1].exchange(n)
+	if err != nil {
+		return x, fmt.Errorf("read HTTP archive: entry %d: %w", n, err)
+	}
+	return x, nil
 }
 
 func (e *harEntry) exchange(number int) (inspector.Exchange, error) {
-	scheme, host, target := splitURL(e.Request.URL)
+	address, kind := e.Request.URL, inspector.HTTP
+	if before, rest, ok := strings.Cut(address, "://"); ok && (strings.EqualFold(before, "ws") || strings.EqualFold(before, "wss")) {
+		address, kind = "http"+before[2:]+"://"+rest, inspector.WebSocket
+	}
+	scheme, host, target := splitURL(address)
 	if scheme == "" {
-		return inspector.Exchange{}, fmt.Errorf("%q is not an http or https URL", format.Sanitize(e.Request.URL))
+		url := format.Sanitize(e.Request.URL)
+		if len(url) > 100 { // a data: URL is as long as its data
+			url = url[:100] + "..."
+		}
+		return inspector.Exchange{}, fmt.Errorf("%q is not an http or https URL", url)
 	}
 	x := inspector.Exchange{
-		ID: fmt.Sprintf("har_%d", number), Number: uint64(number), State: inspector.Done, Kind: inspector.HTTP,
+		ID: fmt.Sprintf("har_%d", number), Number: uint64(number), State: inspector.Done, Kind: kind,
 		Method: e.Request.Method, Scheme: strings.ToLower(scheme), Host: host, Path: target, Proto: e.Request.Proto,
 		Status: e.Response.Status, Reason: e.Response.StatusText,
 	}
@@ -311,6 +333,7 @@ func (e *harEntry) exchange(number int) (inspector.Exchange, error) {
 		return inspector.Exchange{}, fmt.Errorf("response body: %w", err)
 	}
 	x.Response.Body = newBody(body)
+	x.Response.Body.Decoded = !strings.Contains(e.Response.Content.Comment, notDecoded)
 	ms := func(f float64) time.Duration {
 		// Durations of more than a year are nonsense in any archive.
 		return time.Duration(min(max(f, 0), 3.2e10) * float64(time.Millisecond))

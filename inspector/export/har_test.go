@@ -127,6 +127,49 @@ func checkPath(t *testing.T, v any, path []string, name, kind string) {
 	}
 }
 
+// parsed is every exchange of an archive.
+func parsed(t *testing.T, data []byte) []inspector.Exchange {
+	t.Helper()
+	a, err := ParseHAR(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var xs []inspector.Exchange
+	for n := range a.Len() {
+		x, err := a.Exchange(n + 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		xs = append(xs, x)
+	}
+	return xs
+}
+
+// What is no HTTP in an archive keeps nobody from the rest of it.
+func TestParseHARWithOtherEntries(t *testing.T) {
+	a, err := ParseHAR([]byte(`{"log":{"version":"1.2","entries":[
+		{"request":{"method":"GET","url":"data:image/png;base64,` + strings.Repeat("A", 1000) + `"}},
+		{"request":{"method":"GET","url":"https://a.example/x"},"response":{"status":200}},
+		{"request":{"method":"GET","url":"wss://a.example/live"},"response":{"status":101}}]}}`))
+	if err != nil || a.Len() != 3 {
+		t.Fatalf("%d entries, %v", a.Len(), err)
+	}
+	if _, err := a.Exchange(1); err == nil || len(err.Error()) > 200 {
+		t.Errorf("the first: %v, want a short error", err)
+	}
+	if x, err := a.Exchange(2); err != nil || x.Path != "/x" || x.Number != 2 {
+		t.Errorf("the second: %+v, %v", x, err)
+	}
+	if x, err := a.Exchange(3); err != nil || x.Kind != inspector.WebSocket || x.Scheme != "https" || x.Path != "/live" {
+		t.Errorf("the third: %+v, %v", x, err)
+	}
+	for _, n := range []int{-1, 0, 4} {
+		if _, err := a.Exchange(n); err == nil {
+			t.Errorf("entry %d of 3 was read", n)
+		}
+	}
+}
+
 func TestHARRoundTrip(t *testing.T) {
 	x := answered(t)
 	binary := post("\x00\xff")
@@ -135,15 +178,13 @@ func TestHARRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := ParseHAR(out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := parsed(t, out)
 	// What an archive does not keep, or keeps in another form.
 	plain := []byte(`{"ok": true, "text": "` + strings.Repeat("x", 500) + `"}`)
 	want := []inspector.Exchange{x, binary}
 	want[0].Request.Head = nil
 	want[0].Response.Body = inspector.Body{Size: int64(len(plain)), Captured: int64(len(plain)), Data: plain}
+	want[0].Response.Body.Decoded, want[1].Response.Body.Decoded = true, true
 	want[1].Number = 2
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })); diff != "" {
 		t.Errorf("ParseHAR(HAR(xs)) (-want +got):\n%s", diff)
@@ -177,10 +218,7 @@ func TestParseHARFromABrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	xs, err := ParseHAR(data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	xs := parsed(t, data)
 	if len(xs) != 2 {
 		t.Fatalf("read %d exchanges, want 2", len(xs))
 	}
@@ -210,7 +248,11 @@ func TestParseHARErrors(t *testing.T) {
 		`{"log":{"entries":[{"request":{"url":"file:///etc/passwd"}}]}}`:                                               `read HTTP archive: entry 1: "file:///etc/passwd" is not an http or https URL`,
 		`{"log":{"entries":[{"request":{"url":"http://a"},"response":{"content":{"text":"!","encoding":"base64"}}}]}}`: "read HTTP archive: entry 1: response body: illegal base64 data at input byte 0",
 	} {
-		if _, err := ParseHAR([]byte(in)); err == nil || err.Error() != want {
+		a, err := ParseHAR([]byte(in))
+		if err == nil {
+			_, err = a.Exchange(1)
+		}
+		if err == nil || err.Error() != want {
 			t.Errorf("ParseHAR(%q) = %v, want %s", in, err, want)
 		}
 	}
@@ -223,9 +265,15 @@ func FuzzParseHAR(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		xs, err := ParseHAR(data)
+		a, err := ParseHAR(data)
 		if err != nil {
 			return
+		}
+		var xs []inspector.Exchange
+		for n := range a.Len() {
+			if x, err := a.Exchange(n + 1); err == nil {
+				xs = append(xs, x)
+			}
 		}
 		if _, err := HAR(xs, Options{Redact: true}); err != nil {
 			t.Errorf("HAR of what ParseHAR read: %v", err)
