@@ -190,6 +190,9 @@ func (e *demoEdge) Stream(ctx context.Context, name string, o client.StreamOptio
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	if o.Begun != nil {
+		o.Begun()
+	}
 	last := o.Since
 	for {
 		e.mu.Lock()

@@ -320,9 +320,9 @@ func granted(asked []Tunnel, grants []tunnel.Grant) []Tunnel {
 	return out
 }
 
-// follow leaves every change of one tunnel of l in the feed until ctx ends or the
-// tunnel is closed. The client resumes a broken stream by itself; what makes it
-// give up, such as a tunnel that the edge does not know yet, is tried again.
+// follow leaves every change of one tunnel of l in the feed until ctx ends. The
+// client resumes a broken stream by itself; what makes it give up, such as a
+// tunnel that the edge does not know yet or that was closed, is tried again.
 func (f *feed) follow(ctx context.Context, l *link, name string) {
 	key := l.edge.key(name)
 	say := func(m map[string]string, why string) {
@@ -339,15 +339,20 @@ func (f *feed) follow(ctx context.Context, l *link, name string) {
 		}
 	}
 	var since uint64
+	ended := false // it was closed, and has not come again
 	wait := 200 * time.Millisecond
 	for {
 		closed := false
 		err := l.edge.API.Stream(ctx, name, client.StreamOptions{
 			Since: since,
-			Lost:  func(err error) { say(f.lost, err.Error()) },
+			Begun: func() {
+				say(f.lost, "")
+				say(f.ended, "")
+				ended = false
+				wait = 200 * time.Millisecond
+			},
+			Lost: func(err error) { say(f.lost, err.Error()) },
 		}, func(e inspector.Event) error {
-			say(f.lost, "")
-			wait = 200 * time.Millisecond
 			since = max(since, e.ID)
 			switch {
 			case e.Exchange != nil:
@@ -365,12 +370,17 @@ func (f *feed) follow(ctx context.Context, l *link, name string) {
 		switch {
 		case ctx.Err() != nil || l.edge.ID == "" && f.refuse(err):
 			return
-		case closed && l.agent == nil:
+		case l.agent != nil:
+			if err != nil {
+				say(f.lost, err.Error())
+			}
+		case closed:
 			say(f.ended, "the tunnel was closed")
-			return
-		case errors.As(err, &refused) && refused.Code == tunnel.CodeTunnelNotFound && l.agent == nil:
-			say(f.ended, refused.Message)
-			return
+		case errors.As(err, &refused) && refused.Code == tunnel.CodeTunnelNotFound:
+			if !ended {
+				say(f.ended, refused.Message)
+			}
+			closed = true
 		case err != nil:
 			say(f.lost, err.Error())
 		}
@@ -383,7 +393,7 @@ func (f *feed) follow(ctx context.Context, l *link, name string) {
 		}
 		wait = min(2*wait, 5*time.Second)
 		if closed {
-			since = 0 // a tunnel of that name, if it comes again, counts anew
+			since, ended = 0, true // a tunnel of that name, if it comes again, counts anew
 		}
 	}
 }

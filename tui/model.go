@@ -474,6 +474,9 @@ func (m *model) drain() {
 		case was != "" && is == "":
 			m.record(good, "%s: the event stream is back", t.Name)
 		}
+		if m.ended[t.key()] != "" && ended[t.key()] == "" {
+			m.record(good, "%s: the tunnel is back", t.Name)
+		}
 	}
 	m.ended, m.lost = ended, lost
 	m.rush = false

@@ -270,6 +270,9 @@ type StreamOptions struct {
 	Since uint64
 	// Live leaves out what happened before the stream began.
 	Live bool
+	// Begun, if not nil, is called when the edge has begun to send, each time:
+	// there is such a tunnel, though nothing may happen in it.
+	Begun func()
 	// Lost, if not nil, is called when the stream broke and will be resumed.
 	Lost func(error)
 }

@@ -35,7 +35,7 @@ const (
 // Stream returns fn's error, ctx's, or a *[tunnel.Error] that trying again does
 // not mend, such as a refused key or an unknown tunnel.
 func (c *Client) Stream(ctx context.Context, name string, o StreamOptions, fn func(inspector.Event) error) error {
-	s := stream{client: c, name: name, filter: o.Filter, last: o.Since, live: o.Live}
+	s := stream{client: c, name: name, filter: o.Filter, last: o.Since, live: o.Live, begun: o.Begun}
 	known := false        // the edge has answered with a stream before
 	var missing time.Time // since when the edge does not know the tunnel
 	wait := retryFirst
@@ -87,6 +87,7 @@ type stream struct {
 	filter string
 	last   uint64 // the version to go on after
 	live   bool   // last is still to be asked for
+	begun  func() // may be nil
 	worked bool   // the connection that just ended had brought the stream
 }
 
@@ -119,6 +120,9 @@ func (s *stream) once(ctx context.Context, fn func(inspector.Event) error) (ende
 	}
 	defer resp.Body.Close()
 	s.worked = true
+	if s.begun != nil {
+		s.begun()
+	}
 	err = inspector.ReadEvents(&watched{resp.Body, watch}, func(ev inspector.Event) error {
 		if err := fn(ev); err != nil {
 			ended = true

@@ -381,3 +381,28 @@ func TestAwayScreenHoldsNothingUp(t *testing.T) {
 		t.Error("lrok ended")
 	}
 }
+
+// A screen that looks at a tunnel from elsewhere stays when the tunnel is closed,
+// and shows it again when it is back.
+func TestInspectedTunnelComesBack(t *testing.T) {
+	e := serve(t, nil)
+	local := service(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "hello") })
+	p := e.tunnel(t, "", local)
+	w := openWindow(t, e.reach(""), "inspect", "shop")
+	e.answers(t, "/before", "hello")
+	w.lists("/before")
+	n := len(w.shown())
+	if code := p.term(); code != 0 {
+		t.Errorf("lrok http ended with %d", code)
+	}
+	w.sees(n, "the tunnel was closed")
+	e.tunnel(t, "", local)
+	e.answers(t, "/after", "hello")
+	w.lists("/after")
+	if s := picture(w.shown()); !strings.Contains(s, "/before") || strings.Contains(s, "was closed") {
+		t.Errorf("the screen is\n%s", s)
+	}
+	n = len(w.shown())
+	w.keys("L")
+	w.sees(n, "the tunnel is back")
+}
