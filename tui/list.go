@@ -327,10 +327,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		// but not in less than tells something.
 		if room -= m.th.width(s) + 2; x.Event != "" && room >= min(m.th.width(x.Event), 8) {
 			l.gap(2)
-			all := l.max
-			l.max = l.w + room
-			l.put(dim, x.Event)
-			l.max = all
+			l.put(dim, m.th.shortEvent(x.Event, room))
 		}
 	}
 	l.to(end - m.th.width(tag))

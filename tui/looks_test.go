@@ -265,3 +265,27 @@ func TestSelectionOf256Colours(t *testing.T) {
 		}
 	}
 }
+
+// An event is cut between its words where one of them fits, and anywhere else.
+func TestShortEventKeepsTheLastWords(t *testing.T) {
+	m := modelWith(t, 80, 24, 0)
+	for _, tt := range []struct {
+		event string
+		n     int
+		want  string
+	}{
+		{"push", 8, "push"},
+		{"invoice.payment_failed", 22, "invoice.payment_failed"},
+		{"invoice.payment_failed", 21, "…payment_failed"},
+		{"customer.subscription.updated", 21, "…subscription.updated"},
+		{"customer.subscription.updated", 20, "…updated"},
+		{"orders/create", 9, "…create"},
+		{"pull_request_review_thread", 10, "…ew_thread"},
+		{"a.b.", 3, "…b."},
+		{"漢字漢字漢字漢字", 8, "…字漢字"},
+	} {
+		if got := m.th.shortEvent(tt.event, tt.n); got != tt.want {
+			t.Errorf("%q in %d columns is %q, want %q", tt.event, tt.n, got, tt.want)
+		}
+	}
+}

@@ -411,3 +411,22 @@ func (t *theme) shortPath(target string, n int) string {
 	}
 	return t.cut(path, n-lw-1, "") + more + last
 }
+
+// shortEvent cuts the name of an event to n columns. Its last words tell more than
+// its first: "…payment_failed" of "invoice.payment_failed".
+func (t *theme) shortEvent(event string, n int) string {
+	s, w := t.clean(event)
+	if w <= n {
+		return s
+	}
+	more := t.g.ellipsis
+	for rest := s; ; {
+		i := strings.IndexAny(rest, "./:")
+		if i < 0 {
+			return more + t.last(s, n-t.columns(more))
+		}
+		if rest = rest[i+1:]; rest != "" && t.columns(more+rest) <= n {
+			return more + rest
+		}
+	}
+}
