@@ -328,7 +328,7 @@ func (m *model) openTunnel() tea.Cmd {
 func (m *model) newTunnel() tea.Cmd {
 	m.home.failed = nil
 	return m.request("tunnel", "", prompt{
-		title: "new tunnel to", enter: "start", hint: "3000, host:port, tcp 5432, 3000 as shop; it ends with this screen",
+		title: "new tunnel to", enter: "start", hint: "3000, tcp 5432, 3000 as shop (it ends with this screen)",
 		check: func(s string) string {
 			if s == "" {
 				return ""
@@ -490,6 +490,8 @@ func (m *model) closeTunnel() tea.Cmd {
 	case r.own():
 		q.text = sprintf("close %s? Its address stops working, and its captures go", name)
 		run = func() error { t.link.stop(); return nil }
+	case !r.Online:
+		q.text = sprintf("close %s? Its name and its captures are given up", name)
 	case r.Machine != "" && r.edge.ID == "":
 		q.text = sprintf("close %s? The lrok on %s that runs it ends", name, r.Machine)
 	default:

@@ -80,16 +80,16 @@ func passedOf(t *client.Tunnel, n int) string {
 // homeColumns is what there is room for. The name and the traffic stay; the local
 // service goes first, then the scheme of the address, then the address.
 type homeColumns struct {
-	tab, name, address, local, rate, passed int
-	bare                                    bool
+	tab, kind, name, address, local, rate, passed, up int
+	bare                                              bool
 }
 
-// homeUp is the room for how long a tunnel has been there.
-const homeUp = 11
-
 func (h *home) columnsFor(th *theme, width int) homeColumns {
-	c := homeColumns{passed: 12}
-	if width >= 100 {
+	c := homeColumns{kind: 6, passed: 12, up: 11}
+	switch {
+	case width < 59:
+		c.kind, c.passed, c.up = 0, 10, 10
+	case width >= 99:
 		c.passed, c.rate = 20, 8
 	}
 	whole, cut := 0, 0
@@ -103,7 +103,7 @@ func (h *home) columnsFor(th *theme, width int) homeColumns {
 		whole = max(whole, th.width(t.PublicURL))
 		cut = max(cut, th.width(bare(t.PublicURL)))
 	}
-	fixed := 4 + c.tab + 6 + c.rate + c.passed + homeUp
+	fixed := 4 + c.tab + c.kind + c.rate + c.passed + c.up
 	room := width - fixed
 	c.name = max(min(c.name+2, 26, room), 8)
 	c.local = max(min(c.local+2, 24), 7)
@@ -115,9 +115,13 @@ func (h *home) columnsFor(th *theme, width int) homeColumns {
 			c.local = 15
 		}
 	}
-	if c.address = room - c.local; c.address < 16 {
-		c.address = 0
-		c.name = max(min(c.name+room, width-fixed), 1)
+	if c.address = room - c.local; c.address < 16 || c.local == 0 && c.address < min(cut, 24) {
+		// Most of an address would be in none of both columns: then the other one.
+		if c.address, c.local = 0, 0; room >= 7 && width >= 59 {
+			c.local = room
+		} else {
+			c.name = max(min(c.name+room, width-fixed), 1)
+		}
 	}
 	switch {
 	case c.local == 0:
@@ -209,27 +213,30 @@ func (h *home) draw(m *model, out []string, r rect) []string {
 
 // empty says what can be done while there is no tunnel.
 func (h *home) empty(m *model, out []string, r rect) []string {
-	type step struct{ key, what, how string }
+	type step struct{ key, how, what, brief string }
 	var steps []step
 	first := "No tunnel is live."
 	if h.first == nil {
 		first = "No tunnel is live, and no edge is known yet."
+		if r.w < 50 {
+			first = "No tunnel is live, no edge known yet."
+		}
 	}
 	switch {
 	case m.c.Start == nil:
 	case h.first == nil:
-		steps = append(steps, step{"n", "start a tunnel here; its URL works on this machine only", ""})
+		steps = append(steps, step{"n", "", "start a tunnel here; its URL works on this machine only", "start one, local only"})
 	default:
-		steps = append(steps, step{"n", "start a tunnel here; it ends with this screen", ""})
+		steps = append(steps, step{"n", "", "start a tunnel here; it ends with this screen", "start one, ends at quit"})
 	}
-	steps = append(steps, step{"", "in another terminal, and it shows up here", "lrok http 3000"})
+	steps = append(steps, step{"", "lrok http 3000", "in another terminal, and it shows up here", "in another terminal"})
 	if h.first == nil {
 		steps = append(steps,
-			step{"", "for a public URL: your edge, with its key", "lrok login HOST"},
-			step{"", "be that edge, on a server of your own", "lrok serve"},
+			step{"", "lrok login HOST", "for a public URL: your edge, with its key", "for a public URL"},
+			step{"", "lrok serve", "be that edge, on a server of your own", "be an edge"},
 		)
 	}
-	steps = append(steps, step{"", "everything at once, with sample webhooks", "lrok demo"})
+	steps = append(steps, step{"", "lrok demo", "everything at once, with sample webhooks", "see everything"})
 	left, wide := 2, 0
 	for _, s := range steps {
 		wide = max(wide, len(s.how))
@@ -253,7 +260,11 @@ func (h *home) empty(m *model, out []string, r rect) []string {
 		} else {
 			l.cell(accent, s.how, wide+2)
 		}
-		l.put(text, s.what)
+		if m.th.width(s.what) <= l.room() {
+			l.put(text, s.what)
+		} else {
+			l.put(text, s.brief)
+		}
 		out = append(out, l.String())
 		if s.key != "" && r.h >= len(steps)+5 {
 			blank()
@@ -274,7 +285,7 @@ func (h *home) table(m *model, out []string, r rect) []string {
 	if head > 0 {
 		row(func(l *line) {
 			l.gap(4 + c.tab)
-			l.cell(dim, "kind", 6)
+			l.cell(dim, "kind", c.kind)
 			l.cell(dim, "tunnel", c.name)
 			if c.address > 0 {
 				l.cell(dim, "address", c.address)
@@ -286,7 +297,7 @@ func (h *home) table(m *model, out []string, r rect) []string {
 				l.right(dim, "now", c.rate)
 			}
 			l.right(dim, "traffic", c.passed)
-			l.right(dim, "up", homeUp)
+			l.right(dim, "up", c.up)
 		})
 	}
 	h.rows = rect{r.x, r.y + head, r.w, max(r.h-head, 1)}
@@ -314,8 +325,7 @@ func (h *home) table(m *model, out []string, r rect) []string {
 			if kind == "" {
 				kind = tunnel.HTTP
 			}
-			l.cell(dim, string(kind), 5)
-			l.gap(1)
+			l.cell(dim, string(kind), c.kind)
 			l.cell(strong, t.label(), c.name-1)
 			l.gap(1)
 			if c.address > 0 {
@@ -341,7 +351,7 @@ func (h *home) table(m *model, out []string, r rect) []string {
 			if state == good {
 				state = dim
 			}
-			l.right(state, up, homeUp)
+			l.right(state, up, c.up)
 			l.rest()
 		})
 	}
@@ -367,7 +377,10 @@ func (h *home) more(m *model, out []string, width int) []string {
 		l.put(text, r.Local)
 	})
 	how, says := h.where(m, r)
-	row(func(l *line) { l.put(how, says) })
+	list := firstRows(says, width-2, 2)
+	for _, s := range list {
+		row(func(l *line) { l.put(how, s) })
+	}
 	row(func(l *line) {
 		sep := m.separator()
 		l.put(text, passedOf(&r.Tunnel, 20))
@@ -386,7 +399,7 @@ func (h *home) more(m *model, out []string, width int) []string {
 		}
 	})
 	row(func(l *line) {
-		if !r.CreatedAt.IsZero() {
+		if !r.CreatedAt.IsZero() && len(list) == 1 {
 			l.put(dim, "since "+r.CreatedAt.In(m.c.Now().Location()).Format("2 Jan 15:04"))
 		}
 	})

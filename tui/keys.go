@@ -197,7 +197,12 @@ func moves() []action {
 func homeActions() []action {
 	onRow := func(m *model) bool { return m.home != nil && m.home.selected() != nil }
 	return []action{
-		{name: "new-tunnel", in: inHome, when: func(m *model) bool { return m.c.Start != nil }, bind: bind("n", "start a tunnel, for as long as this screen is open", "n"), group: "Tunnels", hint: "new tunnel", rank: 2, run: (*model).newTunnel},
+		{name: "new-tunnel", in: inHome, when: func(m *model) bool { return m.c.Start != nil }, bind: bind("n", "start a tunnel, for as long as this screen is open", "n"), group: "Tunnels", hint: "new tunnel", rank: 2, run: (*model).newTunnel, now: func(m *model, h hint) hint {
+			if m.w < 60 {
+				h.word = "new"
+			}
+			return h
+		}},
 		{name: "open-tunnel", in: inHome, when: onRow, bind: bind("enter l →", "open the tunnel's inspector", "enter", "l", "right"), group: "Tunnels", hint: "open", rank: 1, run: (*model).openTunnel},
 		{name: "copy-address", in: inHome, when: onRow, bind: bind("y", "copy the URL of the tunnel", "y"), group: "Tunnels", hint: "copy url", rank: 3, run: (*model).copyAddress},
 		{name: "close-tunnel", in: inHome, when: onRow, bind: bind("x", "close the tunnel, wherever it runs", "x"), group: "Tunnels", hint: "close", rank: 4, run: (*model).closeTunnel},
@@ -316,10 +321,10 @@ func screenActions() []action {
 		{name: "mouse", in: everywhere, bind: bind("M", "release the mouse, to select text", "M"), group: "Screen", run: (*model).toggleMouse},
 		{
 			name: "tunnels", in: everywhere, when: func(m *model) bool { return len(m.tabs) > b2i(m.focus != inHome) }, early: true,
-			bind: bind("1-9", "that tunnel, in the order of the tabs"), group: "Screen", hint: "tunnel", rank: 4,
+			bind: bind("1-9", "that tunnel, in the order of the tabs; 12 works as well"), group: "Screen", hint: "tunnel", rank: 4,
 			run: func(m *model) tea.Cmd { m.toTab((m.cur + b2i(m.focus != inHome)) % len(m.tabs)); return nil },
 			now: func(m *model, h hint) hint {
-				if h.key = sprintf("1-%d", min(len(m.tabs), 9)); len(m.tabs) == 1 {
+				if h.key = sprintf("1-%d", len(m.tabs)); len(m.tabs) == 1 {
 					h.key = "1"
 				}
 				return h

@@ -16,6 +16,7 @@ import (
 
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
+	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
@@ -604,6 +605,49 @@ func TestHome(t *testing.T) {
 	s.waitText(t, "favicon")
 	s.keys("\x1b")
 	s.waitText(t, "your tunnels")
+
+	start := func(context.Context, Wish) (Started, error) {
+		return Started{}, &tunnel.Error{Code: tunnel.CodeName, Message: `name "shop" is in use by your lrok on laptop, since 2026-11-22 13:40:05 UTC`, Hint: "stop it there, take the name with --takeover, or choose another: --hint shop-2"}
+	}
+	for _, tt := range []struct {
+		name   string
+		w, h   int
+		keys   []string
+		change func(*Config, *demoEdge)
+	}{
+		{name: "home-60x45", w: 60, h: 45, keys: []string{"", "1h00"}},
+		{name: "home-40x10", w: 40, h: 10, keys: []string{"", "1h00"}},
+		{name: "home-29x5", w: 29, h: 5, keys: []string{"", "3 tunnels"}},
+		{name: "home-ascii-80x24", w: 80, h: 24, keys: []string{"", "1h00"}, change: func(c *Config, _ *demoEdge) { c.ASCII = true }},
+		{name: "home-refused-80x24", w: 80, h: 24, keys: []string{"", "1h00", "n3000 as shop\r", "could not be started"}, change: func(c *Config, _ *demoEdge) { c.Start = start }},
+		{name: "home-close-80x24", w: 80, h: 24, keys: []string{"", "1h00", "x", "close acme"}},
+		{name: "home-new-80x24", w: 80, h: 24, keys: []string{"", "1h00", "n", "it ends with this screen"}, change: func(c *Config, _ *demoEdge) { c.Start = start }},
+		{name: "home-empty-80x24", w: 80, h: 24, keys: []string{"", "No tunnel is live"}, change: func(c *Config, e *demoEdge) { c.Start, e.tunnels = start, nil }},
+		{name: "home-empty-40x10", w: 40, h: 10, keys: []string{"", "No tunnel is live"}, change: func(c *Config, e *demoEdge) { c.Start, e.tunnels = start, nil }},
+		{name: "home-no-edge-80x24", w: 80, h: 24, keys: []string{"", "no edge is known"}, change: func(c *Config, e *demoEdge) {
+			c.Start, c.API, c.Edges = start, nil, func(context.Context) []*Edge { return nil }
+		}},
+		{name: "home-no-edge-40x10", w: 40, h: 10, keys: []string{"", "lrok demo"}, change: func(c *Config, e *demoEdge) {
+			c.Start, c.API, c.Edges = start, nil, func(context.Context) []*Edge { return nil }
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s, _, _ := demo(t, tt.w, tt.h, func(c *Config, _ *agent.Status, e *demoEdge) {
+				c.Tunnels, c.Agent = nil, noAgent{}
+				e.tunnels = demoTunnels
+				if tt.change != nil {
+					tt.change(c, e)
+				}
+			})
+			for i := 0; i+1 < len(tt.keys); i += 2 {
+				s.keys(tt.keys[i])
+				s.waitText(t, tt.keys[i+1])
+			}
+			s.still(t)
+			s.golden(t, tt.name)
+		})
+	}
 }
 
 func TestTestRequest(t *testing.T) {

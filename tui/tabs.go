@@ -2,6 +2,7 @@ package tui
 
 import (
 	"net"
+	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -104,22 +105,26 @@ func (m *model) putTabs(l *line, y, room int) {
 	}
 	from, to := 0, len(list)
 	if sum(0, to) > room {
-		room -= 8 // for "<12" on both sides
-		for to = m.cur + 1; from < m.cur && sum(from, to) > room; {
+		rest := m.th.line(m.w)
+		rest.gap(len("<12  "))
+		m.putRest(&rest, m.tabs)
+		room -= rest.w
+		for to = m.cur + 1; from < m.cur && sum(from, to) > room-rest.w*b2i(from > 0); {
 			from++
 		}
-		for to < len(list) && sum(from, to+1) <= room {
+		for to < len(list) && sum(from, to+1) <= room-rest.w*b2i(from > 0) {
 			to++
 		}
 	}
 	at := func(x int, i int) {
 		m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, func(m *model) tea.Cmd { m.toTab(i); return nil }})
+		l.gap(2)
 	}
 	if from > 0 {
 		x := l.w
 		l.put(dim, sprintf("<%d", from))
+		m.putRest(l, m.tabs[:from])
 		at(x, from-1)
-		l.gap(2)
 	}
 	for i := from; i < to; i++ {
 		x, o := l.w, &list[i]
@@ -137,13 +142,38 @@ func (m *model) putTabs(l *line, y, room int) {
 			l.put(accent, o.news)
 		}
 		at(x, i)
-		l.gap(2)
 	}
 	if to < len(list) {
 		x := l.w
 		l.put(dim, sprintf("%d>", len(list)-to))
+		m.putRest(l, m.tabs[to:])
 		at(x, to)
-		l.gap(2)
+	}
+}
+
+// putWhich puts which tab is in front, and what there is to know of the others.
+func (m *model) putWhich(l *line) {
+	l.put(dim, sprintf("%d/%d", m.cur+1, len(m.tabs)))
+	m.putRest(l, slices.Delete(slices.Clone(m.tabs), m.cur, m.cur+1))
+}
+
+// putRest puts what is wrong with tabs that there is no room for, and how much is
+// new in them.
+func (m *model) putRest(l *line, tabs []*tab) {
+	news, worst, mark := 0, text, ""
+	for _, t := range tabs {
+		news += t.seen - t.looked
+		if r, s := m.markOf(t); s != "" && worst != bad {
+			worst, mark = r, s
+		}
+	}
+	if mark != "" {
+		l.gap(1)
+		l.put(worst, mark)
+	}
+	if news > 0 {
+		l.gap(1)
+		l.put(accent, "+"+format.Count(int64(min(news, 9999))))
 	}
 }
 

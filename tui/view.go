@@ -167,7 +167,9 @@ func (m *model) drawTiny() []string {
 			right += sprintf(" %s%.0f%%", m.th.g.fail, s.failed*100)
 		}
 	}
-	if t != nil {
+	if t == nil {
+		l.put(text, " "+m.home.counters(m.separator()))
+	} else {
 		l.put(text, " ")
 		l.put(strong, m.th.shortPath(bare(t.URL), max(l.room()-len(right), 1)))
 	}
@@ -324,6 +326,13 @@ func (m *model) headline() string {
 	}
 	s := t.summary()
 	right := m.th.line(60)
+	which := m.th.line(0)
+	if m.lay.shape == compact && len(m.tabs) > 1 { // there is no row for the tabs
+		which = m.th.line(40)
+		m.putWhich(&which)
+		m.putWhich(&right)
+		right.gap(2)
+	}
 	if !isHTTP(t) {
 		m.throughput(&right, t, wide)
 	} else if len(s.recent) > 0 {
@@ -361,7 +370,7 @@ func (m *model) headline() string {
 		need += 1 + m.th.width(g.both) + 1 + m.th.width(local)
 	}
 	if l.room() < need+right.w+3 {
-		right = m.th.line(0)
+		right = which
 	}
 	if l.room() < need+1 {
 		local = short(t.Local)
@@ -379,7 +388,10 @@ func (m *model) headline() string {
 		gap = max(2, min((m.w-need)/2, m.w-need-figuresRoom-3)-l.w)
 	}
 	l.gap(gap)
-	if url == "" {
+	switch {
+	case url == "" && m.fate(t) != "":
+		url = t.Name
+	case url == "":
 		url = "waiting for an address"
 	}
 	l.put(strong, m.th.shortPath(url, max(l.room()-1, 1)))
@@ -395,7 +407,7 @@ func (m *model) headline() string {
 		l.to(m.w - right.w - 1)
 		return l.String() + right.String()
 	}
-	if m.lay.shape != compact && t.seen == 0 && isHTTP(t) {
+	if m.lay.shape != compact && t.seen == 0 && isHTTP(t) && m.fate(t) == "" {
 		calls := format.Count(t.flow.calls) + " req"
 		l.to(m.w - len(calls) - 1)
 		l.put(dim, calls)
@@ -621,7 +633,7 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		m.putNote(&l, &right, t)
 	case t != nil && m.lost[t.key()] != "" && t.link.agent == nil:
 		l.put(warn, m.th.g.warn+" reconnecting: "+m.lost[t.key()])
-	case t != nil && m.fate(t) != "":
+	case t != nil && m.fate(t) != "" && !m.blank():
 		l.put(bad, m.th.g.warn+" "+m.fate(t))
 	case t != nil && t.query != "":
 		l.put(hotkey, "/ ")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -297,6 +300,10 @@ func (r *reach) sendTest(ctx context.Context, t tui.Tunnel) error {
 		return err
 	}
 	req.Host = hostOf(t.URL)
+	if host := req.URL.Hostname(); req.URL.Scheme == "http" && strings.HasSuffix(host, ".localhost") {
+		// Every such name is this machine (RFC 6761), which not every resolver knows.
+		req.URL.Host = net.JoinHostPort("127.0.0.1", cmp.Or(req.URL.Port(), "80"))
+	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", software())
 	config := tlsTo(req.URL.Hostname())
