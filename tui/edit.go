@@ -183,9 +183,12 @@ func (m *model) runEditor(x inspector.Exchange, file string) tea.Cmd {
 // An editorRun is a command that has the terminal to itself.
 type editorRun struct{ *exec.Cmd }
 
-func (e *editorRun) SetStdin(r io.Reader)  { e.Stdin = r }
-func (e *editorRun) SetStdout(w io.Writer) { e.Stdout = w }
-func (e *editorRun) SetStderr(w io.Writer) { e.Stderr = w }
+func (e *editorRun) SetStdin(r io.Reader) { e.Stdin = r }
+
+// SetStdout sets standard error as well: that of this process is kept back while
+// the screen is open, and some programs draw there.
+func (e *editorRun) SetStdout(w io.Writer) { e.Stdout, e.Stderr = w, w }
+func (e *editorRun) SetStderr(io.Writer)   {}
 
 // Run waits a moment before it starts the editor. Bubble Tea (2.1.1) stops its
 // renderer's ticker in a goroutine that it does not wait for, and starts the

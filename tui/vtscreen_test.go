@@ -110,9 +110,13 @@ func (s *screen) ground(x, y int) bool {
 	return c != nil && (c.Style.Bg != nil || c.Style.Attrs&uv.AttrReverse != 0)
 }
 
+// patience is how long what must come is waited for, on a machine that is busy
+// with other things.
+const patience = 30 * time.Second
+
 func (s *screen) wait(t *testing.T, ok func() bool, what string) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -160,7 +164,7 @@ func (s *screen) waitDone(t *testing.T) {
 	t.Helper()
 	select {
 	case <-s.done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("the screen did not end\n%s", s.text())
 	}
 }

@@ -370,7 +370,7 @@ func TestScreenEndsWhileEditing(t *testing.T) {
 // An editor that is open, and a terminal that takes nothing, hold no request up.
 func TestAwayScreenHoldsNothingUp(t *testing.T) {
 	e := serve(t, nil)
-	w := inspected(t, e, editorOf(t, "echo the editor is open; exec sleep 60"))
+	w := inspected(t, e, editorOf(t, "test -t 2 && echo the editor is open >&2; exec sleep 60"))
 	n := len(w.shown())
 	w.keys("e")
 	w.sees(n, "the editor is open")
