@@ -14,6 +14,7 @@ import (
 
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/format"
+	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
 // A stream is what passed on a WebSocket or an event stream, one item for each
@@ -784,11 +785,16 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 		add(accent, quoted(k.query), text, sprintf(" %s of %s shown", format.Count(int64(len(doc.shown))), format.Count(int64(of))))
 	}
 	below := len(doc.shown) - 1 - m.detail.pages[side].cur.line
+	t := m.tab()
 	switch {
+	case x.State == unwatched && side == 0: // the other side has said so above
+		add(warn, "its end was not seen")
 	case !open:
+	case m.lost[t.key()] != "" || t.link.agent != nil && t.link.status.State == agent.Reconnecting:
+		add(warn, g.offline+" not connected")
 	case m.paused:
 		p := phrase{warn, g.paused + " paused"}
-		if y, ok := m.feed.newest(m.tab().key(), x.ID); ok {
+		if y, ok := m.feed.newest(t.key(), x.ID); ok {
 			if n := y.Request.Body.Items + y.Response.Body.Items - x.Request.Body.Items - x.Response.Body.Items; n > 0 {
 				p = append(p, warn, ", "+format.Count(n)+" waiting")
 			}

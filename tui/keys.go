@@ -6,6 +6,8 @@ import (
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
 )
 
 // A place is where a key means something. Places are bits: an action may be at
@@ -235,7 +237,7 @@ func requestActions() []action {
 			name: "pause", in: inList | inDetail | inEmpty | connecting, bind: bind("p", "pause the view; capture goes on", "p"), group: "Requests",
 			hint: "pause", rank: 8, quiet: inEmpty, run: (*model).pause,
 			now: func(m *model, h hint) hint {
-				if doc := m.detail.streamed(); doc != nil && doc.s.live && m.focus == inDetail {
+				if doc := m.detail.streamed(); doc != nil && m.focus == inDetail && m.selected() != nil && m.selected().State == inspector.Open {
 					h.rank = 3
 				}
 				if m.paused {
@@ -254,7 +256,16 @@ func requestActions() []action {
 func connectionActions() []action {
 	return []action{
 		{name: "open-connection", in: inConns, bind: bind("enter l →", "open the connection", "enter", "l", "right"), group: "Connections", hint: "open", rank: 1, run: (*model).open},
-		{name: "more-bytes", in: inConn, looks: true, bind: bind("space ctrl-d", "down to the rest of the first bytes", "space", "pgdown", "ctrl+f", "ctrl+d"), group: "Connections", run: func(m *model) tea.Cmd { return m.scrollConnection(m.lay.detail.h / 2) }},
+		{
+			name: "more-bytes", in: inConn, looks: true, bind: bind("space ctrl-d", "down to the rest of the first bytes", "space", "pgdown", "ctrl+f", "ctrl+d"), group: "Connections",
+			hint: "more bytes", rank: 4, run: func(m *model) tea.Cmd { return m.scrollConnection(m.lay.detail.h / 2) },
+			now: func(m *model, h hint) hint {
+				if h.key = "space"; len(m.kept.data[0])+len(m.kept.data[1]) == 0 {
+					h.word = ""
+				}
+				return h
+			},
+		},
 		{name: "less-bytes", in: inConn, looks: true, bind: bind("b ctrl-u", "up again", "b", "pgup", "ctrl+b", "ctrl+u"), group: "Connections", run: func(m *model) tea.Cmd { return m.scrollConnection(-m.lay.detail.h / 2) }},
 		{name: "copy-connection", in: connecting, bind: bind("y", "copy", "y"), group: "Connections", hint: "copy", rank: 7, then: (*model).copies},
 	}
