@@ -237,6 +237,7 @@ func (d *detail) fill(m *model, x *capture) {
 	for side := range 2 {
 		if b := o.sides[side]; b != nil && d.pages[side].c != b.view() {
 			d.pages[side].show(b.view())
+			d.pages[side].live = o.x.State == inspector.Open
 		}
 	}
 }
@@ -1106,6 +1107,9 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 			l.put(dim, "  hex")
 		} else if p.c != nil && p.c.count() > p.height {
 			l.put(dim, sprintf("  line %s of %s", format.Count(int64(p.cur.line+1)), format.Count(int64(p.c.count()))))
+			if p.live && p.cur.line == p.c.count()-1 && b.name == "" {
+				l.put(good, "  "+m.th.g.live+" following")
+			}
 		}
 		if j, ok := p.c.(*jsonDoc); ok && m.focus == inDetail && j.count() > 0 {
 			if at := j.doc.Path(j.folds.Line(p.cur.line)); at != "." {

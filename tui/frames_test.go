@@ -507,3 +507,52 @@ func TestManyFragments(t *testing.T) {
 		t.Errorf("%d bytes in %d messages", n, len(s.plain))
 	}
 }
+
+// TestGrowingBodyIsFollowed: at the end of an answer that goes on the pager stays
+// at its end, elsewhere where it is.
+func TestGrowingBodyIsFollowed(t *testing.T) {
+	t.Parallel()
+	at := &clock{now: frozen}
+	x := inspector.Exchange{
+		ID: "req_00000000000000000000000044", Number: 1292, Kind: inspector.HTTP, State: inspector.Open,
+		Method: "GET", Path: "/poll", Scheme: "https", Host: "acme.lrok.example", Proto: "HTTP/1.1", Remote: "203.0.113.7:51513",
+		Status: 200, Reason: "OK",
+		Request: message1("Host", "acme.lrok.example"), Response: message1("Content-Type", "application/x-ndjson"),
+	}
+	x.Timing = inspector.Timing{Accepted: frozen.Add(-time.Second), FirstByte: time.Millisecond}
+	s, e, _ := demo(t, 80, 24, func(c *Config, _ *agent.Status, e *demoEdge) {
+		c.Now = at.Now
+		e.list = nil
+		e.add(x)
+	})
+	said := 0
+	more := func(n int) {
+		b := &x.Response.Body
+		for range n {
+			said++
+			b.Data = fmt.Appendf(b.Data, "{\"n\":%d}\n", said)
+		}
+		b.Size = int64(len(b.Data))
+		b.Captured = b.Size
+		at.add(time.Second)
+		e.add(x)
+	}
+	more(20)
+	s.waitText(t, "/poll")
+	s.keys("\r]")
+	s.waitText(t, "line 1 of 60")
+	s.keys("G")
+	s.waitText(t, "following")
+	more(20)
+	s.waitText(t, `"n": 40`)
+	s.waitText(t, "following")
+	s.keys("g")
+	s.waitText(t, `"n": 1`)
+	more(1)
+	s.waitText(t, "line 1 of 123")
+	s.keys("G")
+	s.waitText(t, `"n": 41`)
+	x.State = inspector.Done
+	more(1)
+	s.waitText(t, `"n": 42`)
+}

@@ -38,6 +38,7 @@ type pager struct {
 	cur, top      spot
 	width, height int
 	th            *theme         // what it was last drawn with, nil before
+	live          bool           // more of what shows may come: stay at its end
 	mark          *format.Search // what is looked for, nil for nothing
 	front         struct{ line, nth int }
 
@@ -85,8 +86,8 @@ func (p *pager) show(c content) {
 	if f, ok := c.(fitter); ok && p.width > 0 {
 		f.fit(p.width)
 	}
-	if t, ok := c.(interface{ tail() bool }); ok && t.tail() && atEnd {
-		p.cur.line = c.count() - 1
+	if t, ok := c.(interface{ tail() bool }); atEnd && (p.live || ok && t.tail()) {
+		p.cur.line = max(c.count()-1, 0)
 	}
 	p.settle()
 }
