@@ -160,8 +160,12 @@ func (l *lines) connection(x *inspector.Exchange) string {
 		format.Bytes(x.Request.Body.Size), format.Bytes(x.Response.Body.Size))
 }
 
+// pathOf is a request's target for lines, which end up in files and in the logs of
+// others: its secrets are left out. NDJSON has all of it.
+func pathOf(x *inspector.Exchange) string { return format.Sanitize(format.RedactTarget(x.Path)) }
+
 // text is the line of one request: time, number, method, status, duration, size
-// and path, and in words what went wrong.
+// and path, and in words which event it brings and what went wrong.
 func (l *lines) text(x *inspector.Exchange) string {
 	status, code := "-", ""
 	if x.Status > 0 {
@@ -169,8 +173,11 @@ func (l *lines) text(x *inspector.Exchange) string {
 		code = ", " + status
 	}
 	mark := ""
+	if x.Event != "" {
+		mark = "  event " + format.Sanitize(x.Event)
+	}
 	if x.ReplayOf != "" {
-		mark = "  replay"
+		mark += "  replay"
 	}
 	if x.Failed() {
 		why := strings.ReplaceAll(x.Error, "_", " ")
@@ -185,7 +192,7 @@ func (l *lines) text(x *inspector.Exchange) string {
 	took := format.Duration(x.Duration(time.Now()))
 	s := fmt.Sprintf("%s  #%-5d %-7s %3s %7s %7s  %s",
 		x.Timing.Accepted.Local().Format("15:04:05"), x.Number, format.Sanitize(x.Method), status,
-		took, format.Size(x.Response.Body.Size), format.Sanitize(x.Path))
+		took, format.Size(x.Response.Body.Size), pathOf(x))
 	if raw(x) {
 		s = l.connection(x)
 	}

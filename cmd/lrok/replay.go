@@ -290,7 +290,7 @@ func editRequest(ctx context.Context, x *inspector.Exchange) (inspector.Changes,
 
 // sentTo prints what came of a request that went elsewhere.
 func (l *lines) sentTo(y *inspector.Exchange, r diff.Report, full bool, to *url.URL) error {
-	where := format.Sanitize(to.Scheme + "://" + to.Host + y.Path)
+	where := format.Sanitize(to.Scheme+"://"+to.Host) + pathOf(y)
 	answer := format.Sanitize(strings.TrimSpace(fmt.Sprintf("%d %s", y.Status, y.Reason)))
 	_, err := fmt.Fprintf(l.w, "#%d to %s  %s  %s  %s\n    %s\n", y.Number, where, answer,
 		format.Duration(y.Timing.Done), format.Bytes(y.Response.Body.Size), r.Summary())

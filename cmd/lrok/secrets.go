@@ -331,6 +331,6 @@ func (l *lines) verdict(x *inspector.Exchange, v signature.Verdict) error {
 	} else if l.color {
 		text = "\x1b[31m" + text + "\x1b[0m"
 	}
-	_, err := fmt.Fprintf(l.w, "#%d %s %s\n    %s\n", x.Number, format.Sanitize(x.Method), format.Sanitize(x.Path), text)
+	_, err := fmt.Fprintf(l.w, "#%d %s %s\n    %s\n", x.Number, format.Sanitize(x.Method), pathOf(x), text)
 	return err
 }
