@@ -196,6 +196,11 @@ type Changes struct {
 	Body *[]byte `json:"body,omitempty"`
 }
 
+// None reports whether c changes nothing.
+func (c Changes) None() bool {
+	return c.Method == "" && c.Path == "" && c.Header == nil && c.Set == nil && c.Remove == nil && c.Body == nil
+}
+
 // An Event is one message of the event stream.
 type Event struct {
 	// Type is "request" (Exchange was added or has changed), "gap" (changes were

@@ -246,10 +246,12 @@ func readDraft(msg editedMsg) editedMsg {
 		msg.err = err
 		return msg
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // of Windows
 	for bytes.HasPrefix(data, []byte(errorMark)) {
 		_, data, _ = bytes.Cut(data, []byte("\n"))
 	}
-	r, err := export.ParseHTTP(data)
+	// What is wrong is counted by the lines that the file has with this one.
+	r, err := export.ParseHTTP(append([]byte(errorMark+"\n"), data...))
 	if errors.Is(err, export.ErrEmpty) {
 		msg.none = "the file is empty"
 		return msg
@@ -260,11 +262,11 @@ func readDraft(msg editedMsg) editedMsg {
 		return msg
 	}
 	changes := r.Changes(&msg.x)
-	if msg.x.Request.Body.Missing != "" && changes.Body == nil && !same(changes) {
+	if msg.x.Request.Body.Missing != "" && changes.Body == nil && !changes.None() {
 		changes.Body = &r.Body // what is in the file is what is meant, though it did not come whole
 	}
 	b := altered(&msg.x, changes)
-	if same(changes) {
+	if changes.None() {
 		msg.none = "unchanged"
 		return msg
 	}
@@ -273,10 +275,6 @@ func readDraft(msg editedMsg) editedMsg {
 	report := diff.Exchanges(&msg.x, &b, diff.Request, diff.Options{Strict: true, Ignore: []diff.Rule{length}})
 	msg.draft = &draft{changes, layComparison(report, false)}
 	return msg
-}
-
-func same(c inspector.Changes) bool {
-	return c.Method == "" && c.Path == "" && c.Header == nil && c.Set == nil && c.Remove == nil && c.Body == nil
 }
 
 // altered is the request of x with the changes made, to show what they do.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -53,9 +54,13 @@ is shown and asked about first.`,
   lrok replay last --to http://localhost:4000`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			changes, err := parseChanges(set, body, cmd.InOrStdin())
+			another := cmd.Flags().Changed("body")
+			changes, err := parseChanges(set, body, another, cmd.InOrStdin())
 			if err != nil {
 				return err
+			}
+			if edit && !changes.None() {
+				return usage("--edit is where headers and body are changed: leave --set-header and --body out")
 			}
 			if times < 1 || times > 1000 {
 				return usage("--times %d is not between 1 and 1000", times)
@@ -103,9 +108,9 @@ is shown and asked about first.`,
 				}
 				ch := changes
 				if edit {
-					edited, ok, err := editRequest(cmd.Context(), &x)
+					edited, ok, err := o.editRequest(cmd.Context(), &x)
 					if err != nil {
-						return err
+						return unfinished(cmd.Context(), err)
 					}
 					if !ok {
 						_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "nothing was changed, nothing was sent")
@@ -115,7 +120,7 @@ is shown and asked about first.`,
 				}
 				for i := range times {
 					if i > 0 && delay > 0 && !sleep(cmd.Context(), delay) {
-						return cmd.Context().Err()
+						return unfinished(cmd.Context(), cmd.Context().Err())
 					}
 					signed := ch
 					if resign != "" {
@@ -130,7 +135,7 @@ is shown and asked about first.`,
 						y, err = api.Exchange(cmd.Context(), y.ID)
 					}
 					if err != nil {
-						return err
+						return unfinished(cmd.Context(), err)
 					}
 					failed = failed || y.Status >= 400 || y.Failed()
 					r := diff.Exchanges(&x, &y, diff.Response, rules)
@@ -152,7 +157,7 @@ is shown and asked about first.`,
 	f := cmd.Flags()
 	tunnelFlag(cmd, &tunnelName)
 	f.StringArrayVar(&set, "set-header", nil, "replace or add a header, as 'Name: value'; 'Name:' removes it")
-	f.StringVar(&body, "body", "", "another body: text, @file, or @- for standard input")
+	f.StringVar(&body, "body", "", "another body: text, which may be '', @file, or @- for standard input")
 	f.BoolVar(&edit, "edit", false, "change the request in $EDITOR first")
 	f.BoolVar(&compare, "diff", false, "show in full how the answer differs from the first one")
 	f.IntVar(&times, "times", 1, "send it so many times, one after the other")
@@ -214,7 +219,9 @@ func (o *options) sureOfTo(ctx context.Context, yes bool, n int, to *url.URL) er
 // maxBodyFile bounds what --body reads.
 const maxBodyFile = 64 << 20
 
-func parseChanges(set []string, body string, stdin io.Reader) (inspector.Changes, error) {
+// parseChanges reads what is to be changed; another says that there is to be
+// another body, which may be an empty one.
+func parseChanges(set []string, body string, another bool, stdin io.Reader) (inspector.Changes, error) {
 	var ch inspector.Changes
 	for _, s := range set {
 		name, value, ok := strings.Cut(s, ":")
@@ -228,7 +235,7 @@ func parseChanges(set []string, body string, stdin io.Reader) (inspector.Changes
 			ch.Set = append(ch.Set, inspector.Field{Name: name, Value: value})
 		}
 	}
-	if body == "" {
+	if !another {
 		return ch, nil
 	}
 	data := []byte(body)
@@ -254,9 +261,12 @@ func parseChanges(set []string, body string, stdin io.Reader) (inspector.Changes
 	return ch, nil
 }
 
+// editMark begins the line that tells in the file what is wrong with it.
+const editMark = "# lrok: "
+
 // editRequest lets a person change x in their editor. It returns false when
-// nothing was changed.
-func editRequest(ctx context.Context, x *inspector.Exchange) (inspector.Changes, bool, error) {
+// nothing was changed, or nothing was left in the file.
+func (o *options) editRequest(ctx context.Context, x *inspector.Exchange) (inspector.Changes, bool, error) {
 	var none inspector.Changes
 	dir, err := os.MkdirTemp("", "lrok-")
 	if err != nil {
@@ -264,8 +274,7 @@ func editRequest(ctx context.Context, x *inspector.Exchange) (inspector.Changes,
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "lrok-"+x.ID+".http")
-	before := export.HTTP(x, export.Options{})
-	content := before
+	content := export.HTTP(x, export.Options{})
 	for {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			return none, false, fmt.Errorf("write for the editor: %w", err)
@@ -277,14 +286,32 @@ func editRequest(ctx context.Context, x *inspector.Exchange) (inspector.Changes,
 		if err != nil {
 			return none, false, fmt.Errorf("read from the editor: %w", err)
 		}
-		if len(bytes.TrimSpace(after)) == 0 || bytes.Equal(after, before) {
+		after = bytes.TrimPrefix(after, []byte("\ufeff")) // of Windows
+		for bytes.HasPrefix(after, []byte(editMark)) {
+			_, after, _ = bytes.Cut(after, []byte("\n"))
+		}
+		file := after
+		if o.canAsk() { // lines are counted as they will be with the mark above them
+			file = append([]byte(editMark+"\n"), after...)
+		}
+		req, wrong := export.ParseHTTP(file)
+		if errors.Is(wrong, export.ErrEmpty) {
 			return none, false, nil
 		}
-		req, err := export.ParseHTTP(after)
-		if err == nil {
-			return req.Changes(x), true, nil
+		if wrong == nil {
+			ch := req.Changes(x)
+			if x.Request.Body.Missing != "" && ch.Body == nil && !ch.None() {
+				ch.Body = &req.Body // what is in the file is what is meant, though it did not come whole
+			}
+			return ch, !ch.None(), nil
 		}
-		content = append(fmt.Appendf(nil, "# %v\n", err), after...)
+		if !o.canAsk() {
+			return none, false, usage("the edited request, %w; nothing was sent", wrong)
+		}
+		if err := o.sure(ctx, false, wrong.Error()+"\nEdit again?"); err != nil {
+			return none, false, err
+		}
+		content = append(fmt.Appendf(nil, "%s%v\n", editMark, wrong), after...)
 	}
 }
 
