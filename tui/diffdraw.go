@@ -310,7 +310,9 @@ func (d *diffPane) value(m *model, l *line, r *diffRow, pathW, valueW int) {
 		return
 	}
 	note := ""
-	if ignored {
+	if ignored && d.draft {
+		note = "   follows the body"
+	} else if ignored {
 		note = "   ignored: " + r.rule()
 	} else if r.note != "" {
 		note = "   " + r.note

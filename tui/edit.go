@@ -146,8 +146,8 @@ func (d *drafts) close() {
 // editor is the command that edits a file, nil when there is none.
 func editor(environ []string) []string {
 	for _, name := range []string{"VISUAL", "EDITOR"} {
-		if f := strings.Fields(env(environ, name)); len(f) > 0 {
-			return f
+		if argv := argvOf(env(environ, name)); len(argv) > 0 {
+			return argv
 		}
 	}
 	if runtime.GOOS == "windows" {
@@ -159,6 +159,15 @@ func editor(environ []string) []string {
 		}
 	}
 	return nil
+}
+
+// argvOf is a command as people set it in the environment, to append arguments
+// to. One with quotes, as in emacsclient -a '', is the shell's to read.
+func argvOf(command string) []string {
+	if runtime.GOOS != "windows" && strings.ContainsAny(command, "|&;<>()$`\\\"'*?[#~=%") {
+		return []string{"sh", "-c", command + ` "$@"`, "sh"}
+	}
+	return strings.Fields(command)
 }
 
 func (m *model) editing(msg editingMsg) tea.Cmd {

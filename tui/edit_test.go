@@ -3,7 +3,10 @@ package tui
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"testing"
 )
 
@@ -70,5 +73,33 @@ func TestQuestionSurvivesAQuit(t *testing.T) {
 	s.waitText(t, "#1280 answered 200")
 	if len(e.replays) != 1 {
 		t.Errorf("sent %d replays, want the one", len(e.replays))
+	}
+}
+
+// What people set as their editor may have quotes in it.
+func TestEditorsWithQuotes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there is no shell to read them")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "with a blank")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\nprintf '<%s>' \"$@\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for command, want := range map[string]string{
+		"sh '" + file + "' -a ''":                 "<-a><><the file>",
+		"sh \"" + file + "\" -w":                  "<-w><the file>",
+		`X="a  b"; sh '` + file + `' "$X"`:        "<a  b><the file>",
+		"printf %s.":                              "the file.",
+		"sh " + dir + "/with\\ a\\ blank --wait ": "<--wait><the file>",
+	} {
+		argv := append(argvOf(command), "the file")
+		out, err := exec.Command(argv[0], argv[1:]...).Output()
+		if err != nil || string(out) != want {
+			t.Errorf("%s says %q, %v, want %q", command, out, err, want)
+		}
+	}
+	if got := argvOf("code  --wait"); !slices.Equal(got, []string{"code", "--wait"}) {
+		t.Errorf("a plain command is %q", got)
 	}
 }

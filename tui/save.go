@@ -372,7 +372,7 @@ func paged(c content, rows []byte) []byte {
 
 // pagerCommand is the person's pager.
 func pagerCommand(environ []string) []string {
-	if argv := strings.Fields(env(environ, "PAGER")); len(argv) > 0 {
+	if argv := argvOf(env(environ, "PAGER")); len(argv) > 0 {
 		return argv
 	}
 	for _, name := range []string{"less", "more"} {
