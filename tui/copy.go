@@ -95,12 +95,22 @@ func (m *model) copyPart(of *capture, k string, response bool) tea.Cmd {
 			}
 		}
 		what, s := extract(&x, k, response, reveal)
-		if b := bodyOf(&x, response && k != "c"); b.Truncated() && strings.Contains("cbr", k) {
-			what += sprintf("; of the body %s of %s were captured", format.Bytes(b.Captured), format.Bytes(b.Size))
+		b, name, mind := bodyOf(&x, response && k != "c"), what, ""
+		if i := strings.Index(what, ";"); i >= 0 {
+			name, mind = what[:i], what[i:]
 		}
-		if s == "" {
-			what, _, _ = strings.Cut(what, ";")
-			return copiedMsg{role: warn, text: "there is nothing to copy: no " + strings.TrimPrefix(what, "the ")}
+		switch part := format.Bytes(b.Captured); {
+		case s == "" && b.Truncated():
+			return copiedMsg{role: warn, text: "there is nothing to copy: " + missing(&x, response)}
+		case s == "":
+			return copiedMsg{role: warn, text: "there is nothing to copy: no " + strings.TrimPrefix(name, "the ")}
+		case !b.Truncated() || k == "h":
+		case k == "b":
+			what = sprintf("the first %s of %s, %s", part, name, format.Bytes(b.Size))
+		case b.Captured == 0:
+			what = sprintf("%s without its body of %s%s", name, format.Bytes(b.Size), mind)
+		default:
+			what = sprintf("%s with the first %s of its body of %s%s", name, part, format.Bytes(b.Size), mind)
 		}
 		return copyReadyMsg{what, s}
 	}
@@ -179,7 +189,7 @@ func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s st
 			return "the raw " + side, string(head(x, response)) + string(msg.Body.Data)
 		}
 		what = "the raw " + side
-		top, masked := maskHead(head(x, response), format.Redact, format.RedactTarget)
+		top, masked := maskHead(head(x, response), format.RedactHeader, format.RedactTarget)
 		if masked {
 			what += leftOut
 		}

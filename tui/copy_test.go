@@ -47,3 +47,36 @@ func TestTooLargeForTheClipboard(t *testing.T) {
 		t.Errorf("%s is not named:\n%s", list[0].Name(), text)
 	}
 }
+
+// What was captured in part says so when it is copied.
+func TestCopiesOfAPart(t *testing.T) {
+	for _, tt := range []struct {
+		k    string
+		data string
+		why  string
+		want string
+	}{
+		{"b", "abc", "limit", "the first 3 bytes of the request body, 2.0 KiB"},
+		{"c", "abc", "limit", "the curl command with the first 3 bytes of its body of 2.0 KiB"},
+		{"r", "abc", "limit", "the raw request with the first 3 bytes of its body of 2.0 KiB"},
+		{"c", "", "evicted", "the curl command without its body of 2.0 KiB"},
+		{"b", "", "evicted", "there is nothing to copy: no longer captured: the edge gave its memory to newer requests"},
+		{"h", "abc", "limit", "the request headers"},
+	} {
+		m := modelWith(t, 120, 36, 13)
+		x := m.selected().Exchange
+		x.Request = message1("Content-Type", "text/plain", tt.data)
+		x.Request.Body.Size, x.Request.Body.Missing = 2000, tt.why
+		m.whole(x)
+		got := ""
+		switch msg := m.copyPart(m.selected(), tt.k, false)().(type) {
+		case copyReadyMsg:
+			got = msg.what
+		case copiedMsg:
+			got = msg.text
+		}
+		if got != tt.want {
+			t.Errorf("%s of %q: %q, want %q", tt.k, tt.data, got, tt.want)
+		}
+	}
+}

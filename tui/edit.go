@@ -162,7 +162,7 @@ func editor(environ []string) []string {
 }
 
 // argvOf is a command as people set it in the environment, to append arguments
-// to. One with quotes, as in emacsclient -a '', is the shell's to read.
+// to. One with quotes or the like is the shell's to read.
 func argvOf(command string) []string {
 	if runtime.GOOS != "windows" && strings.ContainsAny(command, "|&;<>()$`\\\"'*?[#~=%") {
 		return []string{"sh", "-c", command + ` "$@"`, "sh"}

@@ -62,6 +62,10 @@ func (m *model) send(run replayedMsg) tea.Cmd {
 		first := run.left == run.of
 		run.left--
 		run.x, run.err = run.how.replay(ctx, m, run.id, run.changes, first)
+		if e := (*tunnel.Error)(nil); errors.As(run.err, &e) && e.Code == "replay_truncated" {
+			// The edge may have given its body up since the list was told of it.
+			run.x, _ = m.c.API.Exchange(ctx, run.id)
+		}
 		run.statuses = append(run.statuses, run.x.Status)
 		return run
 	}
@@ -69,7 +73,7 @@ func (m *model) send(run replayedMsg) tea.Cmd {
 
 func (m *model) replayed(r replayedMsg) tea.Cmd {
 	if r.err != nil {
-		m.say(bad, "%s", m.notReplayed(r.id, r.err))
+		m.say(bad, "%s", m.notReplayed(&r))
 		return nil
 	}
 	var t *tab
@@ -127,18 +131,16 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 	return m.compare(m.pairOf(was, x))
 }
 
-// notReplayed is why the capture of that id was not sent again.
-func (m *model) notReplayed(id string, err error) string {
-	x := m.capture(id)
-	var e *tunnel.Error
-	if x == nil || !errors.As(err, &e) || e.Code != "replay_truncated" {
-		return m.because(id, err)
+// notReplayed is why a capture was not sent again.
+func (m *model) notReplayed(r *replayedMsg) string {
+	if why := missing(&r.x, false); r.x.ID == r.id && why != "" {
+		s := number(&r.x) + " cannot be sent again: " + why
+		if !r.x.Request.Body.Truncated() {
+			s += "; e sends what came"
+		}
+		return s
 	}
-	s := number(&x.Exchange) + " cannot be sent again: " + missing(&x.Exchange, false)
-	if !x.Request.Body.Truncated() {
-		s += "; e sends what came"
-	}
-	return s
+	return m.because(r.id, r.err)
 }
 
 // tally counts statuses: "4 x 200, 1 x 500".

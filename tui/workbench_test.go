@@ -349,8 +349,9 @@ func TestNotReplayedInWords(t *testing.T) {
 		{inspector.Body{Size: 2000, Captured: 1000, Missing: "limit"}, "cannot be sent again: captured 1.0 KiB of 2.0 KiB (limit --capture-body)"},
 		{inspector.Body{Size: 5, Captured: 5, Missing: "aborted"}, "cannot be sent again: aborted after 5 bytes: its sender left before its end; e sends what came"},
 	} {
-		x.Request.Body, x.Status, x.EndedBy = tt.body, 0, ""
-		m.msg(replayedMsg{tunnel: "acme", id: x.ID, err: err})
+		y := x.Exchange
+		y.Request.Body, y.Status, y.EndedBy = tt.body, 0, ""
+		m.msg(replayedMsg{tunnel: "acme", id: x.ID, x: y, err: err})
 		if want := number(&x.Exchange) + " " + tt.want; m.note.text != want {
 			t.Errorf("it says %q, want %q", m.note.text, want)
 		}

@@ -78,6 +78,21 @@ func either(a, b, want format.Kind) bool {
 	return a == want && (b == want || b == format.KindEmpty) || b == want && a == format.KindEmpty
 }
 
+// missing is why bytes are missing, in words.
+func missing(why string) string {
+	switch why {
+	case "limit":
+		return "the limit of what is captured"
+	case "memory":
+		return "the edge had no more memory for captures then"
+	case "evicted":
+		return "the edge gave its memory to newer requests"
+	case "aborted":
+		return "it did not come whole"
+	}
+	return why
+}
+
 // decode returns the captured bytes without content coding, and whether they
 // are all of the body.
 func (out *Body) decode(side string, m *inspector.Message) (data []byte, whole bool) {
@@ -87,7 +102,7 @@ func (out *Body) decode(side string, m *inspector.Message) (data []byte, whole b
 	data, whole = m.Body.Data, int64(len(m.Body.Data)) == m.Body.Size
 	switch {
 	case !whole && m.Body.Missing != "":
-		note("captured %s of %s (%s)", format.Bytes(int64(len(data))), format.Bytes(m.Body.Size), m.Body.Missing)
+		note("captured %s of %s: %s", format.Bytes(int64(len(data))), format.Bytes(m.Body.Size), missing(m.Body.Missing))
 	case !whole:
 		note("%s of %s at hand", format.Bytes(int64(len(data))), format.Bytes(m.Body.Size))
 	}
