@@ -63,6 +63,8 @@ func (d *decoder) exchange(x *Exchange) {
 			x.Remote = d.text()
 		case "tls":
 			x.TLS = d.text()
+		case "event":
+			x.Event = d.text()
 		case "status":
 			x.Status = int(d.integer())
 		case "reason":
@@ -71,6 +73,8 @@ func (d *decoder) exchange(x *Exchange) {
 			d.message(&x.Request)
 		case "response":
 			d.message(&x.Response)
+		case "interim":
+			d.statuses(&x.Interim)
 		case "timing":
 			d.timing(&x.Timing)
 		case "endedBy":
@@ -172,6 +176,16 @@ func (d *decoder) list(out *[]Field) {
 		d.fields = append(d.fields, f)
 	}
 	*out = append(make([]Field, 0, len(d.fields)), d.fields...)
+}
+
+func (d *decoder) statuses(out *[]int) {
+	d.odd = d.odd || *out != nil
+	d.take('[')
+	list := []int{}
+	for more := !d.word("]"); more && !d.odd; more = d.more(']') {
+		list = append(list, int(d.integer()))
+	}
+	*out = list
 }
 
 // object calls member behind each name of an object.

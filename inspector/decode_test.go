@@ -50,6 +50,48 @@ func TestDecodeWhatIsWritten(t *testing.T) {
 	}
 }
 
+// No field is left to encoding/json but those that events leave out.
+func TestDecodeKnowsAllFields(t *testing.T) {
+	var x Exchange
+	fill(reflect.ValueOf(&x).Elem())
+	x = x.Light()
+	data, err := json.Marshal(&x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d decoder
+	got, err := d.decode(data)
+	if err != nil || d.odd || !reflect.DeepEqual(*got, x) {
+		t.Errorf("not decoded from byte %d on: %s\n%+v, %v\nwant %+v", d.at, data[min(d.at, len(data)):], *got, err, x)
+	}
+}
+
+// fill sets everything in v to something.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Date(2026, 11, 23, 14, 2, 31, 0, time.UTC)))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fill(v.Index(0))
+		fill(v.Index(1))
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Uint8, reflect.Uint64:
+		v.SetUint(7)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	}
+}
+
 // Of texts that come again one is kept, and no more of them than there is room for.
 func TestDecodeKeepsTextsOnce(t *testing.T) {
 	var d decoder
