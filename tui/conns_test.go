@@ -140,7 +140,8 @@ func pass(t *testing.T, s *screen, e *demoEdge, c *clock, seen bool, amounts ...
 		x.Response.Body.Size += 10 * n << 20
 		e.add(x)
 		if seen {
-			s.waitText(t, amount(x.Request.Body.Size)+"|"+format.Size(x.Request.Body.Size))
+			// What came in might be read as how much of it comes in a second.
+			s.waitText(t, amount(x.Response.Body.Size)+"|"+format.Size(x.Response.Body.Size))
 		}
 	}
 	s.still(t)
