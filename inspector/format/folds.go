@@ -59,6 +59,13 @@ func (f *Folds) OpenAll() {
 	f.hidden = nil
 }
 
+// Adopt closes what is closed in o, which is a view of the same body or of less or
+// more of it.
+func (f *Folds) Adopt(o *Folds) {
+	f.all, f.except = o.all, maps.Clone(o.except)
+	f.rebuild()
+}
+
 // Closed reports whether the fold that line i opens is closed.
 func (f *Folds) Closed(i int) bool {
 	if _, ok := f.d.Fold(i); !ok {
@@ -141,7 +148,10 @@ func (f *Folds) rebuild() {
 	if !f.all {
 		// Few are closed: look at these only.
 		for _, i := range slices.Sorted(maps.Keys(f.except)) {
-			if i >= next {
+			if i < next || i >= f.d.Count() {
+				continue // hidden, or not there as yet
+			}
+			if _, ok := f.d.Fold(i); ok {
 				closeAt(i)
 			}
 		}

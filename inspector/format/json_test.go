@@ -249,6 +249,40 @@ func TestDocumentFolds(t *testing.T) {
 	}
 }
 
+// A view of the first bytes of a body, one of all of it and one of the first bytes
+// again have the same folds closed.
+func TestFoldsAdopt(t *testing.T) {
+	whole := `[{"a":[1,2]},{"b":{"c":3}},{"d":[4,5,6]}]`
+	for _, all := range []bool{false, true} {
+		f := NewFolds(pretty(t, whole[:20]))
+		if all {
+			f.CloseAll()
+		}
+		f.Toggle(1)
+		g := NewFolds(pretty(t, whole))
+		g.Adopt(f)
+		last := g.d.Count() - 2
+		g.Toggle(last) // beyond what f has
+		want := g.Closed(1)
+		if want == all {
+			t.Errorf("all %v: the fold of line 1 is closed: %v", all, want)
+		}
+		h := NewFolds(pretty(t, whole[:20]))
+		h.Adopt(g)
+		if h.Closed(1) != want || h.Rows() != f.Rows() {
+			t.Errorf("all %v: line 1 is closed %v in %d rows, want %v in %d", all, h.Closed(1), h.Rows(), want, f.Rows())
+		}
+		again := NewFolds(pretty(t, whole))
+		if again.Adopt(h); again.Rows() != g.Rows() {
+			t.Errorf("all %v: %d rows, want %d", all, again.Rows(), g.Rows())
+		}
+		h.Toggle(1)
+		if g.Closed(1) != want {
+			t.Error("a fold of one view moved that of another")
+		}
+	}
+}
+
 // TestFolds drives Folds at random against the obvious way to do it.
 func TestFolds(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
