@@ -91,11 +91,14 @@ func (o laying) body(ctx context.Context, x *inspector.Exchange, response bool) 
 	}
 	b.data = raw
 	b.part = begins(&m.Body)
-	if b.part {
-		o.most = preview // of what there is to decode that much is enough for now
+	if b.part || o.first {
+		o.first, o.most = true, preview
 	}
 	if coding := m.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		out, err := format.Decode(coding, raw, o.most)
+		if o.first && errors.Is(err, format.ErrTooLarge) {
+			b.part = true
+		}
 		switch {
 		case b.part && err != nil && !errors.Is(err, format.ErrCoding):
 			if b.data, b.size = out, coding+" "+b.size; len(out) == 0 {

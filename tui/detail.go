@@ -32,14 +32,33 @@ var (
 	tabShort = [tabCount]string{"Req", "Resp", "Head", "Time", "Diff", "Raw"}
 )
 
-// keepOpened is how many captures keep their bodies on this screen.
-const keepOpened = 10
+// So many captures keep their bodies on this screen, if these have no more bytes
+// than that.
+const (
+	keepOpened = 10
+	keepBytes  = 64 << 20
+)
 
 // An opened is a capture with everything the edge has of it.
 type opened struct {
-	x     inspector.Exchange
-	sides [2]*body // request, response
-	most  int64    // what of its bodies is decoded at most, 0 for the default
+	x      inspector.Exchange
+	sides  [2]*body // request, response
+	firsts [2]*body // what their first bytes show, while sides are more than that
+	most   int64    // what of its bodies is decoded at most, 0 for the default
+}
+
+// size is how many bytes its bodies have.
+func (o *opened) size() int { return len(o.x.Request.Body.Data) + len(o.x.Response.Body.Data) }
+
+// rest lets go of what laying the bodies out as a whole took, which may be a
+// multiple of them. It takes a moment to make it again.
+func (o *opened) rest() {
+	for side, b := range o.firsts {
+		if b != nil {
+			b.takeOver(o.sides[side])
+			o.sides[side], o.firsts[side] = b, nil
+		}
+	}
 }
 
 // part reports whether only a first screen of it is laid out.
@@ -82,7 +101,7 @@ type layingOut struct {
 	id      string
 	version uint64
 	word    string          // what is done
-	of      [2]int64        // how many bytes of each side
+	of      [2]int64        // how many bytes of each side, 0 where that is not known
 	done    [2]atomic.Int64 // how many so far
 	slow    bool            // it takes so long that its progress shows
 }
@@ -152,7 +171,9 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 			tab = tabRequest // where it was before the stream
 		}
 		*d = detail{id: x.ID, tab: tab, raw: raw, wait: wait, find: finder{query: find.query, search: find.search}}
-		d.whole = m.find(x.ID)
+		if d.whole = m.find(x.ID); d.whole != nil {
+			m.keep(d.whole)
+		}
 		d.stale = true
 	}
 	if x.Kind == inspector.SSE && !d.landed {
@@ -533,7 +554,7 @@ func (m *model) loaded(msg loadedMsg) tea.Cmd {
 			msg.sides[side].takeOver(old)
 		}
 	}
-	o.x, o.sides = msg.x, msg.sides
+	o.x, o.sides, o.firsts = msg.x, msg.sides, [2]*body{}
 	m.keep(o)
 	if msg.id != d.id {
 		return nil
@@ -546,12 +567,22 @@ func (m *model) loaded(msg loadedMsg) tea.Cmd {
 // takeOver makes b stand in the place of old, with what was done to that.
 func (b *body) takeOver(old *body) {
 	b.asHex, b.over, b.cur, b.top = old.asHex, old.over, old.cur, old.top
+	if j, ok := b.pretty.(*jsonDoc); ok {
+		if was, ok := old.pretty.(*jsonDoc); ok {
+			j.folds.Adopt(was.folds)
+		}
+	}
 }
 
 // layWhole lays out what is not on the screen as a whole.
 func (m *model) layWhole(o *opened) tea.Cmd {
 	d := &m.detail
-	l := &layingOut{id: o.x.ID, version: o.x.Version, word: "formatting", of: [2]int64{int64(len(o.sides[0].data)), int64(len(o.sides[1].data))}}
+	l := &layingOut{id: o.x.ID, version: o.x.Version, word: "formatting"}
+	for side, msg := range []*inspector.Message{&o.x.Request, &o.x.Response} {
+		if msg.Get("Content-Encoding") == "" { // how much comes out of it is not known before
+			l.of[side] = int64(len(msg.Body.Data))
+		}
+	}
 	d.laying = l
 	ctx, x, most := d.begin(m), o.x, o.most
 	lay := func(side int) *body {
@@ -589,6 +620,9 @@ func (m *model) laidOut(msg laidOutMsg) tea.Cmd {
 	}
 	for side := range 2 {
 		msg.sides[side].takeOver(o.sides[side])
+		if o.sides[side].part {
+			o.firsts[side] = o.sides[side]
+		}
 	}
 	o.sides = msg.sides
 	if m.detail.id == msg.id {
@@ -714,11 +748,16 @@ func (m *model) find(id string) *opened {
 
 // keep makes o the one opened last.
 func (m *model) keep(o *opened) {
-	list := []*opened{o}
+	list, size := []*opened{o}, o.size()
 	for _, p := range m.opened {
-		if p.x.ID != o.x.ID && len(list) < keepOpened {
-			list = append(list, p)
+		if p.x.ID == o.x.ID {
+			continue
 		}
+		if size += p.size(); len(list) == keepOpened || size > keepBytes {
+			break
+		}
+		p.rest()
+		list = append(list, p)
 	}
 	m.opened = list
 }
@@ -1100,7 +1139,11 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 			l.put(text, "  "+b.size)
 		}
 		if w := d.laying; b.part && w != nil && w.slow {
-			l.put(warn, sprintf("  %s%s %s of %s", w.word, m.th.g.ellipsis, megabytes(w.done[side].Load()), format.Bytes(w.of[side])))
+			done := format.Bytes(w.done[side].Load())
+			if w.of[side] > 0 {
+				done = megabytes(w.done[side].Load()) + " of " + format.Bytes(w.of[side])
+			}
+			l.put(warn, "  "+w.word+m.th.g.ellipsis+" "+done)
 		}
 		p := &d.pages[side]
 		if b.asHex {

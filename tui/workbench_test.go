@@ -211,6 +211,7 @@ func TestFirstRowsOfCompressed(t *testing.T) {
 		t.Errorf("want the first line:\n%s", s)
 	}
 	rest(nil)
+	m.layWholeNow()
 	if s := m.shows(); !strings.Contains(s, "the first line") || !strings.Contains(s, "decoded") {
 		t.Errorf("want all of it:\n%s", s)
 	}
@@ -227,6 +228,81 @@ func TestRestOfWhatGoesOn(t *testing.T) {
 	began, ok := m.load(t.Context(), x.ID, 0)().(beganMsg)
 	if got := began.x.Response.Body.Data; !ok || len(got) != len(had) || &got[0] != &had[0] {
 		t.Errorf("%d bytes are there, want the %d from before", len(got), len(had))
+	}
+}
+
+// open loads the selected capture with that body and lays it out as a whole.
+func (m testModel) open(json string) *opened {
+	x := m.selected().Exchange
+	x.Response = message1("Content-Type", "application/json", json)
+	m.msg(loadedMsg{id: x.ID, x: x, sides: [2]*body{layOut(m.ctx, &x, false, true), layOut(m.ctx, &x, true, true)}})
+	m.layWholeNow()
+	return m.detail.whole
+}
+
+// layWholeNow is what the command does that lays the capture in front out.
+func (m testModel) layWholeNow() {
+	o, l := m.detail.whole, m.detail.laying
+	m.msg(laidOutMsg{l, [2]*body{layOut(m.ctx, &o.x, false, false), layOut(m.ctx, &o.x, true, false)}})
+}
+
+// Only the capture in front has its bodies laid out as a whole, and what was folded
+// there is again when one comes back.
+func TestLayoutsOfOneCapture(t *testing.T) {
+	m := modelWith(t, 140, 40, 3)
+	m.detail.tab = tabResponse
+	first := m.open(largeJSON(1 << 20))
+	if first.part() {
+		t.Fatal("want all of it laid out")
+	}
+	lines := first.sides[1].pretty.count()
+	m.key("l", "j")
+	m.detail.pager().fold() // "rows"
+	shown := m.detail.pager().c.count()
+	if shown >= lines {
+		t.Fatalf("%d rows show, want fewer than %d", shown, lines)
+	}
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+	m.key("j")
+	second := m.open(largeJSON(1 << 20))
+	if !first.part() || second.part() || first.sides[1].pretty.count() >= lines {
+		t.Errorf("want the first one's layout gone, and the second one's there")
+	}
+	if first.x.Response.Body.Captured != int64(len(first.x.Response.Body.Data)) {
+		t.Error("want all bytes of the first one to stay")
+	}
+	m.key("k")
+	if m.detail.whole != first || m.opened[0] != first || !second.part() {
+		t.Fatal("want the first one in front")
+	}
+	m.layWholeNow()
+	if n := m.detail.pager().c.count(); first.part() || n != shown {
+		t.Errorf("%d rows show, want %d as before", n, shown)
+	}
+}
+
+// Large bodies stay for fewer captures.
+func TestKeptBodiesAreBounded(t *testing.T) {
+	m := modelWith(t, 140, 40, 3)
+	for i := range 20 {
+		o := &opened{sides: [2]*body{{}, {}}}
+		o.x.ID = strings.Repeat("x", i+1)
+		o.x.Response.Body.Data = make([]byte, keepBytes/4)
+		if i < 12 {
+			o.x.Response.Body.Data = nil
+		}
+		m.keep(o)
+		if want := min(i+1, keepOpened); i < 12 && len(m.opened) != want {
+			t.Errorf("%d small ones are kept, want %d", len(m.opened), want)
+		}
+	}
+	if len(m.opened) != 4 {
+		t.Errorf("%d large ones are kept, want 4", len(m.opened))
+	}
+	o := &opened{sides: [2]*body{{}, {}}}
+	o.x.ID, o.x.Request.Body.Data = "huge", make([]byte, keepBytes+1)
+	if m.keep(o); len(m.opened) != 1 || m.find("huge") != o {
+		t.Errorf("%d are kept, want the one in front, whatever its size", len(m.opened))
 	}
 }
 
