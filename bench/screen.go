@@ -172,7 +172,7 @@ func (e *env) screenOf(s system, slot int, add report) error {
 		return err
 	}
 	time.Sleep(time.Second)
-	m["idle cpu %"] = cpuOf(p, 3*time.Second)
+	m["idle cpu %"] = cpuOf(p, 9*time.Second)
 
 	small := r.t.req("GET", "/small", 0, false)
 	for had := 0; had < screenHeads; {
