@@ -1,6 +1,10 @@
 package tui
 
 import (
+	"unicode/utf8"
+
+	"github.com/charmbracelet/x/ansi"
+
 	"github.com/lrok-dev/lrok/inspector/format"
 )
 
@@ -400,15 +404,44 @@ func (t *table) line(dst []byte, spans []span, i int) ([]byte, []span) {
 	return append(dst, r.text...), append(spans, r.spans...)
 }
 
-// add appends a row of pieces, each a role and a text.
+// add appends a row of pieces, each a role and a text. A long one goes on in
+// further rows, since a row is laid out whole each time that it shows.
 func (t *table) add(pieces ...any) {
 	var r tableRow
 	for i := 0; i+1 < len(pieces); i += 2 {
-		s := format.Sanitize(pieces[i+1].(string))
-		r.spans = append(r.spans, span{len(r.text), len(r.text) + len(s), pieces[i].(role)})
-		r.text += s
+		s, ro := format.Sanitize(pieces[i+1].(string)), pieces[i].(role)
+		for len(r.text)+len(s) > format.Chunk {
+			n := characters(s, format.Chunk-len(r.text))
+			r.add(ro, s[:n])
+			t.rows = append(t.rows, r)
+			r, s = tableRow{}, s[n:]
+		}
+		r.add(ro, s)
 	}
 	t.rows = append(t.rows, r)
+}
+
+func (r *tableRow) add(ro role, s string) {
+	r.spans = append(r.spans, span{len(r.text), len(r.text) + len(s), ro})
+	r.text += s
+}
+
+// characters is how many of the first n bytes of sanitized text are whole
+// characters with their marks.
+func characters(s string, n int) int {
+	// None is as long as this: what follows the first whole one is in step.
+	at := max(n-128, 0)
+	for at > 0 && !utf8.RuneStart(s[at]) {
+		at--
+	}
+	for at < n {
+		c, _ := ansi.FirstGraphemeCluster(s[at:], ansi.GraphemeWidth)
+		if at+len(c) > n {
+			break
+		}
+		at += len(c)
+	}
+	return at
 }
 
 // A jsonDoc is formatted JSON with folds.

@@ -162,7 +162,7 @@ func (p *parser) primary(depth int) (node, *Error) {
 	}
 	for _, k := range []string{"or", "and"} {
 		if p.keyword(k) {
-			return node{}, p.fail(at, "%q needs something to look for on both sides; write %q to search for the word", k, `"`+k+`"`)
+			return node{}, p.fail(at, `"%s" needs something to look for on both sides; put it in quotes to search for the word`, k)
 		}
 	}
 	t, err := p.term()
