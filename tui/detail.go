@@ -985,9 +985,12 @@ func (m *model) rawHead(width int) string {
 		if m.detail.raw == 1 {
 			msg = &w.x.Response
 		}
-		if len(msg.Head) == 0 {
+		switch {
+		case len(msg.Head) == 0:
 			said = w.x.Proto + ", written out"
-		} else {
+		case msg.Get("Transfer-Encoding") != "":
+			said = "as it came, chunks joined" // how it was cut is not kept
+		default:
 			said = "as it came"
 		}
 	}

@@ -711,6 +711,7 @@ func (m *model) counters(l *line, t *tab) {
 			l.put(dim, " (p resumes)")
 		}
 	case len(t.all) == 0:
+	case t.list.follow && m.fate(t) != "": // nothing comes
 	case t.list.follow:
 		l.put(good, g.live)
 		if m.w >= 60 {
