@@ -3,6 +3,7 @@ package tui
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lrok-dev/lrok/inspector"
@@ -321,13 +322,11 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		room -= m.th.width(tag) + 1
 	}
 	if room > 0 {
-		s := m.th.shortPath(m.target(x.Path), room)
-		l.put(text, s)
-		// Which of twenty deliveries to the same path it is. It may come in part,
-		// but not in less than tells something.
-		if room -= m.th.width(s) + 2; x.Event != "" && room >= min(m.th.width(x.Event), 8) {
+		path, event := m.named(x, room)
+		l.put(text, path)
+		if event != "" {
 			l.gap(2)
-			l.put(dim, m.th.shortEvent(x.Event, room))
+			l.put(dim, event)
 		}
 	}
 	l.to(end - m.th.width(tag))
@@ -348,6 +347,37 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		l.right(dim, sizeOf(&x.Exchange, g), 6)
 	}
 	l.rest()
+}
+
+// named is the path of x in n columns, and its event: which of twenty deliveries to
+// the same path it is. So that this can be told, the path may come down to its last
+// segment, and the event to its last word; in less than tells something it does not
+// come at all.
+func (m *model) named(x *capture, n int) (path, event string) {
+	const least = 8
+	target := m.target(x.Path)
+	path = m.th.shortPath(target, n)
+	if x.Event == "" {
+		return path, ""
+	}
+	all := m.th.width(x.Event)
+	word := all
+	if i := strings.LastIndexAny(x.Event, "./:"); i >= 0 {
+		word = m.th.width(x.Event[i+1:]) + 1
+	}
+	room := n - m.th.width(path) - 2
+	if room < min(all, word) {
+		short, _, _ := strings.Cut(target, "?")
+		last := short[max(strings.LastIndexByte(short, '/'), 0):]
+		short = m.th.shortPath(short, max(n-2-all, min(m.th.width(last)+1, n/2)))
+		if more := n - m.th.width(short) - 2; more >= min(all, least) {
+			path, room = short, more
+		}
+	}
+	if room < min(all, least) {
+		return path, ""
+	}
+	return path, m.th.shortEvent(x.Event, room)
 }
 
 // method shortens the long ones.
