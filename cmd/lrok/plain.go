@@ -46,6 +46,11 @@ func (u *up) follow(ctx context.Context, a *agent.Agent, api *client.Client, r *
 		}
 		cancel()
 	}
+	wg.Go(func() {
+		if unread(ctx, out.w) {
+			fail(syscall.EPIPE)
+		}
+	})
 	following := false
 	unfollow := map[string]context.CancelFunc{}
 	for {

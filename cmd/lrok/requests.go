@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/export"
 	"github.com/lrok-dev/lrok/inspector/filter"
+	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -162,7 +165,20 @@ func newLogs(o *options) *cobra.Command {
 			if !follow {
 				return nil
 			}
-			return api.Stream(cmd.Context(), t.Subdomain, client.StreamOptions{Filter: f.String(), Since: page.Version}, out.event)
+			ctx, cancel := context.WithCancelCause(cmd.Context())
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer cancel(nil)
+			crash.Go(&wg, func() {
+				if unread(ctx, out.w) {
+					cancel(syscall.EPIPE)
+				}
+			})
+			err = api.Stream(ctx, t.Subdomain, client.StreamOptions{Filter: f.String(), Since: page.Version}, out.event)
+			if context.Cause(ctx) == syscall.EPIPE {
+				return syscall.EPIPE
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with requests as they end")
