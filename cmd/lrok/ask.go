@@ -18,7 +18,7 @@ import (
 // canAsk reports whether a person sits there who can answer a question.
 func (o *options) canAsk() bool {
 	in, ok := o.stdin.(*os.File)
-	return ok && term.IsTerminal(in.Fd()) && os.Getenv("CI") == ""
+	return ok && term.IsTerminal(in.Fd()) && !said("CI")
 }
 
 // asking is where questions are shown: what is printed may go into a file, and

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -333,11 +334,18 @@ func (o *options) printVersion() error {
 
 // interactive reports whether the screen can be shown.
 func (o *options) interactive() bool {
-	if o.plain || o.json || os.Getenv("CI") != "" || os.Getenv("TERM") == "dumb" {
+	if o.plain || o.json || said("CI") || dumb() {
 		return false
 	}
 	out, ok := o.stdout.(*os.File)
 	return ok && term.IsTerminal(out.Fd()) && hasTerminal(o.stdin)
+}
+
+// dumb reports whether the terminal can do no more than print lines, or does not
+// say what it can do. Those of Windows never do.
+func dumb() bool {
+	name := os.Getenv("TERM")
+	return name == "dumb" || name == "" && runtime.GOOS != "windows"
 }
 
 // hasTerminal reports whether keys can be read: from stdin, or, when that is a
@@ -368,7 +376,7 @@ func (o *options) colors() bool {
 	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
 		return true
 	}
-	if os.Getenv("NO_COLOR") != "" || o.plain || os.Getenv("TERM") == "dumb" {
+	if os.Getenv("NO_COLOR") != "" || o.plain || said("CI") || dumb() {
 		return false
 	}
 	out, ok := o.stdout.(*os.File)
