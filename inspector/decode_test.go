@@ -66,7 +66,7 @@ func TestDecodeKnowsAllFields(t *testing.T) {
 	}
 }
 
-// fill sets everything in v to something.
+// fill sets everything in v that is written to something.
 func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
@@ -75,7 +75,9 @@ func fill(v reflect.Value) {
 			return
 		}
 		for i := range v.NumField() {
-			fill(v.Field(i))
+			if v.Type().Field(i).Tag.Get("json") != "-" {
+				fill(v.Field(i))
+			}
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
