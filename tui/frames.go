@@ -726,17 +726,17 @@ func (msg siftedMsg) arrive(m *model) tea.Cmd {
 type phrase []any // role, text, role, text
 
 // phrases lays phrases out in rows, at most so many. One for which there is no
-// room left is left out.
+// room left is left out, and the last one begins no row.
 func (t *theme) phrases(list []phrase, width, most int) []string {
 	var rows []string
 	l := t.line(width)
-	for _, p := range list {
+	for k, p := range list {
 		n := 0
 		for i := 1; i < len(p); i += 2 {
 			n += t.width(p[i].(string))
 		}
 		if l.w > 0 && l.w+2+n > width {
-			if len(rows)+1 >= most {
+			if len(rows)+1 >= most || k == len(list)-1 {
 				continue
 			}
 			rows = append(rows, l.String())
