@@ -179,7 +179,12 @@ func (l *lines) text(x *inspector.Exchange) string {
 	if x.ReplayOf != "" {
 		mark += "  replay"
 	}
-	if x.Failed() {
+	switch {
+	case raw(x) && (!x.Failed() || x.Error == tunnel.CodeClosed): // whose doing it was
+		if x.State == inspector.Done && x.Detail != "" {
+			mark += "  " + format.Sanitize(x.Detail)
+		}
+	case x.Failed():
 		why := strings.ReplaceAll(x.Error, "_", " ")
 		if why == "" {
 			why = "ended by " + x.EndedBy

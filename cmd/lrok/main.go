@@ -185,7 +185,7 @@ is started on this machine: the inspector works, the URL is local only.`,
 		commands  []*cobra.Command
 	}{
 		{"tunnels", "Tunnels:", []*cobra.Command{newHTTP(o), newTCP(o), newTLS(o), newStart(o), newDemo(o)}},
-		{"captures", "Captures:", []*cobra.Command{newInspect(o), newLogs(o), newReplay(o), newVerify(o), newDiff(o), newExport(o)}},
+		{"captures", "Captures:", []*cobra.Command{newInspect(o), newLogs(o), newReplay(o), newVerify(o), newDiff(o), newExport(o), newClose(o)}},
 		{"account", "Your account at an edge:", []*cobra.Command{
 			newLogin(o), newLogout(o), newWhoami(o), newStatus(o), newKeys(o), newReserve(o), newReservations(o), newDomain(o),
 		}},

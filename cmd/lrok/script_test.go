@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": cmdServe, "reach": cmdReach, "start": cmdStart, "await": cmdAwait, "wait-file": cmdWaitFile,
 			"term": cmdTerm, "hangup": cmdHangup, "ended": cmdEnded, "exits": cmdExits, "request": cmdRequest, "shape": cmdShape,
-			"nameserver": cmdNameserver, "dial": cmdDial,
+			"nameserver": cmdNameserver, "dial": cmdDial, "hold": cmdHold,
 		},
 	})
 }
@@ -455,6 +455,15 @@ func sayHello(args []string) (string, error) {
 		}
 	}
 	return shown + strings.TrimSpace(string(got)), nil
+}
+
+// cmdHold connects and stays until the script ends.
+func cmdHold(ts *testscript.TestScript, _ bool, args []string) {
+	c, err := net.DialTimeout("tcp", args[0], patience)
+	if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	ts.Defer(func() { _ = c.Close() })
 }
 
 // cmdNameserver answers from lines as they are in a zone file.
