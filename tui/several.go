@@ -61,6 +61,15 @@ func (s *several) Complete(ctx context.Context, x *inspector.Exchange, progress 
 	return err
 }
 
+// Replay goes to the edge that has the capture and to no other: what was changed
+// may be secret.
 func (s *several) Replay(ctx context.Context, id string, ch inspector.Changes) (inspector.Exchange, error) {
-	return ask(s, func(a API) (inspector.Exchange, error) { return a.Replay(ctx, id, ch) })
+	owner, err := ask(s, func(a API) (API, error) {
+		_, err := a.Beginning(ctx, id)
+		return a, err
+	})
+	if err != nil {
+		return inspector.Exchange{}, err
+	}
+	return owner.Replay(ctx, id, ch)
 }
