@@ -44,6 +44,7 @@ type homeRow struct {
 	client.Tunnel
 	edge *Edge
 	tab  *tab // where it is open, nil if it is not
+	gone bool // it is of another process, and is only in its tab any more
 	rate float64
 }
 
@@ -177,7 +178,7 @@ func (msg tunnelsMsg) arrive(m *model) tea.Cmd {
 			if m.feed.refuse(t.err) {
 				return nil
 			}
-			h.err = message(t.err)
+			h.err = strings.ReplaceAll(message(t.err), "reach the edge: ", "")
 		}
 		// What is known of it stays in sight; the process of another edge has
 		// ended, most likely, and its tunnels with it.
@@ -240,8 +241,8 @@ func (h *home) settle(m *model) {
 		}
 	}
 	for _, t := range m.tabs {
-		if shown[t] || t.link.agent == nil && m.fate(t) == "" {
-			continue // one of another process will be in the next list, or is closed
+		if shown[t] {
+			continue
 		}
 		o := client.Tunnel{Subdomain: t.Name, Kind: t.Kind, PublicURL: t.URL, DirectURL: t.Direct, Local: t.Local, Inspect: true}
 		o.Online = t.link.status.State == agent.Online && m.fate(t) == ""
@@ -251,7 +252,7 @@ func (h *home) settle(m *model) {
 		} else {
 			o.Connections, o.Open = int64(t.seen), int64(t.opened(m.ring()))
 		}
-		h.list = append(h.list, homeRow{Tunnel: o, edge: t.link.edge, tab: t})
+		h.list = append(h.list, homeRow{Tunnel: o, edge: t.link.edge, tab: t, gone: t.link.agent == nil})
 	}
 	sort.SliceStable(h.list, func(i, j int) bool {
 		a, b := &h.list[i], &h.list[j]
@@ -469,7 +470,7 @@ func (m *model) closeTunnel() tea.Cmd {
 	if r == nil || m.home.closing[r.key()] {
 		return nil
 	}
-	if t := r.tab; t != nil && m.fate(t) != "" {
+	if t := r.tab; t != nil && (m.fate(t) != "" || r.gone) {
 		m.drop(t)
 		if t.link.stop == nil {
 			return nil

@@ -372,11 +372,17 @@ func TestHomeOfSeveralEdges(t *testing.T) {
 	// One of the processes ends.
 	there = edges[1:]
 	m.ask1(m.loadTunnels())
-	if s := m.shows(); !strings.Contains(s, "1 tunnel live") || strings.Contains(s, "acme.localhost:8000") {
-		t.Errorf("the tunnel of the process that ended is still listed:\n%s", s)
+	if s := m.shows(); !strings.Contains(s, "1 tunnel live") || strings.Contains(s, "away") || !strings.Contains(s, "1 ✗ http  acme") {
+		t.Errorf("the tunnel of the process that ended is still listed as live:\n%s", s)
 	}
 	there = nil
 	m.ask1(m.loadTunnels())
+	for range 2 {
+		m.key("x")
+	}
+	if len(m.tabs) != 0 || m.ask != nil {
+		t.Errorf("%d tabs of tunnels that are gone are left", len(m.tabs))
+	}
 	if s := m.shows(); !strings.Contains(s, "no edge is known yet") || !strings.Contains(s, "lrok login HOST") {
 		t.Errorf("without any edge:\n%s", s)
 	}
@@ -385,9 +391,9 @@ func TestHomeOfSeveralEdges(t *testing.T) {
 // A failing edge leaves in sight what it last said, and says why.
 func TestHomeWithoutItsEdge(t *testing.T) {
 	m := homeModel(t, 80, 24, demoTunnels)
-	m.msg(tunnelsMsg{told: []edgeTunnels{{m.main.edge, nil, errors.New("dial tcp 203.0.113.9:7000: connection refused")}}})
+	m.msg(tunnelsMsg{told: []edgeTunnels{{m.main.edge, nil, errors.New("reach the edge: reach the edge: dial tcp 203.0.113.9:7000: connection refused")}}})
 	s := m.shows()
-	for _, want := range []string{"connection refused", "acme", "unreachable", "as of"} {
+	for _, want := range []string{"▲ dial tcp 203.0.113.9:7000: connection refused", "acme", "unreachable", "as of"} {
 		if !strings.Contains(s, want) {
 			t.Errorf("%q is not there:\n%s", want, s)
 		}

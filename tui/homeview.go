@@ -21,13 +21,14 @@ func (h *home) counters(sep string) string {
 	case h.err != "":
 		return "as of " + h.asOf.Format("15:04:05") + ", asking again"
 	}
-	live, rate := 0, 0.0
+	live, away, rate := 0, 0, 0.0
 	for i := range h.list {
 		live += b2i(h.list[i].Online)
+		away += b2i(!h.list[i].Online && !h.list[i].gone)
 		rate += h.list[i].rate
 	}
 	s := plural(live, "tunnel") + " live"
-	if away := len(h.list) - live; away > 0 {
+	if away > 0 {
 		s += sep + sprintf("%d away", away)
 	}
 	if rate > 0 {
@@ -62,10 +63,9 @@ func upOf(t *client.Tunnel, now time.Time) string {
 	return "away " + format.Duration(max(now.Sub(t.Since), 0))
 }
 
-// passedOf is what passed through t, in a column of n.
-func passedOf(t *client.Tunnel, n int) string {
+// passedOf is what passed through t, in words where there is room for them.
+func passedOf(t *client.Tunnel, long bool) string {
 	raw := t.Kind == tunnel.TCP || t.Kind == tunnel.TLS
-	long := n >= 20
 	switch {
 	case raw && long:
 		return sprintf("%s open, %s in all", format.Count(t.Open), format.Count(t.Connections))
@@ -81,7 +81,7 @@ func passedOf(t *client.Tunnel, n int) string {
 // service goes first, then the scheme of the address, then the address.
 type homeColumns struct {
 	tab, kind, name, address, local, rate, passed, up int
-	bare                                              bool
+	bare, long                                        bool
 }
 
 func (h *home) columnsFor(th *theme, width int) homeColumns {
@@ -90,13 +90,16 @@ func (h *home) columnsFor(th *theme, width int) homeColumns {
 	case width < 59:
 		c.kind, c.passed, c.up = 0, 10, 10
 	case width >= 99:
-		c.passed, c.rate = 20, 8
+		c.long, c.rate = true, 8
 	}
 	whole, cut := 0, 0
 	for i := range h.list {
 		t := &h.list[i]
 		if t.tab != nil {
 			c.tab = 2
+		}
+		if c.long {
+			c.passed = max(c.passed, len(passedOf(&t.Tunnel, true))+2)
 		}
 		c.name = max(c.name, th.width(t.label()))
 		c.local = max(c.local, th.width(short(t.Local)))
@@ -148,12 +151,14 @@ func (h *home) state(m *model, r *homeRow) (role, string, string) {
 	}
 	if t := r.tab; t != nil && m.fate(t) != "" {
 		return bad, g.no, "closed"
+	} else if r.gone {
+		return bad, g.no, "gone"
 	} else if r.own() {
 		switch s := &t.link.status; {
 		case s.State == agent.Connecting:
 			return warn, g.offline, "connecting"
 		case s.State != agent.Online:
-			return warn, g.offline, "offline " + format.Duration(max(now.Sub(s.OfflineSince), 0))
+			return warn, g.offline, "lost " + format.Duration(max(now.Sub(s.OfflineSince), 0))
 		}
 		if u := m.upstream(t); u != nil && u.Down {
 			return bad, g.warn, "down " + downFor(u, now)
@@ -227,7 +232,7 @@ func (h *home) empty(m *model, out []string, r rect) []string {
 	case h.first == nil:
 		steps = append(steps, step{"n", "", "start a tunnel here; its URL works on this machine only", "start one, local only"})
 	default:
-		steps = append(steps, step{"n", "", "start a tunnel here; it ends with this screen", "start one, ends at quit"})
+		steps = append(steps, step{"n", "", "start a tunnel here; it ends with this screen", "start one here"})
 	}
 	steps = append(steps, step{"", "lrok http 3000", "in another terminal, and it shows up here", "in another terminal"})
 	if h.first == nil {
@@ -347,7 +352,7 @@ func (h *home) table(m *model, out []string, r rect) []string {
 				}
 				l.right(accent, rate, c.rate)
 			}
-			l.right(text, passedOf(&t.Tunnel, c.passed), c.passed)
+			l.right(text, passedOf(&t.Tunnel, c.long), c.passed)
 			if state == good {
 				state = dim
 			}
@@ -383,7 +388,7 @@ func (h *home) more(m *model, out []string, width int) []string {
 	}
 	row(func(l *line) {
 		sep := m.separator()
-		l.put(text, passedOf(&r.Tunnel, 20))
+		l.put(text, passedOf(&r.Tunnel, true))
 		if r.BytesIn+r.BytesOut > 0 {
 			l.put(dim, sep+"in ")
 			l.put(text, amount(r.BytesIn))
@@ -412,6 +417,9 @@ func (h *home) where(m *model, r *homeRow) (role, string) {
 	t := r.tab
 	if t != nil && m.fate(t) != "" {
 		return bad, m.fate(t) + "; x takes it from the list"
+	}
+	if r.gone {
+		return bad, "the edge does not list it any more; x takes it from the list"
 	}
 	if r.own() {
 		s := &t.link.status
