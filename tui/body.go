@@ -196,9 +196,9 @@ func missing(x *inspector.Exchange, response bool) string {
 	case !b.Truncated():
 		return ""
 	case b.Missing == "evicted" && b.Captured == 0:
-		return "no longer captured: the edge gave its memory to newer requests"
+		return "no longer captured: given up for newer requests"
 	case b.Missing == "evicted":
-		return kept + ": the edge gave the memory of the rest to newer requests"
+		return kept + ": the rest was given up for newer requests"
 	case b.Missing == "memory":
 		return kept + ": the edge had no more memory for captures then"
 	}

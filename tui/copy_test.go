@@ -60,7 +60,7 @@ func TestCopiesOfAPart(t *testing.T) {
 		{"c", "abc", "limit", "the curl command with the first 3 bytes of its body of 2.0 KiB"},
 		{"r", "abc", "limit", "the raw request with the first 3 bytes of its body of 2.0 KiB"},
 		{"c", "", "evicted", "the curl command without its body of 2.0 KiB"},
-		{"b", "", "evicted", "there is nothing to copy: no longer captured: the edge gave its memory to newer requests"},
+		{"b", "", "evicted", "there is nothing to copy: no longer captured: given up for newer requests"},
 		{"h", "abc", "limit", "the request headers"},
 	} {
 		m := modelWith(t, 120, 36, 13)

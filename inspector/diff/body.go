@@ -86,7 +86,7 @@ func missing(why string) string {
 	case "memory":
 		return "the edge had no more memory for captures then"
 	case "evicted":
-		return "the edge gave its memory to newer requests"
+		return "given up for newer requests"
 	case "aborted":
 		return "it did not come whole"
 	}
