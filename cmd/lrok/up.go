@@ -270,6 +270,9 @@ func (u *up) screen(ctx context.Context, a *agent.Agent, api *client.Client, r *
 	if err != nil {
 		return err
 	}
+	if never := !slices.ContainsFunc(sum.Tunnels, func(t tui.Tunnel) bool { return t.URL != "" }); never && a.Status().State == agent.Closed {
+		return nil // refused: why is all there is to say
+	}
 	u.o.farewell(sum, r, true, commandLine())
 	return nil
 }

@@ -96,14 +96,19 @@ func openWindowBy(t testing.TB, path string, env []string, args ...string) *wind
 	return w
 }
 
-// picture is what stands on a terminal that was sent s.
+// picture is the screen that stands, or stood last, on a terminal that was sent s.
 func picture(s string) string {
-	em := vt.NewEmulator(120, 36)
-	defer func() { _ = em.InputPipe().(io.Closer).Close() }()
-	go func() { _, _ = io.Copy(io.Discard, em) }()
 	if left := strings.LastIndex(s, modes[0].reset); left > strings.LastIndex(s, modes[0].set) {
 		s = s[:left] // the screen itself, not what came after
 	}
+	return normal(s)
+}
+
+// normal is what stands on a terminal that was sent s.
+func normal(s string) string {
+	em := vt.NewEmulator(120, 36)
+	defer func() { _ = em.InputPipe().(io.Closer).Close() }()
+	go func() { _, _ = io.Copy(io.Discard, em) }()
 	_, _ = em.Write([]byte(s))
 	return em.String()
 }
@@ -161,16 +166,36 @@ var modes = []struct{ name, set, reset string }{
 	{"keyboard flags", "\x1b[>1u", "\x1b[<1u"},
 }
 
-// restored checks that the terminal is as lrok found it.
-func (w *window) restored(t testing.TB) {
+// all is everything that a lrok which has ended wrote.
+func (w *window) all(t testing.TB) string {
 	t.Helper()
-	// A word of our own follows all that lrok has written.
-	const end = "(the end)"
+	const end = "(the end)" // a word of our own follows it
 	if _, err := io.WriteString(w.near, end); err != nil {
 		t.Fatal(err)
 	}
 	w.sees(0, end)
-	s := w.shown()
+	return w.shown()
+}
+
+// quiet checks that lrok has changed nothing about its terminal: no screen was
+// opened, not even for a moment.
+func (w *window) quiet(t testing.TB) {
+	t.Helper()
+	s := w.all(t)
+	for _, m := range modes {
+		if strings.Contains(s, m.set) {
+			t.Errorf("%s was set", m.name)
+		}
+	}
+	if strings.Contains(s, "\x1b[2J") {
+		t.Error("the terminal was cleared")
+	}
+}
+
+// restored checks that the terminal is as lrok found it.
+func (w *window) restored(t testing.TB) {
+	t.Helper()
+	s := w.all(t)
 	for _, m := range modes {
 		set, reset := strings.LastIndex(s, m.set), strings.LastIndex(s, m.reset)
 		if set >= 0 && reset < set {
