@@ -392,6 +392,68 @@ func TestScreenEndsWhileEditing(t *testing.T) {
 	}
 }
 
+// Once it stands the screen does not flash: neither requests that come in nor the
+// way through its parts clear the terminal, switch screens or set its modes anew.
+func TestScreenDoesNotFlash(t *testing.T) {
+	e := serve(t, nil)
+	w := inspected(t, e)
+	steady := len(w.shown())
+	if n := strings.Count(w.shown(), modes[0].set); n != 1 {
+		t.Errorf("the alternate screen was entered %d times, want once", n)
+	}
+	for i := range 60 { // more than there are rows
+		e.answers(t, fmt.Sprintf("/steady/%d", i), "hello")
+	}
+	w.lists("/steady/59")
+	shows := ""
+	for _, step := range []struct{ keys, shows string }{ // "-": the last one no longer
+		{"jjjj", "/steady/55 "},
+		{"\r]", "Response"},
+		{"]]", "Timing"},
+		{"h?", " Keys "},
+		{"\x1b", "-"},
+		{"/status:404", "of 61 shown"},
+		{"\x1b", "-"},
+		{"L", " Log "},
+		{"\x1b", "-"},
+		{strings.Repeat("\x1b[6~", 4), "/seen "},
+		{"mkd", "A  #1"},
+		{"\x1b", "-"},
+	} {
+		was := shows
+		w.keys(step.keys)
+		if shows = step.shows; shows != "-" {
+			eventually(t, fmt.Sprintf("%q shows %q", step.keys, shows), func() bool { return strings.Contains(picture(w.shown()), shows) })
+		} else {
+			eventually(t, fmt.Sprintf("%q is gone", was), func() bool { return !strings.Contains(picture(w.shown()), was) })
+		}
+	}
+	e.answers(t, "/steady/last", "hello")
+	w.keys("G")
+	w.lists("/steady/last")
+	drawn := w.shown()[steady:]
+	for _, never := range []string{"\x1b[2J", "\x1b[3J", "\x1bc", "\x1b[!p"} {
+		if strings.Contains(drawn, never) {
+			t.Errorf("%q clears the terminal", never)
+		}
+	}
+	for _, m := range modes {
+		if m.name == "the hidden cursor" || m.name == "synchronised output" {
+			continue // where something is typed there is a cursor, and frames are drawn at once
+		}
+		if strings.Contains(drawn, m.set) || strings.Contains(drawn, m.reset) {
+			t.Errorf("%s changed", m.name)
+		}
+	}
+	// Erasing from somewhere to the end of the screen is clearing it when the rows
+	// there are drawn again.
+	for _, home := range []string{"\x1b[H\x1b[J", "\x1b[1;1H\x1b[J", "\x1b[H\x1b[0J"} {
+		if strings.Contains(drawn, home) {
+			t.Errorf("%q clears the terminal", home)
+		}
+	}
+}
+
 // An editor that is open, and a terminal that takes nothing, hold no request up.
 func TestAwayScreenHoldsNothingUp(t *testing.T) {
 	e := serve(t, nil)
