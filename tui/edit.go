@@ -184,13 +184,16 @@ func (m *model) runEditor(x inspector.Exchange, file string) tea.Cmd {
 	// lets the screen leave in order.
 	cmd := exec.CommandContext(m.ctx, argv[0], argv[1:]...)
 	cmd.Env = m.c.Environ
-	return tea.Exec(&editorRun{cmd}, func(err error) tea.Msg {
+	return tea.Exec(&editorRun{cmd, m.stops}, func(err error) tea.Msg {
 		return editedMsg{x: x, file: file, err: err}
 	})
 }
 
 // An editorRun is a command that has the terminal to itself.
-type editorRun struct{ *exec.Cmd }
+type editorRun struct {
+	*exec.Cmd
+	stops *stops
+}
 
 func (e *editorRun) SetStdin(r io.Reader) { e.Stdin = r }
 
@@ -199,13 +202,17 @@ func (e *editorRun) SetStdin(r io.Reader) { e.Stdin = r }
 func (e *editorRun) SetStdout(w io.Writer) { e.Stdout, e.Stderr = w, w }
 func (e *editorRun) SetStderr(io.Writer)   {}
 
-// Run waits a moment before it starts the editor. Bubble Tea (2.1.1) stops its
-// renderer's ticker in a goroutine that it does not wait for, and starts the
-// ticker again after the command: one that returns at once, as an editor does
-// that hands the file to a running instance, could win that race, and the
-// screen would stay blank for good.
+// settling is how long the screen waits before it gives the terminal away. Bubble
+// Tea (2.1.1) stops its renderer's ticker in a goroutine that it does not wait for,
+// and starts the ticker again afterwards: a command that returns at once, as an
+// editor does that hands the file to a running instance, could win that race, and
+// the screen would stay blank for good.
+const settling = 50 * time.Millisecond
+
 func (e *editorRun) Run() error {
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(settling)
+	e.stops.away.Store(true)
+	defer e.stops.away.Store(false)
 	restore := func() {}
 	if f, ok := e.Stdin.(term.File); ok {
 		if was, err := term.GetState(f.Fd()); err == nil {

@@ -341,7 +341,7 @@ func screenActions() []action {
 				return h
 			},
 		},
-		{name: "suspend", in: everywhere, bind: bind("ctrl-z", "suspend; the tunnel stays up", "ctrl+z"), group: "Screen", run: func(*model) tea.Cmd { return tea.Suspend }},
+		{name: "suspend", in: everywhere, bind: bind("ctrl-z", "suspend; fg resumes, bg lets the tunnel work on", "ctrl+z"), group: "Screen", run: (*model).suspend},
 		{name: "redraw", in: everywhere, bind: bind("ctrl-l", "draw the screen anew", "ctrl+l"), group: "Screen", run: func(*model) tea.Cmd { return tea.ClearScreen }},
 		{name: "quit", in: everywhere, bind: bind("q", "quit", "q"), group: "Screen", hint: "quit", rank: 91, run: (*model).quit},
 	}

@@ -103,6 +103,7 @@ type model struct {
 
 	rules  ruling // what comparisons ignore
 	drafts drafts // of edits
+	stops  *stops // how a shell asks for the terminal
 
 	browser []string // the command that shows an address, nil for none
 
@@ -256,7 +257,7 @@ type (
 )
 
 func (m *model) Init() tea.Cmd {
-	cmds := []tea.Cmd{m.await(), m.tick()}
+	cmds := []tea.Cmd{m.await(), m.awaitStop(), m.tick()}
 	if m.c.Theme == "" || m.c.Theme == "auto" {
 		cmds = append(cmds, tea.RequestBackgroundColor)
 	}

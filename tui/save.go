@@ -392,7 +392,7 @@ func (msg pipedMsg) arrive(m *model) tea.Cmd {
 	// As with the editor: the loop stands still until the pager ends.
 	cmd := exec.CommandContext(m.ctx, argv[0], argv[1:]...)
 	cmd.Env = m.c.Environ
-	return tea.Exec(&pagerRun{editorRun{cmd}, msg.text}, func(err error) tea.Msg {
+	return tea.Exec(&pagerRun{editorRun{cmd, m.stops}, msg.text}, func(err error) tea.Msg {
 		if err != nil {
 			return failMsg{err: errors.New("pager " + argv[0] + ": " + err.Error())}
 		}

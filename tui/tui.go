@@ -175,6 +175,8 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 		defer close(following)
 		f.guard(cancel, func() { f.run(ctx, cancel, m.main) })
 	}()
+	m.stops = newStops()
+	defer m.stops.end()
 	p := tea.NewProgram(m, options...)
 	defer crash.Before(func() { // a panic elsewhere finds the terminal as it was
 		p.Kill()
