@@ -3,6 +3,7 @@ package inspector
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // An Exchange is one captured request and its response, or one connection of a
@@ -179,6 +180,27 @@ func (x Exchange) Light() Exchange {
 	x.Response.Head, x.Response.Body.Data = nil, nil
 	x.Marks = nil
 	return x
+}
+
+// Restore puts back what JSON has no place for: bytes of the heads that are not
+// UTF-8, Latin-1 mostly. A light exchange stays as it is.
+func (x *Exchange) Restore() {
+	line := func(m *Message) string {
+		if len(m.Head) == 0 || utf8.Valid(m.Head) {
+			return ""
+		}
+		m.Header = fields(string(m.Head))
+		first, _, _ := strings.Cut(string(m.Head), "\n")
+		return strings.TrimSuffix(first, "\r")
+	}
+	if _, target, ok := strings.Cut(line(&x.Request), " "); ok {
+		if end := strings.LastIndexByte(target, ' '); end > 0 {
+			x.Path = target[:end]
+		}
+	}
+	if _, status, ok := strings.Cut(line(&x.Response), " "); ok {
+		_, x.Reason, _ = strings.Cut(status, " ")
+	}
 }
 
 // Changes says how a replay differs from its original. The zero value repeats

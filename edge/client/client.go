@@ -163,7 +163,9 @@ func (c *Client) Exchange(ctx context.Context, id string) (inspector.Exchange, e
 // [Client.Complete] reads the rest.
 func (c *Client) Beginning(ctx context.Context, id string) (inspector.Exchange, error) {
 	q := url.Values{"bytes": {strconv.Itoa(beginning)}}
-	return answer[inspector.Exchange](ctx, c, http.MethodGet, withQuery("/me/requests/"+url.PathEscape(id), q), nil)
+	x, err := answer[inspector.Exchange](ctx, c, http.MethodGet, withQuery("/me/requests/"+url.PathEscape(id), q), nil)
+	x.Restore()
+	return x, err
 }
 
 // Complete reads what is left of the bodies of x, and says there what the edge has
