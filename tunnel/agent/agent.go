@@ -439,6 +439,9 @@ func (a *Agent) open(ctx context.Context) (s *tunnel.Session, asked []int, err e
 	}
 	a.mu.Unlock()
 	s, err = tunnel.Connect(ctx, conn, config, hello)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("the edge did not answer in %v", connectTimeout)
+	}
 	if err != nil {
 		return nil, asked, err
 	}

@@ -427,6 +427,31 @@ func TestFirstTries(t *testing.T) {
 	}
 }
 
+// An edge that takes the connection and says nothing is told of in words.
+func TestSilentEdge(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() // the system takes the connection
+	a, err := New(Config{Edge: ln.Addr().String(), Key: "key", Targets: []Target{{Addr: "localhost:1"}}, Claims: []tunnel.Claim{{Kind: tunnel.HTTP}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := (*net.OpError)(nil)
+	for d := 100 * time.Millisecond; d < time.Minute; d *= 2 { // until there is time to connect
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		_, _, err = a.open(ctx)
+		cancel()
+		if !errors.As(err, &dial) {
+			break
+		}
+	}
+	if err == nil || err.Error() != "the edge did not answer in 10s" {
+		t.Errorf("open = %v, want that the edge did not answer", err)
+	}
+}
+
 func TestUntrustedEdgeEndsRun(t *testing.T) {
 	e := newTestEdge(t)
 	e.start()
