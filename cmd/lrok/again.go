@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/x/term"
 
 	"github.com/lrok-dev/lrok/edge/client"
+	"github.com/lrok-dev/lrok/edge/registry"
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tui"
@@ -54,10 +55,19 @@ func said(name string) bool {
 	return true
 }
 
+// What becomes of captures when the screen is left.
+type afterwards int
+
+const (
+	capturesStay afterwards = iota // their tunnel goes on
+	capturesGone                   // with their tunnel
+	capturesLeft                   // an edge out of reach could not be told that the tunnel has ended
+)
+
 // farewell is what stays on the terminal after the screen: the addresses, what
 // was seen, and how to get it again. Each line is worded to fit the terminal; what
 // is there to be copied is whole however long it is.
-func (o *options) farewell(s tui.Summary, r *reach, gone bool, again string) {
+func (o *options) farewell(s tui.Summary, r *reach, captures afterwards, again string) {
 	var b strings.Builder
 	width := 80
 	if out, ok := o.stdout.(term.File); ok {
@@ -89,14 +99,21 @@ func (o *options) farewell(s tui.Summary, r *reach, gone bool, again string) {
 		switch {
 		case !slices.ContainsFunc(s.Tunnels, isHTTP):
 			say(n + " seen")
-		case gone:
+		case captures == capturesLeft:
+			kept := plural(int(registry.Grace.Minutes()), "minute")
+			where := ""
+			if len(s.Tunnels) == 1 {
+				where = ": lrok logs " + format.Sanitize(s.Tunnels[0].Name)
+			}
+			say(n+" seen; the edge may keep the captures for "+kept+where, n+" seen; captures may be kept for "+kept, n+" seen")
+		case captures == capturesGone:
 			say(n+" seen; the captures were in memory and are gone with the tunnel", n+" seen; the captures are gone", n+" seen, captures gone", n+" seen")
 		default:
 			say(n+" seen; the captures stay at the edge while the tunnel is up", n+" seen; the captures stay with the tunnel", n+" seen, captures kept", n+" seen")
 		}
 	}
 	say("again: " + format.Sanitize(again))
-	if gone && r.Local {
+	if captures != capturesStay && r.Local {
 		say("for a public URL: run lrok serve on a server, then add --edge HOST", "public URL: lrok serve, then --edge HOST")
 	}
 	_, _ = fmt.Fprint(o.stdout, b.String())

@@ -19,35 +19,39 @@ func TestFarewell(t *testing.T) {
 	shop := tui.Tunnel{Kind: tunnel.HTTP, Name: "shop", URL: "https://shop.tun.test", Local: "http://localhost:3000"}
 	db := tui.Tunnel{Kind: tunnel.TCP, Name: "db", URL: "tcp://tun.test:30007", Local: "localhost:5432"}
 	for _, tt := range []struct {
-		name string
-		s    tui.Summary
-		r    reach
-		gone bool
-		want string
+		name     string
+		s        tui.Summary
+		r        reach
+		captures afterwards
+		want     string
 	}{
-		{"a tunnel", tui.Summary{Seen: 1, Tunnels: []tui.Tunnel{shop}}, reach{}, true, `https://shop.tun.test -> http://localhost:3000
+		{"a tunnel", tui.Summary{Seen: 1, Tunnels: []tui.Tunnel{shop}}, reach{}, capturesGone, `https://shop.tun.test -> http://localhost:3000
 1 request seen; the captures were in memory and are gone with the tunnel
 again: lrok start
 `},
-		{"on this machine", tui.Summary{Tunnels: []tui.Tunnel{shop}}, reach{Local: true}, true, `https://shop.tun.test -> http://localhost:3000
+		{"on this machine", tui.Summary{Tunnels: []tui.Tunnel{shop}}, reach{Local: true}, capturesGone, `https://shop.tun.test -> http://localhost:3000
 0 requests seen; the captures were in memory and are gone with the tunnel
 again: lrok start
 for a public URL: run lrok serve on a server, then add --edge HOST
 `},
-		{"elsewhere", tui.Summary{Seen: 12, Connections: 2, Tunnels: []tui.Tunnel{shop, db}}, reach{Local: true}, false, `https://shop.tun.test -> http://localhost:3000
+		{"elsewhere", tui.Summary{Seen: 12, Connections: 2, Tunnels: []tui.Tunnel{shop, db}}, reach{Local: true}, capturesStay, `https://shop.tun.test -> http://localhost:3000
 tcp://tun.test:30007 -> localhost:5432
 12 requests and 2 connections seen; the captures stay with the tunnel
 again: lrok start
 `},
-		{"no HTTP", tui.Summary{Tunnels: []tui.Tunnel{db}}, reach{}, true, `tcp://tun.test:30007 -> localhost:5432
+		{"out of reach", tui.Summary{Seen: 12, Tunnels: []tui.Tunnel{shop}}, reach{}, capturesLeft, `https://shop.tun.test -> http://localhost:3000
+12 requests seen; the edge may keep the captures for 10 minutes: lrok logs shop
+again: lrok start
+`},
+		{"no HTTP", tui.Summary{Tunnels: []tui.Tunnel{db}}, reach{}, capturesGone, `tcp://tun.test:30007 -> localhost:5432
 0 connections seen
 again: lrok start
 `},
-		{"never live", tui.Summary{Tunnels: []tui.Tunnel{{Kind: tunnel.HTTP, Local: "http://localhost:3000"}}}, reach{}, true, "again: lrok start\n"},
+		{"never live", tui.Summary{Tunnels: []tui.Tunnel{{Kind: tunnel.HTTP, Local: "http://localhost:3000"}}}, reach{}, capturesGone, "again: lrok start\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var b bytes.Buffer
-			(&options{stdout: &b}).farewell(tt.s, &tt.r, tt.gone, "lrok start")
+			(&options{stdout: &b}).farewell(tt.s, &tt.r, tt.captures, "lrok start")
 			if b.String() != tt.want {
 				t.Errorf("said\n%s\nwant\n%s", &b, tt.want)
 			}
@@ -75,8 +79,8 @@ func TestFarewellFits(t *testing.T) {
 			{Seen: 12345, Connections: 1234, Tunnels: []tui.Tunnel{shop, db}},
 			{Connections: 123456, Tunnels: []tui.Tunnel{db}},
 		} {
-			for _, gone := range []bool{true, false} {
-				(&options{stdout: near}).farewell(s, &reach{Local: true}, gone, "lrok http 3000")
+			for _, captures := range []afterwards{capturesStay, capturesGone, capturesLeft} {
+				(&options{stdout: near}).farewell(s, &reach{Local: true}, captures, "lrok http 3000")
 				_, _ = io.WriteString(near, "(the end)\n")
 				var lines []string
 				for {

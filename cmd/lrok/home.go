@@ -62,7 +62,7 @@ func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts 
 	if err != nil {
 		return unreachable(r, err)
 	}
-	o.farewell(sum, r, false, commandLine())
+	o.farewell(sum, r, capturesStay, commandLine())
 	return nil
 }
 
@@ -138,7 +138,7 @@ func (o *options) homeScreen(ctx context.Context, r *reach) error {
 		own.r = r
 	}
 	c.Start = own.start
-	sum, err := tui.Run(ctx, c)
+	sum, err := o.show(ctx, c)
 	if err != nil {
 		if r != nil {
 			err = unreachable(r, err)
@@ -148,7 +148,11 @@ func (o *options) homeScreen(ctx context.Context, r *reach) error {
 	if r == nil {
 		r = &reach{Local: true}
 	}
-	o.farewell(sum, r, sum.Own > 0 && sum.Own == len(sum.Tunnels), commandLine())
+	captures := capturesStay
+	if sum.Own > 0 && sum.Own == len(sum.Tunnels) {
+		captures = capturesGone
+	}
+	o.farewell(sum, r, captures, commandLine())
 	return nil
 }
 

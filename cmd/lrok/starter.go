@@ -49,7 +49,7 @@ func (s *starter) start(ctx context.Context, w tui.Wish) (tui.Started, error) {
 	var running sync.WaitGroup
 	crash.Go(&running, func() { _ = a.Run(life) }) // its status says why it ended
 	end := sync.OnceFunc(func() {
-		release(life, a)
+		_ = release(life, a)
 		stop()
 		running.Wait()
 	})

@@ -116,6 +116,7 @@ func (u *up) run(ctx context.Context) error {
 		log = slog.New(slog.DiscardHandler) // a line on the terminal would ruin the screen
 	}
 
+	mine := false // the edge is this process's own
 	r, err := o.findReach()
 	if u.own || errors.Is(err, errNoEdge) || r != nil && r.embedded() {
 		if err := u.needsEdge(); err != nil {
@@ -127,7 +128,7 @@ func (u *up) run(ctx context.Context) error {
 			return err
 		}
 		defer stop()
-		r = own
+		r, mine = own, true
 	} else if err != nil {
 		return err
 	}
@@ -180,17 +181,27 @@ func (u *up) run(ctx context.Context) error {
 			}
 		})
 	}
+	var shown *tui.Summary
 	switch {
 	case !screen:
 		err = u.plain(ctx, a, api, r)
 	case settled(ctx, a, o.stderr, r.Edge):
-		err = u.screen(ctx, a, api, r)
+		shown, err = u.screen(ctx, a, api, r)
 	}
 	cancel()
 	if terr := <-told; terr != nil {
 		err = terr
 	}
-	closed := release(life, a)
+	over := a.Status().State == agent.Closed // by the edge, which knows then
+	released := release(life, a)
+	closed := released == nil
+	if shown != nil {
+		captures := capturesGone
+		if e := (*tunnel.Error)(nil); errors.As(released, &e) && e.Code == tunnel.CodeAgentOffline && !over && !mine {
+			captures = capturesLeft
+		}
+		o.farewell(*shown, r, captures, commandLine())
+	}
 	end()
 	if aerr := <-ended; aerr != nil && !closed && !errors.Is(aerr, context.Canceled) {
 		return unreachable(r, aerr)
@@ -222,12 +233,12 @@ func newAgent(r *reach, wishes []wish, log *slog.Logger, watched bool) (*agent.A
 }
 
 // release gives the names back and has the captures forgotten: the edge would
-// keep both for a while, for an agent that lost its connection. It reports
-// whether the edge has let go of them.
-func release(ctx context.Context, a *agent.Agent) bool {
+// keep both for a while, for an agent that lost its connection. Without an error
+// it has let go of them.
+func release(ctx context.Context, a *agent.Agent) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	return a.ReleaseAll(ctx) == nil
+	return a.ReleaseAll(ctx)
 }
 
 // firstTries is how often the first connection is tried. Somebody who watches
@@ -258,8 +269,8 @@ func (u *up) settle(ctx context.Context, api *client.Client, name string) {
 	sleep(ctx, 300*time.Millisecond) // the event stream is a few frames behind
 }
 
-// screen shows the inspector.
-func (u *up) screen(ctx context.Context, a *agent.Agent, api *client.Client, r *reach) error {
+// screen shows the inspector, and returns nothing when there is nothing to say of it.
+func (u *up) screen(ctx context.Context, a *agent.Agent, api *client.Client, r *reach) (*tui.Summary, error) {
 	var ts []tui.Tunnel
 	for _, w := range u.wishes {
 		ts = append(ts, tui.Tunnel{Kind: w.claim.Kind, Name: w.claim.Name, Local: w.claim.Local})
@@ -268,13 +279,12 @@ func (u *up) screen(ctx context.Context, a *agent.Agent, api *client.Client, r *
 	c.Agent, c.Tunnels = a, ts
 	sum, err := u.o.show(ctx, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if never := !slices.ContainsFunc(sum.Tunnels, func(t tui.Tunnel) bool { return t.URL != "" }); never && a.Status().State == agent.Closed {
-		return nil // refused: why is all there is to say
+		return nil, nil // refused: why is all there is to say
 	}
-	u.o.farewell(sum, r, true, commandLine())
-	return nil
+	return &sum, nil
 }
 
 func plural(n int, what string) string {
