@@ -31,7 +31,10 @@ basic_auth_file, allow, deny, remote_port, proxy_protocol and inspect:
     shop: {http: 3000, hint: shop-dev}
     db:   {tcp: 5432, remote_port: 30007, allow: [203.0.113.0/24]}
 
-The name asked for is the hint, or without one what the line is called: db.`,
+The name asked for is the hint, or without one what the line is called: db.
+
+On the screen a tunnel that the edge refuses says why in its tab, and the others work.
+Without it lrok starts all of them, or none and says why.`,
 		Example: "  lrok start\n  lrok start shop db --plain",
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			s, _, err := tunnelSection(cmd)
