@@ -366,7 +366,7 @@ func (m *model) named(x *capture, n int) (path, event string) {
 		word = m.th.width(x.Event[i+1:]) + 1
 	}
 	room := n - m.th.width(path) - 2
-	if room < min(all, word) {
+	if room < min(all, max(word, least)) {
 		short, _, _ := strings.Cut(target, "?")
 		last := short[max(strings.LastIndexByte(short, '/'), 0):]
 		short = m.th.shortPath(short, max(n-2-all, min(m.th.width(last)+1, n/2)))
