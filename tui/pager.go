@@ -49,6 +49,7 @@ type pager struct {
 	buf   []byte
 	spans []span
 	ends  []int
+	hang  int      // by how much the rows of buf after the first are set in
 	hits  [][2]int // of mark in buf
 }
 
@@ -104,6 +105,7 @@ func (p *pager) text(i int) (rows []int) {
 			p.buf, p.spans = append(p.buf[:0], format.ASCII(s)...), p.spans[:0]
 		}
 	}
+	p.hang = 0
 	if _, ok := p.c.(interface{ oneRow() }); ok {
 		p.ends = append(p.ends[:0], len(p.buf))
 		return p.ends
@@ -113,7 +115,14 @@ func (p *pager) text(i int) (rows []int) {
 	if p.th != nil {
 		columns = p.th.clusterColumns
 	}
-	p.ends = format.Wrap(p.ends[:0], p.buf, w, columns)
+	if p.gutter() > 0 {
+		// What goes on stands to the right of where it began.
+		for p.hang < len(p.buf) && p.buf[p.hang] == ' ' {
+			p.hang++
+		}
+		p.hang = min(p.hang+2, w/3)
+	}
+	p.ends = format.Wrap(p.ends[:0], p.buf, w, p.hang, columns)
 	if len(p.ends) == 0 {
 		p.ends = append(p.ends, len(p.buf))
 	}
@@ -316,6 +325,7 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 		}
 		from := 0
 		if at.row > 0 {
+			l.gap(p.hang)
 			from = rows[min(at.row, len(rows))-1]
 		}
 		to := rows[min(at.row, len(rows)-1)]

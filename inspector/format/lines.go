@@ -177,21 +177,41 @@ func (l *Lines) bounds(start int) (end, next int) {
 }
 
 // Wrap appends to ends where the rows of a sanitized line end when it is broken
-// at width columns, wide characters kept whole. A line has at least one row.
-// Columns measures one character that is not ASCII, with its marks; nil does it
-// as Unicode has it.
-func Wrap(ends []int, text []byte, width int, columns func(cluster []byte) int) []int {
+// at width columns, wide characters kept whole, and after a blank where one comes
+// in the last third of the row. The rows after the first are narrower by hang
+// columns. A line has at least one row. Columns measures one character that is not
+// ASCII, with its marks; nil does it as Unicode has it.
+func Wrap(ends []int, text []byte, width, hang int, columns func(cluster []byte) int) []int {
 	width = max(width, 2) // room for one wide character
 	start, column := len(ends), 0
+	blank, before := 0, 0 // where the row can end after a blank, and its columns up to there
+	ink := false          // the row is not all blank so far
+	wrap := func(i int) {
+		if len(ends) == start {
+			width = max(width-hang, 2)
+		}
+		if blank > 0 && 3*before >= 2*column && column-before+2 <= width {
+			ends = append(ends, blank)
+			column -= before
+		} else {
+			ends = append(ends, i)
+			column = 0
+		}
+		blank, before, ink = 0, 0, column > 0
+	}
 	for i := 0; i < len(text); {
 		// Printable ASCII takes a column each, unless a mark follows.
 		if text[i] < utf8.RuneSelf && (i+1 == len(text) || text[i+1] < utf8.RuneSelf) {
 			if column == width {
-				ends = append(ends, i)
-				column = 0
+				wrap(i)
 			}
 			column++
 			i++
+			if text[i-1] != ' ' {
+				ink = true
+			} else if ink {
+				blank, before = i, column
+			}
 			continue
 		}
 		graphemes := displaywidth.BytesGraphemes(text[i:])
@@ -203,10 +223,10 @@ func Wrap(ends []int, text []byte, width int, columns func(cluster []byte) int) 
 			w = columns(graphemes.Value())
 		}
 		if column+w > width {
-			ends = append(ends, i)
-			column = 0
+			wrap(i)
 		}
 		column += w
+		ink = true
 		i += len(graphemes.Value())
 	}
 	if n := len(ends); n == start || ends[n-1] < len(text) {

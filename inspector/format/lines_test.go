@@ -90,22 +90,30 @@ func TestAppendLineTabs(t *testing.T) {
 
 func TestWrap(t *testing.T) {
 	for _, tt := range []struct {
-		in    string
-		width int
-		want  []string
+		in          string
+		width, hang int
+		want        []string
 	}{
-		{"", 10, []string{""}},
-		{"abcdef", 10, []string{"abcdef"}},
-		{"abcdef", 3, []string{"abc", "def"}},
-		{"abcdefg", 3, []string{"abc", "def", "g"}},
-		{"漢字漢", 3, []string{"漢", "字", "漢"}},
-		{"a漢字", 3, []string{"a漢", "字"}},
-		{"ae\u0301bc", 3, []string{"ae\u0301b", "c"}},
-		{"漢字", 1, []string{"漢", "字"}},
+		{"", 10, 0, []string{""}},
+		{"abcdef", 10, 0, []string{"abcdef"}},
+		{"abcdef", 3, 0, []string{"abc", "def"}},
+		{"abcdefg", 3, 0, []string{"abc", "def", "g"}},
+		{"漢字漢", 3, 0, []string{"漢", "字", "漢"}},
+		{"a漢字", 3, 0, []string{"a漢", "字"}},
+		{"ae\u0301bc", 3, 0, []string{"ae\u0301b", "c"}},
+		{"漢字", 1, 0, []string{"漢", "字"}},
+		{"one two three", 9, 0, []string{"one two ", "three"}},
+		{"one two three", 8, 0, []string{"one two ", "three"}},
+		{"to thefarend", 9, 0, []string{"to thefar", "end"}}, // the row would be empty, nearly
+		{"    abcdefgh", 6, 0, []string{"    ab", "cdefgh"}},
+		{"one two three four", 9, 2, []string{"one two ", "three ", "four"}},
+		{"abcdefghij", 6, 2, []string{"abcdef", "ghij"}},
+		{"漢字 漢字", 6, 0, []string{"漢字 ", "漢字"}},
+		{"one two threefour", 12, 9, []string{"one two thre", "efo", "ur"}},
 	} {
 		var got []string
 		at := 0
-		for _, end := range Wrap(nil, []byte(tt.in), tt.width, nil) {
+		for _, end := range Wrap(nil, []byte(tt.in), tt.width, tt.hang, nil) {
 			got = append(got, tt.in[at:end])
 			at = end
 		}
@@ -144,12 +152,12 @@ func FuzzLines(f *testing.F) {
 			end = l.Offset(i) + len(line)
 			text := l.AppendLine(nil, i)
 			checkSafe(t, string(text), "")
-			at := 0
-			for _, e := range Wrap(nil, text, width, nil) {
-				if row := string(text[at:e]); !utf8.ValidString(row) || ansi.StringWidth(row) > width {
-					t.Fatalf("row %q is %d columns wide, want at most %d", row, ansi.StringWidth(row), width)
+			at, room, hang := 0, width, i%7
+			for _, e := range Wrap(nil, text, width, hang, nil) {
+				if row := string(text[at:e]); !utf8.ValidString(row) || ansi.StringWidth(row) > room || e == at && e > 0 {
+					t.Fatalf("row %q is %d columns wide, want at most %d", row, ansi.StringWidth(row), room)
 				}
-				at = e
+				at, room = e, max(width-hang, 2)
 			}
 			if at != len(text) {
 				t.Fatalf("the rows end at %d of %d", at, len(text))
