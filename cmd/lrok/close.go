@@ -71,5 +71,6 @@ func newClose(o *options) *cobra.Command {
 	tunnelFlag(cmd, &tunnelName)
 	cmd.Flags().BoolVar(&all, "all", false, "all that are open")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	onlyFlags(cmd, "all", "yes")
 	return cmd
 }
