@@ -56,7 +56,11 @@ func main() {
 
 // run is lrok without the process around it; it returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{syscall.SIGTERM}
+	if !signal.Ignored(os.Interrupt) { // as it is for what a script runs in the background
+		ends = append(ends, os.Interrupt)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	// A second signal ends lrok at once.
 	context.AfterFunc(ctx, stop)
@@ -132,7 +136,9 @@ is started on this machine: the inspector works, the URL is local only.`,
 		Args:          cobra.NoArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			o.stdin, o.stdout, o.stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			if !isServe(cmd) { // to an edge it says: read certificates again
+			// To an edge it says: read certificates again. Under nohup it says nothing,
+			// unless there is a screen, which is nothing without its terminal.
+			if !isServe(cmd) && (o.interactive() || !signal.Ignored(syscall.SIGHUP)) {
 				ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
 				context.AfterFunc(ctx, stop)
 				cmd.SetContext(ctx)

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/charmbracelet/x/term"
 	"github.com/charmbracelet/x/vt"
@@ -389,6 +390,74 @@ func TestScreenEndsWhileEditing(t *testing.T) {
 				t.Errorf("the edit left %v behind", left)
 			}
 		})
+	}
+}
+
+// A terminal that is closed takes lrok along: the tunnel is closed in order, the
+// files of an edit are gone, and nothing reads a dead terminal in circles.
+func TestScreenEndsWithItsTerminal(t *testing.T) {
+	e := serve(t, nil)
+	for _, tt := range []struct {
+		name  string
+		there func(t *testing.T, w *window)
+		how   func(w *window)
+	}{
+		{"closed", func(*testing.T, *window) {}, (*window).hangUp},
+		{"closed while something is typed", func(_ *testing.T, w *window) {
+			w.keys("/status:")
+			w.sees(0, "status:")
+		}, (*window).hangUp},
+		{"closed with the editor open", func(_ *testing.T, w *window) {
+			w.keys("e")
+			w.sees(0, "the editor is open")
+		}, (*window).hangUp},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tmp := t.TempDir()
+			w := inspected(t, e, editorOf(t, "echo the editor is open; exec sleep 60"), "TMPDIR="+tmp)
+			tt.there(t, w)
+			tt.how(w)
+			w.wait()
+			if took := w.cmd.ProcessState.UserTime() + w.cmd.ProcessState.SystemTime(); took > 5*time.Second {
+				t.Errorf("lrok took %v of the processor", took)
+			}
+			eventually(t, "the tunnel is closed", func() bool {
+				status, _, _, err := tryGet(e.http, "/after")
+				return err == nil && status == http.StatusNotFound
+			})
+			if left := drafts(t, tmp); len(left) > 0 {
+				t.Errorf("the edit left %v behind", left)
+			}
+		})
+	}
+}
+
+// hangUp closes the terminal.
+func (w *window) hangUp() {
+	_ = w.far.Close()
+	_, _ = io.WriteString(w.near, "\n") // lets go of who reads there
+}
+
+// Who has lrok outlive hangups, as nohup does, has it stay.
+func TestHangupsMayBeIgnored(t *testing.T) {
+	e := serve(t, nil)
+	path, err := lrokBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := service(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "hello") })
+	p := run(t, e.reach(""), "/bin/sh", "-c", `trap "" HUP INT; exec "$0" "$@"`, path, "http", local, "--plain", "--hint", "shop")
+	p.stdout.await(t, "https://shop.tun.test")
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if err := p.cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 20 {
+		e.answers(t, fmt.Sprintf("/still/%d", i), "hello")
+	}
+	if code := p.term(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
