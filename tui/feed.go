@@ -236,7 +236,8 @@ func (f *feed) run(ctx context.Context, abort func(), l *link) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
-		wg.Go(func() { f.guard(abort, func() { f.watch(ctx, abort, l) }) })
+		one := l
+		wg.Go(func() { f.guard(abort, func() { f.watch(ctx, abort, one) }) })
 		select {
 		case l = <-f.more:
 		case <-ctx.Done():

@@ -93,7 +93,7 @@ func TestPaletteScreens(t *testing.T) {
 		keys string
 		want string
 	}{
-		{"palette-80x24", 80, 24, ":co", "copy: curl"},
+		{"palette-80x24", 80, 24, ":co", " : co "},
 		{"palette-120x36", 120, 36, ":", "type what to do"},
 		{"palette-40x10", 40, 10, ":", "type what to do"},
 	} {
