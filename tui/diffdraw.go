@@ -334,6 +334,9 @@ func (d *diffPane) value(m *model, l *line, r *diffRow, pathW, valueW int) {
 	l.max = keep
 	l.to(end)
 	l.put(dim, " "+g.arrow+" ")
+	if ignored && !d.draft && m.th.width(b)+m.th.width(note) > l.room() {
+		note = "   ignored" // the foot says by which rule
+	}
 	l.max -= min(m.th.width(note), max(l.room()-8, 0))
 	m.th.putWords(l, rb, b, r.inB)
 	l.max = keep

@@ -180,8 +180,11 @@ func moves() []action {
 		{
 			name: "back-hint", in: inDiff | inDetail | inConn, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back,
 			now: func(m *model, h hint) hint {
-				if m.place() == inDetail && m.detail.find.search != nil {
+				switch {
+				case m.place() == inDetail && m.detail.find.search != nil:
 					h.word, h.rank = "end search", 1
+				case m.place() == inDiff:
+					h.rank = 5
 				}
 				return h
 			},

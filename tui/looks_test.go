@@ -307,7 +307,7 @@ func TestEventsAreNamed(t *testing.T) {
 		{"/webhooks/github", "pull_request", 23, "/…/github|pull_request"},
 		{"/webhooks/stripe", "charge.succeeded", 23, "…/stripe|…succeeded"},
 		{"/webhooks/stripe?live=1", "invoice.payment_failed", 23, "…/stripe|…yment_failed"},
-		{"/webhooks/stripe", "invoice.paid", 23, "…/stripe|invoice.paid"},
+		{"/webhooks/stripe", "invoice.paid", 23, "/…/stripe|invoice.paid"},
 		{"/hooks", "invoice.payment_failed", 23, "/hooks|…payment_failed"},
 		{"/hooks/customers-of-the-shop", "invoice.paid", 20, "…-the-shop|…paid"},
 		{"/webhooks/stripe", "invoice.paid", 12, "/web…/stripe|"},
