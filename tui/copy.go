@@ -231,11 +231,11 @@ func (m *model) putClipboard(what, s string) tea.Cmd {
 			}
 		}
 		if len(s) <= oscLimit {
-			how := "OSC 52"
+			tmux := ""
 			if env(environ, "TMUX") != "" && m.tmuxTold.CompareAndSwap(false, true) {
-				how += "; tmux needs set-clipboard on"
+				tmux = "; tmux needs set-clipboard on"
 			}
-			return copiedMsg{role: good, text: sprintf("copied %s (%s, %s)%s", what, size, how, mind), osc: tea.SetClipboard(s)}
+			return copiedMsg{role: good, text: sprintf("copied %s (%s, OSC 52)%s%s", what, size, mind, tmux), osc: tea.SetClipboard(s)}
 		}
 		f, err := os.CreateTemp("", "lrok-copy-*.txt")
 		if err == nil {

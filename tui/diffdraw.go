@@ -45,7 +45,14 @@ func (d *diffPane) draw(m *model, out []string, focused bool) []string {
 		add(func(l *line) { d.line(m, l, &list.list[i], pathW, valueW, focused && i == d.cur) })
 	}
 	if foot > 0 {
-		add(func(l *line) { l.fill(border, th.g.rule, d.width) })
+		add(func(l *line) {
+			if more := len(list.list) - d.top - rows; more > 0 {
+				s := sprintf(" %s %d more ", th.g.down, more)
+				l.fill(border, th.g.rule, d.width-th.width(s)-1)
+				l.put(dim, s)
+			}
+			l.fill(border, th.g.rule, d.width)
+		})
 		out = d.foot(m, out, foot-1)
 	}
 	return out
@@ -328,6 +335,9 @@ func (d *diffPane) value(m *model, l *line, r *diffRow, pathW, valueW int) {
 		b, rb = g.none, dim
 	}
 	end := min(l.w+valueW, l.max)
+	if b == g.none { // room enough for all of A
+		end = max(end, min(l.w+m.th.width(a), l.max-4-m.th.width(note)))
+	}
 	keep := l.max
 	l.max = end
 	m.th.putWords(l, ra, a, r.inA)

@@ -399,11 +399,25 @@ func (m *model) confirm(msg editedMsg, done func()) {
 		m.ask.text = sprintf("send this to %s? Its %s signature will not fit any more", local, provider)
 		m.ask.brief = sprintf("send? Its %s signature will not fit any more", provider)
 	}
-	if src, err := signature.Pick(&msg.x, m.c.Secrets, ""); err == nil {
+	ask := func(m *model) tea.Cmd { m.confirm(msg, done); return nil }
+	give := func(m *model) tea.Cmd {
+		return m.askSecret(&msg.x, func(m *model, src signature.Source) tea.Cmd {
+			if m.misfits(&msg.x) {
+				return ask(m)
+			}
+			return sign(m, src)
+		}, ask)
+	}
+	src, err := signature.Pick(&msg.x, m.c.Secrets, "")
+	switch {
+	case err == nil && m.misfits(&msg.x):
+		m.ask.text = "The " + src.Provider + " secret you gave is not the one it was signed with; send all the same?"
+		m.ask.brief = "the secret you gave is not the one it was signed with"
+		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"K", "another secret", give},
+			choice{"s", "sign and send", func(m *model) tea.Cmd { return sign(m, src) }})
+	case err == nil:
 		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "sign and send", func(m *model) tea.Cmd { return sign(m, src) }})
-	} else if provider != "" {
-		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "give the secret, sign and send", func(m *model) tea.Cmd {
-			return m.askSecret(&msg.x, sign, func(m *model) tea.Cmd { m.confirm(msg, done); return nil })
-		}})
+	case provider != "":
+		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "give the secret, sign and send", give})
 	}
 }

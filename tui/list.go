@@ -191,6 +191,9 @@ func (m *model) drawList(out []string) []string {
 		if x == nil {
 			if i == 0 && t.query != "" {
 				l.put(dim, "  nothing matches the filter; esc clears it")
+				if word := t.query; !strings.ContainsAny(word, " :<>=~()\"*") {
+					l.put(dim, "; body:"+word+" looks into bodies")
+				}
 			}
 			l.to(r.w)
 			out = append(out, l.String())

@@ -302,14 +302,14 @@ func TestEventsAreNamed(t *testing.T) {
 	}{
 		{"/webhooks/stripe", "", 23, "/webhooks/stripe|"},
 		{"/webhooks/stripe", "charge.succeeded", 39, "/webhooks/stripe|charge.succeeded"},
-		{"/webhooks/stripe", "invoice.payment_failed", 39, "/webhooks/stripe|…payment_failed"},
+		{"/webhooks/stripe", "invoice.payment_failed", 39, "/webhooks/stripe|invoic…payment_failed"},
 		{"/webhooks/github", "push", 23, "/webhooks/github|push"},
 		{"/webhooks/github", "pull_request", 23, "/…/github|pull_request"},
-		{"/webhooks/stripe", "charge.succeeded", 23, "…/stripe|…succeeded"},
+		{"/webhooks/stripe", "charge.succeeded", 23, "…/stripe|cha…succeeded"},
 		{"/webhooks/stripe?live=1", "invoice.payment_failed", 23, "…/stripe|…yment_failed"},
 		{"/webhooks/stripe", "invoice.paid", 23, "/…/stripe|invoice.paid"},
 		{"/hooks", "invoice.payment_failed", 23, "/hooks|…payment_failed"},
-		{"/hooks/customers-of-the-shop", "invoice.paid", 20, "…-the-shop|…paid"},
+		{"/hooks/customers-of-the-shop", "invoice.paid", 20, "…-the-shop|inv…paid"},
 		{"/webhooks/stripe", "invoice.paid", 12, "/web…/stripe|"},
 		{"/a", "invoice.paid", 10, "/a|"},
 	} {

@@ -52,13 +52,27 @@ func (m *model) askSecret(x *inspector.Exchange, done func(*model, signature.Sou
 		done: func(m *model, s string) tea.Cmd {
 			src.Secrets = []signature.Secret{{Value: s, From: typedIn}}
 			rest := slices.DeleteFunc(slices.Clone(m.c.Secrets), func(o signature.Source) bool {
-				return o.Provider == provider && o.Path == src.Path && o.Secrets[0].From == typedIn
+				return o.Provider == provider && o.Path == src.Path && given(&o)
 			})
 			m.c.Secrets = append([]signature.Source{src}, rest...)
 			m.judging = judgedMsg{}
 			return done(m, src)
 		},
 	})
+}
+
+// given reports whether the secret of s was typed in.
+func given(s *signature.Source) bool { return len(s.Secrets) > 0 && s.Secrets[0].From == typedIn }
+
+// misfits reports whether the secret that was typed in for x, which is whole, is
+// plainly another one. Of a large body it is not looked at: that takes too long.
+func (m *model) misfits(x *inspector.Exchange) bool {
+	src, err := signature.Pick(x, m.c.Secrets, "")
+	if err != nil || !given(&src) || len(x.Request.Body.Data) > 256<<10 {
+		return false
+	}
+	v, ok := signature.Judge(x, []signature.Source{src}, "", nil)
+	return ok && v.Cause == signature.WrongSecret
 }
 
 // outdated says that the signature of x will not fit what is to be sent, "" when

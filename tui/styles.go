@@ -413,7 +413,8 @@ func (t *theme) shortPath(target string, n int) string {
 }
 
 // shortEvent cuts the name of an event to n columns. Its last words tell more than
-// its first: "…payment_failed" of "invoice.payment_failed".
+// its first, which get what room is left: "inv…payment_failed" of
+// "invoice.payment_failed".
 func (t *theme) shortEvent(event string, n int) string {
 	s, w := t.clean(event)
 	if w <= n {
@@ -425,7 +426,13 @@ func (t *theme) shortEvent(event string, n int) string {
 		if i < 0 {
 			return more + t.last(s, n-t.columns(more))
 		}
-		if rest = rest[i+1:]; rest != "" && t.columns(more+rest) <= n {
+		if rest = rest[i+1:]; rest == "" {
+			continue
+		}
+		switch room := n - t.columns(more+rest); {
+		case room >= 3:
+			return t.cut(s, room+t.columns(more), more) + rest
+		case room >= 0:
 			return more + rest
 		}
 	}

@@ -110,11 +110,17 @@ func TestEditedRequestWantsASecret(t *testing.T) {
 		t.Fatal("without a secret the question is gone")
 	}
 	m.key("s")
-	m.msg(tea.PasteMsg{Content: "whsec_9"})
+	m.msg(tea.PasteMsg{Content: "whsec_9"}) // another one, by mistake
+	m.obey(m.msg(tea.KeyPressMsg{Code: tea.KeyEnter}))
+	if text := m.shows(); !strings.Contains(text, "the secret you gave is not the one it was signed with") || !strings.Contains(m.hints(), "K another secret") {
+		t.Errorf("nothing is said of the wrong secret\n%s", text)
+	}
+	m.key("K")
+	m.msg(tea.PasteMsg{Content: "whsec_1"})
 	m.obey(m.msg(tea.KeyPressMsg{Code: tea.KeyEnter}))
 	e := m.c.API.(*demoEdge)
 	sent := e.list[len(e.list)-1]
-	if v, ok := signature.Judge(&sent, stripeSecret("whsec_9"), "", nil); !ok || v.Cause == signature.WrongSecret || string(sent.Request.Body.Data) != string(body) {
+	if v, ok := signature.Judge(&sent, stripeSecret("whsec_1"), "", nil); !ok || v.Cause == signature.WrongSecret || string(sent.Request.Body.Data) != string(body) {
 		t.Errorf("sent %q with %q: %v", sent.Request.Body.Data, sent.Request.Get("Stripe-Signature"), v)
 	}
 	if len(m.c.Secrets) != 1 || m.ask != nil {

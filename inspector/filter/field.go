@@ -738,6 +738,9 @@ func (t *term) word(x *inspector.Exchange) bool {
 		if p.match(x.Path) || p.match(x.Method) || x.Event != "" && p.match(x.Event) {
 			return true
 		}
+		if class := p.parts[0]; len(class) == 3 && class[1:] == "xx" && x.Status != 0 && x.Status/100 == int(class[0]-'0') {
+			return true
+		}
 		return x.Status != 0 && digits(p.parts[0]) && p.match(strconv.Itoa(x.Status))
 	}
 	line := x.Method + " " + x.Path
