@@ -277,9 +277,10 @@ func TestShortEventKeepsTheLastWords(t *testing.T) {
 	}{
 		{"push", 8, "push"},
 		{"invoice.payment_failed", 22, "invoice.payment_failed"},
-		{"invoice.payment_failed", 21, "…payment_failed"},
+		{"invoice.payment_failed", 21, "invoic…payment_failed"},
+		{"invoice.payment_failed", 17, "…payment_failed"},
 		{"customer.subscription.updated", 21, "…subscription.updated"},
-		{"customer.subscription.updated", 20, "…updated"},
+		{"customer.subscription.updated", 20, "customer.sub…updated"},
 		{"orders/create", 9, "…create"},
 		{"pull_request_review_thread", 10, "…ew_thread"},
 		{"a.b.", 3, "…b."},
