@@ -416,6 +416,7 @@ func (m *model) startDiff() tea.Cmd {
 		m.say(warn, "nothing to compare with: this is the first request on its route; m marks one as A")
 		return nil
 	}
+	m.note = note{} // it was about what to compare
 	return m.openDiff(o.ID, x.ID)
 }
 

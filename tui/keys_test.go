@@ -137,3 +137,27 @@ func TestPrefixEndsWithAnyKey(t *testing.T) {
 		t.Error("a click on a key after y leaves the question open")
 	}
 }
+
+// A key that means something on another screen says so, and where.
+func TestKeysOfOtherScreensSayWhere(t *testing.T) {
+	for _, tt := range []struct {
+		keys []string
+		want string
+	}{
+		{[]string{"="}, "not here: run jq on this body (in a request)"},
+		{[]string{"d", "R"}, "not here: replay with options: signature, address, times (in a request)"},
+		{[]string{"n"}, "not here: next match, or next change (in a request)"},
+		{[]string{"l", "v"}, "not here: newest at the top or at the bottom (in the list of requests)"},
+	} {
+		m := modelWith(t, 120, 36, 13)
+		m.key(tt.keys...)
+		if s := m.statusRow(); !strings.HasPrefix(s, tt.want) {
+			t.Errorf("after %q the row is %q, want %q", tt.keys, s, tt.want)
+		}
+	}
+	m := modelWith(t, 120, 36, 13)
+	m.key("ö")
+	if m.note.text != "" {
+		t.Errorf("a key of no screen says %q", m.note.text)
+	}
+}

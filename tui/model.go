@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
@@ -704,12 +705,27 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		m.count = 0
 		if m.place()&connecting != 0 {
 			m.notForConnections(k)
+		} else {
+			m.elsewhere(k)
 		}
 		return nil
 	}
 	cmd := m.start(a)
 	m.count = 0
 	return cmd
+}
+
+// elsewhere says where a key means something that means nothing here.
+func (m *model) elsewhere(k tea.KeyPressMsg) {
+	at := m.place()
+	for i := range m.keys {
+		a := &m.keys[i]
+		if a.group == "" || a.in&at != 0 || at != inHome && a.in&(capturing|inDiff) == 0 || !key.Matches(k, a.bind) {
+			continue
+		}
+		m.say(text, "not here: %s (%s)", a.bind.Help().Desc, a.in.words())
+		return
+	}
 }
 
 // browse lets a person look around while a question waits.
