@@ -31,7 +31,7 @@ func TestCalm(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := modelWith(t, 80, 24, 3)
 			tt.set(m)
-			before := m.View().Content
+			before, began := m.View().Content, m.frame.at
 			arrive := func(n int) {
 				x := demoList(frozen)[0]
 				x.Number, x.ID = uint64(100+n), fmt.Sprintf("req_%026d", 100+n)
@@ -41,8 +41,11 @@ func TestCalm(t *testing.T) {
 			for i := range 20 {
 				arrive(i)
 				m.msg(tickMsg{})
-				if m.View().Content != before {
-					t.Fatal("the screen was drawn anew at once")
+				if now := m.View().Content; now != before {
+					if m.frame.at.Sub(began) < calmly {
+						t.Fatal("the screen was drawn anew at once")
+					}
+					before, began = now, m.frame.at // on a machine that is busy elsewhere
 				}
 			}
 			m.frame.at = m.frame.at.Add(-calmly)

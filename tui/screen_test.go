@@ -142,6 +142,7 @@ func TestFollowUntilMoved(t *testing.T) {
 	s.waitText(t, "● live")
 	s.keys("jj")
 	s.waitText(t, "G follows")
+	s.wait(t, func() bool { return strings.Contains(s.line(s.rowOf("▌")), "favicon") }, "the third row selected")
 	s.still(t)
 	row := s.rowOf("▌")
 	before := s.line(row)
