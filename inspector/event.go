@@ -1,6 +1,7 @@
 package inspector
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -11,6 +12,10 @@ var eventHeaders = []string{
 	"X-GitHub-Event", "X-Gitea-Event", "X-Gitlab-Event", "X-Shopify-Topic", "X-Event-Key", "X-WC-Webhook-Topic",
 	"X-Discourse-Event", "X-Event-Type", "X-Event-Name", "Ce-Type",
 }
+
+// eventKeys are those at the top of a JSON body that name the event, the surest
+// first.
+var eventKeys = []string{"event", "event_type", "eventType", "event_name", "eventName", "topic", "operationName", "type"}
 
 // eventSearch is how far into a body an event's name is looked for. Stripe writes
 // it at the end.
@@ -42,24 +47,23 @@ func eventOf(x *Exchange, body []byte) string {
 	}
 	top := map[string]string{}
 	gjson.ParseBytes(body).ForEach(func(k, v gjson.Result) bool {
-		switch k.Str {
-		case "type", "event", "event_type", "eventType", "event_name", "eventName", "topic", "operationName":
-			if v.Type == gjson.String {
-				top[k.Str] = eventName(v.Str)
-			} else if k.Str == "event" && v.IsObject() { // Slack's
-				top[k.Str] = eventName(v.Get("type").Str)
-			}
+		switch {
+		case !slices.Contains(eventKeys, k.Str):
+		case v.Type == gjson.String:
+			top[k.Str] = eventName(v.Str)
+		case k.Str == "event" && v.IsObject(): // Slack's
+			top[k.Str] = eventName(v.Get("type").Str)
 		}
 		return true
 	})
-	for _, k := range []string{"event", "event_type", "eventType", "event_name", "eventName", "topic", "operationName"} {
+	// The type of what is no event is one word, mostly: "admin", "card".
+	if !strings.ContainsAny(top["type"], "._:/") {
+		delete(top, "type")
+	}
+	for _, k := range eventKeys {
 		if top[k] != "" {
 			return top[k]
 		}
-	}
-	// The type of what is no event is one word, mostly: "admin", "card".
-	if s := top["type"]; strings.ContainsAny(s, "._:/") {
-		return s
 	}
 	return ""
 }

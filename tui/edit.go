@@ -408,16 +408,18 @@ func (m *model) confirm(msg editedMsg, done func()) {
 			return sign(m, src)
 		}, ask)
 	}
+	var more []choice
 	src, err := signature.Pick(&msg.x, m.c.Secrets, "")
 	switch {
-	case err == nil && m.misfits(&msg.x):
-		m.ask.text = "The " + src.Provider + " secret you gave is not the one it was signed with; send all the same?"
-		m.ask.brief = "the secret you gave is not the one it was signed with"
-		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"K", "another secret", give},
-			choice{"s", "sign and send", func(m *model) tea.Cmd { return sign(m, src) }})
 	case err == nil:
-		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "sign and send", func(m *model) tea.Cmd { return sign(m, src) }})
+		if m.misfits(&msg.x) {
+			m.ask.text = "The " + src.Provider + " secret you gave is not the one it was signed with; send all the same?"
+			m.ask.brief = "the secret you gave is not the one it was signed with"
+			more = append(more, choice{"K", "another secret", give})
+		}
+		more = append(more, choice{"s", "sign and send", func(m *model) tea.Cmd { return sign(m, src) }})
 	case provider != "":
-		m.ask.choices = slices.Insert(m.ask.choices, 1, choice{"s", "give the secret, sign and send", give})
+		more = append(more, choice{"s", "give the secret, sign and send", give})
 	}
+	m.ask.choices = slices.Insert(m.ask.choices, 1, more...)
 }

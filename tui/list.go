@@ -325,7 +325,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		room -= m.th.width(tag) + 1
 	}
 	if room > 0 {
-		path, event := m.named(x, room)
+		path, event := m.pathAndEvent(x, room)
 		l.put(text, path)
 		if event != "" {
 			l.gap(2)
@@ -352,11 +352,11 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	l.rest()
 }
 
-// named is the path of x in n columns, and its event: which of twenty deliveries to
-// the same path it is. So that this can be told, the path may come down to its last
-// segment, and the event to its last word; in less than tells something it does not
-// come at all.
-func (m *model) named(x *capture, n int) (path, event string) {
+// pathAndEvent fits the path of x and its event into n columns. The event tells
+// which of twenty deliveries to the same path it is. For it the path may come down
+// to its last segment, and the event to its last word; in less than tells something
+// it does not come at all.
+func (m *model) pathAndEvent(x *capture, n int) (path, event string) {
 	const least = 8
 	target := m.target(x.Path)
 	path = m.th.shortPath(target, n)

@@ -318,7 +318,7 @@ func TestEventsAreNamed(t *testing.T) {
 		{"/a", "invoice.paid", 10, "/a|"},
 	} {
 		x := &capture{Exchange: inspector.Exchange{Path: tt.path, Event: tt.event}}
-		path, event := m.named(x, tt.n)
+		path, event := m.pathAndEvent(x, tt.n)
 		if got := path + "|" + event; got != tt.want {
 			t.Errorf("%s %s in %d columns: %q, want %q", tt.path, tt.event, tt.n, got, tt.want)
 		}
@@ -326,7 +326,7 @@ func TestEventsAreNamed(t *testing.T) {
 	for n := range 40 {
 		for _, path := range []string{"/", "", "/webhooks/stripe", "/漢字/漢字漢字?x=漢", strings.Repeat("/a", 300)} {
 			for _, event := range []string{"a", "push", "invoice.payment_failed", "漢字.漢字漢字漢字", "..", strings.Repeat("x.", 40)} {
-				path, event := m.named(&capture{Exchange: inspector.Exchange{Path: path, Event: event}}, n)
+				path, event := m.pathAndEvent(&capture{Exchange: inspector.Exchange{Path: path, Event: event}}, n)
 				if w := m.th.columns(path) + 2*b2i(event != "") + m.th.columns(event); w > max(n, 1) {
 					t.Errorf("%q and %q take %d columns, want %d at most", path, event, w, n)
 				}

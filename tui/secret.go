@@ -2,7 +2,6 @@ package tui
 
 import (
 	"slices"
-	"strings"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -82,15 +81,13 @@ func outdated(x *inspector.Exchange, ch inspector.Changes) string {
 	if provider == "" || ch.Body == nil {
 		return ""
 	}
-	if y := altered(x, ch); signature.Detect(&y) == "" {
-		return "" // it was taken out
+	marks := func(list []inspector.Field) []inspector.Field {
+		return slices.DeleteFunc(slices.Clone(list), func(f inspector.Field) bool {
+			return signature.Detect(&inspector.Exchange{Request: inspector.Message{Header: []inspector.Field{f}}}) != provider
+		})
 	}
-	for _, f := range slices.Concat(ch.Header, ch.Set) {
-		if one := (&inspector.Exchange{Request: inspector.Message{Header: []inspector.Field{f}}}); signature.Detect(one) == provider && !slices.ContainsFunc(x.Request.Header, func(o inspector.Field) bool {
-			return strings.EqualFold(o.Name, f.Name) && o.Value == f.Value
-		}) {
-			return "" // whoever changed it knows
-		}
+	if y := altered(x, ch); !slices.Equal(marks(x.Request.Header), marks(y.Request.Header)) {
+		return "" // whoever changed it, or took it out, knows
 	}
 	return provider
 }
