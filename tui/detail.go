@@ -1128,9 +1128,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 		return append(out, m.noteRows(b, w)...)
 	}
 	add(func(l *line) {
-		if b != nil && b.name != "" {
-			l.put(hotkey, "esc ")
-		} else {
+		if b == nil || b.name == "" { // not a part of it, or what jq found in it
 			l.put(strong, "body ")
 		}
 		if b == nil {
@@ -1162,6 +1160,10 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 				l.put(dim, "  at ")
 				l.put(accent, at)
 			}
+		}
+		if b.name != "" {
+			l.put(hotkey, "   esc")
+			l.put(dim, " goes back")
 		}
 	})
 	if b != nil && b.about != "" && m.lay.detail.h >= 12 {
