@@ -408,8 +408,8 @@ func (c *conn) check(now time.Time) {
 }
 
 // interrupt ends the exchange that runs, whichever side it waits for. The client
-// can still be given an answer: its deadline is not touched any more once the
-// stream has ended. The caller holds mu.
+// can still be given an answer: its deadline is not touched any more after end.
+// The caller holds mu.
 func (c *conn) interrupt() {
 	up := c.up
 	c.wg.Go(func() {
@@ -482,12 +482,12 @@ func (c *conn) end() (gone, timedOut bool) {
 	c.mu.Lock()
 	c.up, c.to, c.rec = nil, nil, nil
 	c.watchable = false
-	watching := c.watching
+	watching, interrupted := c.watching, c.dropped || c.timedOut
 	if watching {
 		_ = c.nc.SetReadDeadline(past)
 	}
 	c.mu.Unlock()
-	if watching {
+	if watching || interrupted {
 		c.wg.Wait()
 		c.deadline = past
 	}

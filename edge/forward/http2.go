@@ -205,7 +205,8 @@ func (x *request) check(now time.Time) {
 		return
 	}
 	x.rec.CatchUp()
-	late := !x.streaming && now.UnixNano()-x.progress.Load() > int64(x.f.cfg.BodyTimeout)
+	// When bridged, the HTTP/1.1 loop ends the exchange, and the client's with it.
+	late := !x.bridged && !x.streaming && now.UnixNano()-x.progress.Load() > int64(x.f.cfg.BodyTimeout)
 	if !late && x.r.Context().Err() == nil && (x.bridged || !closed(x.tunnel)) {
 		return
 	}
@@ -346,6 +347,11 @@ func (x *request) fail(err error) {
 	e := asError(err, local)
 	if x.timedOut.Load() {
 		e = timeoutError(local, x.f.cfg.BodyTimeout)
+	}
+	if cut && x.bridged {
+		// The HTTP/1.1 loop may be closing its client's side just now, and an answer
+		// from here would be lost on the way: it gives its own.
+		panic(http.ErrAbortHandler)
 	}
 	if cut {
 		e = errClosed
