@@ -1,12 +1,13 @@
 package tui
 
 import (
-	"net"
 	"net/url"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
 	"rsc.io/qr"
+
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 // qrView shows the QR code of the URL.
@@ -62,8 +63,7 @@ func (m *model) onlyHere(t *tab) bool {
 	if err != nil {
 		return false
 	}
-	host := u.Hostname()
-	return t.link.edge.LocalOnly || host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
+	return t.link.edge.LocalOnly || tunnel.Loopback(u.Hostname())
 }
 
 func (m *model) textRow(r role, s string, width int) string {

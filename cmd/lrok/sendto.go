@@ -124,7 +124,7 @@ func dialTo(ctx context.Context, to *url.URL) (net.Conn, error) {
 func tlsTo(host string) *tls.Config {
 	return &tls.Config{
 		NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: onThisMachine(host), // a service here rarely has a certificate that anybody signed
+		InsecureSkipVerify: tunnel.Loopback(host), // a service here rarely has a certificate that anybody signed
 	}
 }
 
@@ -133,18 +133,10 @@ func tlsTo(host string) *tls.Config {
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := net.Dialer{Timeout: 10 * time.Second}
 	host, port, err := net.SplitHostPort(addr)
-	if _, number := netip.ParseAddr(host); err == nil && number != nil && onThisMachine(host) {
+	if _, number := netip.ParseAddr(host); err == nil && number != nil && tunnel.Loopback(host) {
 		addr = net.JoinHostPort("localhost", port)
 	}
 	return d.DialContext(ctx, network, addr)
-}
-
-func onThisMachine(host string) bool {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.IsLoopback()
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // rawRequest makes the bytes that are sent, and notes in y what they say.

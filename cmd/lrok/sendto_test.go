@@ -97,17 +97,6 @@ func TestTestRequestToLocalhost(t *testing.T) {
 	}
 }
 
-func TestOnThisMachine(t *testing.T) {
-	for host, want := range map[string]bool{
-		"localhost": true, "LOCALHOST.": true, "shop.localhost": true, "127.0.0.1": true, "127.1.2.3": true, "::1": true,
-		"localhost.example": false, "notlocalhost": false, "": false, "192.0.2.1": false, "::": false,
-	} {
-		if got := onThisMachine(host); got != want {
-			t.Errorf("onThisMachine(%q) = %v, want %v", host, got, want)
-		}
-	}
-}
-
 // A tunnel's certificate may be of the edge's own authority.
 func TestRoots(t *testing.T) {
 	dev, err := certs.OpenDev(t.TempDir(), "localhost", nil)

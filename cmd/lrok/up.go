@@ -38,8 +38,11 @@ func newHTTP(o *options) *cobra.Command {
 		Long: `Give a local HTTP service a public URL and show every request.
 
 The service is a port on this machine, host:port, an http:// or https:// URL, or
-unix:/path. On a terminal the inspector opens; otherwise, or with --plain or
---json, the URL comes first on standard output and then a line for each request.
+unix:/path. localhost and every name below it, as in https://shop.localhost, are
+this machine, whose certificates are not checked.
+
+On a terminal the inspector opens; otherwise, or with --plain or --json, the URL
+comes first on standard output and then a line for each request.
 
 --basic-auth asks callers for a name and a password. The password comes from
 LROK_BASIC_AUTH, LROK_BASIC_AUTH_FILE or --basic-auth-file, or is asked for on the
@@ -323,7 +326,7 @@ func (r *reach) sendTest(ctx context.Context, t tui.Tunnel) error {
 	config.RootCAs = r.roots()
 	c := http.Client{
 		Transport: &http.Transport{DialContext: dial, TLSClientConfig: config, DisableKeepAlives: true, Proxy: func(req *http.Request) (*url.URL, error) {
-			if onThisMachine(req.URL.Hostname()) {
+			if tunnel.Loopback(req.URL.Hostname()) {
 				return nil, nil
 			}
 			return http.ProxyFromEnvironment(req)

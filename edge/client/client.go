@@ -428,8 +428,7 @@ func (c *Client) safe(u *url.URL) error {
 	if t, ok := c.http.Transport.(*http.Transport); ok && t.DialContext != nil {
 		return nil
 	}
-	host := u.Hostname()
-	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost") {
+	if tunnel.Loopback(u.Hostname()) {
 		return nil
 	}
 	return &tunnel.Error{

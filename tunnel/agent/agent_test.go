@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -782,7 +783,7 @@ func TestParseTarget(t *testing.T) {
 
 func TestTargetTLS(t *testing.T) {
 	for addr, verified := range map[string]bool{
-		"localhost:443": false, "127.0.0.1:443": false, "[::1]:443": false,
+		"localhost:443": false, "shop.localhost:443": false, "LOCALHOST:443": false, "127.0.0.1:443": false, "[::1]:443": false,
 		"app.test:443": true, "10.0.0.1:443": true, "localhost.example.com:443": true,
 	} {
 		c := Target{Scheme: "https", Addr: addr}.tls()
@@ -796,5 +797,65 @@ func TestTargetTLS(t *testing.T) {
 	c := Target{Scheme: "https", Addr: "app.test:443", proto: "h2c"}.tls()
 	if c.NextProtos[0] != "h2" {
 		t.Errorf("h2c: ALPN %v, want h2", c.NextProtos)
+	}
+}
+
+// Every name below localhost is this machine, whatever the resolver knows.
+func TestTargetOnThisMachine(t *testing.T) {
+	for _, family := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", family)
+		if err != nil {
+			t.Logf("no %s here: %v", family, err)
+			continue
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		for _, s := range []string{
+			port, ":" + port, "localhost:" + port, "LocalHost:" + port, "shop.localhost:" + port,
+			"a.b.localhost.:" + port, "http://shop.localhost:" + port, "https://shop.localhost:" + port + "/",
+			"tcp://db.localhost:" + port, "https://" + l.Addr().String(),
+		} {
+			target, err := ParseTarget(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := target.reach(t.Context())
+			if err != nil {
+				t.Errorf("%s, with a service on %s: %v", s, l.Addr(), err)
+				continue
+			}
+			if got := conn.RemoteAddr().String(); got != l.Addr().String() {
+				t.Errorf("%s leads to %s, want %s", s, got, l.Addr())
+			}
+			conn.Close()
+		}
+	}
+}
+
+// A service behind TLS is asked for by its name, also where no resolver knows it.
+func TestTargetNameInTLS(t *testing.T) {
+	server := httptest.NewUnstartedServer(nil)
+	asked := make(chan string, 1)
+	server.TLS = &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		asked <- h.ServerName
+		return nil, nil
+	}}
+	server.StartTLS()
+	defer server.Close()
+	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+	target, err := ParseTarget("https://shop.localhost:" + port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := target.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := <-asked; got != "shop.localhost" {
+		t.Errorf("asked for %q, want shop.localhost", got)
+	}
+	if got, want := target.String(), "https://shop.localhost:"+port; got != want {
+		t.Errorf("it is called %s, want %s", got, want)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -105,9 +104,5 @@ func (a *Agent) wantsNearby(i int) bool {
 // loopback reports whether t is on a port of this machine alone.
 func (t Target) loopback() bool {
 	host, _, err := net.SplitHostPort(t.Addr)
-	if err != nil || t.Scheme == "unix" {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return err == nil && t.Scheme != "unix" && tunnel.Loopback(host)
 }

@@ -90,6 +90,7 @@ func TestNearbyIsForLoopback(t *testing.T) {
 		{"3000", tunnel.HTTP, true},
 		{"127.0.0.1:3000", tunnel.HTTP, true},
 		{"https://[::1]:3000", tunnel.HTTP, true},
+		{"https://shop.localhost:3000", tunnel.HTTP, true},
 		{"192.0.2.7:3000", tunnel.HTTP, false},
 		{"shop.example:80", tunnel.HTTP, false},
 		{"unix:/run/app.sock", tunnel.HTTP, false},

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/lrok-dev/lrok/tunnel"
 )
 
 type syscallConn = syscall.RawConn
@@ -90,8 +92,10 @@ func (t Target) reach(ctx context.Context) (net.Conn, error) {
 	if t.Scheme == "unix" {
 		return d.DialContext(ctx, "unix", t.Addr)
 	}
-	if port, ok := strings.CutPrefix(t.Addr, "localhost:"); ok {
-		// Services listen on either. No need to ask a resolver.
+	host, port, err := net.SplitHostPort(t.Addr)
+	if err == nil && net.ParseIP(host) == nil && tunnel.Loopback(host) {
+		// Services listen on either. No need to ask a resolver, which may not know
+		// the names below localhost.
 		conn, err := d.DialContext(ctx, "tcp", "127.0.0.1:"+port)
 		if err == nil || ctx.Err() != nil {
 			return conn, err
@@ -122,10 +126,9 @@ func (t Target) dial(ctx context.Context) (net.Conn, error) {
 // are made up and nobody is in between.
 func (t Target) tls() *tls.Config {
 	host, _, _ := net.SplitHostPort(t.Addr)
-	ip := net.ParseIP(host)
 	c := &tls.Config{
 		ServerName:         host,
-		InsecureSkipVerify: host == "localhost" || ip != nil && ip.IsLoopback(),
+		InsecureSkipVerify: tunnel.Loopback(host),
 		NextProtos:         []string{"http/1.1"},
 	}
 	if t.proto == "h2c" {
