@@ -28,8 +28,9 @@ const (
 // its data. A client that sends Last-Event-ID goes on from there; without it
 // the stream starts with what happens next. An event "gap" says that changes
 // were lost; the events after it tell all that the ring still holds. An event
-// "closed" is the last of a tunnel that is gone.
-func ServeEvents(w http.ResponseWriter, r *http.Request, ring *Ring, match func(*Exchange) bool) {
+// "closed" is the last of a tunnel that is gone, unless may, when not nil, says that
+// the client may not be told any more.
+func ServeEvents(w http.ResponseWriter, r *http.Request, ring *Ring, match func(*Exchange) bool, may func() bool) {
 	version := ring.Version()
 	if s := r.Header.Get("Last-Event-ID"); s != "" {
 		v, err := strconv.ParseUint(s, 10, 64)
@@ -95,8 +96,10 @@ func ServeEvents(w http.ResponseWriter, r *http.Request, ring *Ring, match func(
 		case <-heartbeat.C:
 			buf.WriteString(": still here\n\n")
 		case <-ring.Done():
-			buf.WriteString("event: closed\ndata: {}\n\n")
-			_ = flush()
+			if may == nil || may() {
+				buf.WriteString("event: closed\ndata: {}\n\n")
+				_ = flush()
+			}
 			return
 		case <-r.Context().Done():
 			return

@@ -16,7 +16,7 @@ import (
 func serveRing(t *testing.T, r *Ring, match func(*Exchange) bool) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		ServeEvents(w, req, r, match)
+		ServeEvents(w, req, r, match, nil)
 	}))
 	t.Cleanup(s.Close)
 	return s

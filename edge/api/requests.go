@@ -67,7 +67,9 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, c call) error {
 	}
 	ctx, stop := a.whileWorking(w, r, c)
 	defer stop()
-	inspector.ServeEvents(w, r.WithContext(ctx), t.Ring, match)
+	// The tunnel of a key that was revoked goes with it. Who watched it hears of the
+	// key, whichever of the two is seen first.
+	inspector.ServeEvents(w, r.WithContext(ctx), t.Ring, match, func() bool { return a.cfg.Store.Working(c.key.ID) })
 	return nil
 }
 

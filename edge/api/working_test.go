@@ -76,6 +76,25 @@ func TestEndedKeyEndsStreams(t *testing.T) {
 	}
 }
 
+// TestEndedKeyAndTunnel: the tunnel of a key that was revoked ends with the agent
+// that had the key, which is not what its watcher has to know.
+func TestEndedKeyAndTunnel(t *testing.T) {
+	f := newFixture(t)
+	k, secret, err := f.store.CreateKey(t.Context(), f.root.ID, f.ada.ID, "ci", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.keys["ci"] = secret
+	resp := f.send("ci", "GET", "/me/tunnels/shop/requests/stream", "")
+	if err := f.store.RevokeKey(t.Context(), f.ada.ID, f.ada.ID, k.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.shop.Ring.Close()
+	if s, _ := io.ReadAll(resp.Body); strings.Contains(string(s), "closed") {
+		t.Errorf("the stream says %q, as if only the tunnel were gone", s)
+	}
+}
+
 // TestEndedKeyEndsWatcher is lrok's own client on an agent's connection: it does
 // not try again with a key that was refused.
 func TestEndedKeyEndsWatcher(t *testing.T) {
