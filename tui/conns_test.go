@@ -13,7 +13,6 @@ import (
 
 	"github.com/lrok-dev/lrok/edge/client"
 	"github.com/lrok-dev/lrok/inspector"
-	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
@@ -97,147 +96,35 @@ func rawGrant(kind tunnel.Kind) tunnel.Grant {
 	return tunnel.Grant{Kind: kind, Name: "db", URL: "tcp://tcp.lrok.example:30007"}
 }
 
+// onlyRaw makes it a screen of a tunnel without HTTP.
+func onlyRaw(kind tunnel.Kind, c *Config, s *agent.Status, e *demoEdge) {
+	local := "localhost:5432"
+	if kind == tunnel.TLS {
+		local = "localhost:8443"
+	}
+	c.Tunnels = []Tunnel{{Kind: kind, Name: "db", Local: local}}
+	s.Welcome.Grants = []tunnel.Grant{rawGrant(kind)}
+	s.Upstreams = []agent.Upstream{{Tunnel: "db", Local: local}}
+	e.list = nil
+	for _, x := range connList(inspector.Kind(kind), frozen) {
+		e.add(x)
+	}
+	e.tunnels = []client.Tunnel{{
+		Subdomain: "db", Kind: kind, PublicURL: s.Welcome.Grants[0].URL, Local: local, CreatedAt: frozen.Add(-time.Hour),
+		Online: true, Inspect: true, Open: 3, Connections: 41,
+	}}
+	for _, x := range e.list {
+		e.tunnels[0].BytesIn += x.Request.Body.Size
+		e.tunnels[0].BytesOut += x.Response.Body.Size
+	}
+}
+
 // rawDemo starts the screen on a tunnel without HTTP.
 func rawDemo(t *testing.T, kind tunnel.Kind, w, h int, change ...func(*Config, *agent.Status, *demoEdge)) (*screen, *demoEdge, *demoAgent) {
 	t.Helper()
 	return demo(t, w, h, append([]func(*Config, *agent.Status, *demoEdge){func(c *Config, s *agent.Status, e *demoEdge) {
-		local := "localhost:5432"
-		if kind == tunnel.TLS {
-			local = "localhost:8443"
-		}
-		c.Tunnels = []Tunnel{{Kind: kind, Name: "db", Local: local}}
-		s.Welcome.Grants = []tunnel.Grant{rawGrant(kind)}
-		s.Upstreams = []agent.Upstream{{Tunnel: "db", Local: local}}
-		e.list = nil
-		for _, x := range connList(inspector.Kind(kind), frozen) {
-			e.add(x)
-		}
-		e.tunnels = []client.Tunnel{{
-			Subdomain: "db", Kind: kind, PublicURL: s.Welcome.Grants[0].URL, Local: local, CreatedAt: frozen.Add(-time.Hour),
-			Online: true, Inspect: true, Open: 3, Connections: 41,
-		}}
-		for _, x := range e.list {
-			e.tunnels[0].BytesIn += x.Request.Body.Size
-			e.tunnels[0].BytesOut += x.Response.Body.Size
-		}
+		onlyRaw(kind, c, s, e)
 	}}, change...)...)
-}
-
-// pass has a connection of e pass so many MiB, one amount a second of c, and
-// waits until each is on the screen.
-func pass(t *testing.T, s *screen, e *demoEdge, c *clock, seen bool, amounts ...int64) {
-	t.Helper()
-	for i, n := range amounts {
-		if i > 0 {
-			c.add(time.Second) // not after the last: only a tick would show it
-		}
-		e.mu.Lock()
-		x := e.list[4]
-		e.tunnels[0].BytesIn += n << 20
-		e.tunnels[0].BytesOut += 10 * n << 20
-		e.mu.Unlock()
-		x.Request.Body.Size += n << 20
-		x.Response.Body.Size += 10 * n << 20
-		e.add(x)
-		if seen {
-			// What came in might be read as how much of it comes in a second.
-			s.waitText(t, amount(x.Response.Body.Size)+"|"+format.Size(x.Response.Body.Size))
-		}
-	}
-	s.still(t)
-}
-
-func TestConnectionScreens(t *testing.T) {
-	themes := map[string]func(*Config){
-		"dark":    func(*Config) {},
-		"light":   func(c *Config) { c.Theme = "light" },
-		"nocolor": func(c *Config) { c.Environ = []string{"TERM=xterm-256color", "LANG=C.UTF-8", "NO_COLOR=1"} },
-		"ascii":   func(c *Config) { c.ASCII = true },
-	}
-	for _, size := range [][2]int{{120, 36}, {80, 24}, {60, 45}, {40, 10}, {29, 5}} {
-		for theme, set := range themes {
-			name := fmt.Sprintf("tcp-%dx%d", size[0], size[1])
-			if *updateScreens && (theme == "light" || theme == "nocolor") {
-				continue // dark writes the file
-			}
-			t.Run(name+"-"+theme, func(t *testing.T) {
-				t.Parallel()
-				at := &clock{now: frozen}
-				s, e, _ := rawDemo(t, tunnel.TCP, size[0], size[1], func(c *Config, _ *agent.Status, _ *demoEdge) {
-					c.Now = at.Now
-					set(c)
-				})
-				s.waitText(t, "opening|3 open")
-				if size[0] > 29 {
-					s.waitText(t, "203.0.113.7:51512")
-					s.keys("jjj")
-				}
-				if size[0] == 120 || size[1] == 45 {
-					s.waitText(t, "00 00 00 54") // the first bytes
-				}
-				s.still(t)
-				pass(t, s, e, at, size[0] > 29, 1, 2, 7, 4)
-				// The golden text is the same in every colour: none carries a meaning of its own.
-				if theme == "ascii" {
-					name += "-ascii"
-				}
-				s.golden(t, name)
-			})
-		}
-	}
-}
-
-func TestConnectionStates(t *testing.T) {
-	quiet := func(_ *Config, _ *agent.Status, e *demoEdge) { e.list, e.tunnels = nil, nil }
-	for _, tt := range []struct {
-		name   string
-		kind   tunnel.Kind
-		w, h   int
-		keys   []string
-		change func(*Config, *agent.Status, *demoEdge)
-	}{
-		{name: "tcp-detail-80x24", w: 80, h: 24, keys: []string{"", "51512", "jjj\r", "SCRAM"}},
-		{name: "tcp-failed-120x36", w: 120, h: 36, keys: []string{"", "51512", "jjjjjjj", "could not be reached"}},
-		{name: "tcp-detail-40x10", w: 40, h: 10, keys: []string{"", "51512", "jjj\r", "open for"}},
-		{name: "tls-120x36", kind: tunnel.TLS, w: 120, h: 36, keys: []string{"", "51512", "j", "SCRAM|HA-256"}},
-		{name: "tls-detail-80x24", kind: tunnel.TLS, w: 80, h: 24, keys: []string{"", "51512", "jjj\r", "SCRAM"}},
-		{name: "tcp-empty-80x24", w: 80, h: 24, keys: []string{"", "psql -h tcp.lrok.example -p 30007"}, change: quiet},
-		{name: "tcp-empty-40x10", w: 40, h: 10, keys: []string{"", "psql -h"}, change: quiet},
-		{name: "tls-empty-120x36", kind: tunnel.TLS, w: 120, h: 36, keys: []string{"", "curl https://db.lrok.example/"}, change: quiet},
-		{name: "tcp-empty-down-80x24", w: 80, h: 24, keys: []string{"", "cut off at once"}, change: func(c *Config, s *agent.Status, e *demoEdge) {
-			quiet(c, s, e)
-			s.Upstreams[0].Down, s.Upstreams[0].Err = true, "dial tcp 127.0.0.1:5432: connect: connection refused"
-		}},
-		{name: "tcp-down-80x24", w: 80, h: 24, keys: []string{"", "UPSTREAM DOWN", "", "51512"}, change: func(_ *Config, s *agent.Status, _ *demoEdge) {
-			s.Upstreams[0].Down, s.Upstreams[0].Err = true, "dial tcp 127.0.0.1:5432: connect: connection refused"
-		}},
-		{name: "tcp-filter-80x24", w: 80, h: 24, keys: []string{"", "51512", "/ip:203.0.113.0/24 is:inflight\r", "2 of 8 shown"}},
-		{name: "tcp-copy-80x24", w: 80, h: 24, keys: []string{"", "51512", "y", "command to connect"}},
-		{name: "tcp-help-80x24", w: 80, h: 24, keys: []string{"", "51512", "?connection", "search connection"}},
-		{name: "tcp-reconnecting-80x24", w: 80, h: 24, keys: []string{"", "51512"}, change: func(_ *Config, s *agent.Status, _ *demoEdge) {
-			s.State, s.Attempt, s.Next, s.Err = agent.Reconnecting, 1, frozen.Add(time.Second), &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge is shutting down"}
-			s.OfflineSince = frozen.Add(-9 * time.Second)
-		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			kind := tt.kind
-			if kind == "" {
-				kind = tunnel.TCP
-			}
-			s, _, _ := rawDemo(t, kind, tt.w, tt.h, func(c *Config, st *agent.Status, e *demoEdge) {
-				if tt.change != nil {
-					tt.change(c, st, e)
-				}
-			})
-			for i := 0; i+1 < len(tt.keys); i += 2 {
-				s.keys(tt.keys[i])
-				s.waitText(t, tt.keys[i+1])
-			}
-			s.still(t)
-			s.golden(t, tt.name)
-		})
-	}
 }
 
 // What makes no sense for connections is not offered, and says so.
@@ -674,7 +561,6 @@ func TestHomeOpensConnections(t *testing.T) {
 		e.tunnels = demoTunnels
 	})
 	s.waitText(t, "3 open")
-	s.golden(t, "home-80x24")
 	s.keys("j")
 	s.still(t)
 	s.keys("\r")

@@ -263,44 +263,6 @@ func streamDemo(t *testing.T, w, h int, change ...func(*Config, *agent.Status, *
 	return s, e
 }
 
-func TestStreamScreens(t *testing.T) {
-	ascii := func(c *Config, _ *agent.Status, _ *demoEdge) { c.ASCII = true }
-	mono := func(c *Config, _ *agent.Status, _ *demoEdge) {
-		c.Environ = []string{"TERM=xterm-256color", "LANG=C.UTF-8", "NO_COLOR=1"}
-	}
-	light := func(c *Config, _ *agent.Status, _ *demoEdge) { c.Theme = "light" }
-	plain := func(*Config, *agent.Status, *demoEdge) {}
-	for _, tt := range []struct {
-		name   string
-		w, h   int
-		keys   []string
-		change func(*Config, *agent.Status, *demoEdge)
-	}{
-		{"stream-list-80x24", 80, 24, []string{"", "11fr"}, plain},
-		{"stream-ws-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, plain},
-		{"stream-ws-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, mono},
-		{"stream-ws-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, light},
-		{"stream-ws-120x36", 120, 36, []string{"", "11fr", "j\r]", "A-1044", "c", "pong        0"}, plain},
-		{"stream-ws-ascii-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044"}, ascii},
-		{"stream-ws-40x10", 40, 10, []string{"", "/socket", "j\r]", "A-1044"}, plain},
-		{"stream-ws-filter-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044", "frefund", "1 of 7 shown", "\r", "filter rows"}, plain},
-		{"stream-frame-80x24", 80, 24, []string{"", "11fr", "j\r]", "A-1044", "\r", `"sku": "b"`}, plain},
-		{"stream-sse-80x24", 80, 24, []string{"", "30ev", "\r", "invoice"}, plain},
-		{"stream-sse-120x36", 120, 36, []string{"", "30ev", "\r", "invoice", "c", "still here"}, plain},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			s, _ := streamDemo(t, tt.w, tt.h, tt.change)
-			for i := 0; i+1 < len(tt.keys); i += 2 {
-				s.keys(tt.keys[i])
-				s.waitText(t, tt.keys[i+1])
-			}
-			s.still(t)
-			s.golden(t, tt.name)
-		})
-	}
-}
-
 // TestStreamGoesOn: at its end a table follows what comes; elsewhere, and while
 // the screen is paused, it stays.
 func TestStreamGoesOn(t *testing.T) {

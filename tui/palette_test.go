@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	tea "charm.land/bubbletea/v2"
-
-	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
 func TestPaletteDoesWhatIsChosen(t *testing.T) {
@@ -84,26 +82,4 @@ func TestPaletteByMouse(t *testing.T) {
 		}
 	}
 	t.Errorf("no row to click on:\n%s", m.shows())
-}
-
-func TestPaletteScreens(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		w, h int
-		keys string
-		want string
-	}{
-		{"palette-80x24", 80, 24, ":co", " : co "},
-		{"palette-120x36", 120, 36, ":", "type what to do"},
-		{"palette-40x10", 40, 10, ":", "type what to do"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s, _, _ := demo(t, tt.w, tt.h, func(*Config, *agent.Status, *demoEdge) {})
-			s.waitText(t, "favicon")
-			s.keys(tt.keys)
-			s.waitText(t, tt.want)
-			s.still(t)
-			s.golden(t, tt.name)
-		})
-	}
 }

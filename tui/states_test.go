@@ -15,55 +15,6 @@ import (
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
-// What the screen says of the connection, state by state.
-func TestStates(t *testing.T) {
-	refused := func(_ *Config, s *agent.Status, e *demoEdge) {
-		e.list = nil
-		s.Upstreams[0] = agent.Upstream{Tunnel: "acme", Local: "http://localhost:3000", Down: true, Since: frozen.Add(-5 * time.Second), Err: "dial tcp 127.0.0.1:3000: connect: connection refused", Nearby: []int{5173, 8080}}
-	}
-	for _, tt := range []struct {
-		name   string
-		w, h   int
-		wait   string
-		change func(*Config, *agent.Status, *demoEdge)
-	}{
-		{"nearby-80x24", 80, 24, "u 5173", refused},
-		{"nearby-list-80x24", 80, 24, "favicon", func(c *Config, s *agent.Status, e *demoEdge) {
-			list := e.list
-			refused(c, s, e)
-			e.list = list
-		}},
-		{"nearby-list-120x36", 120, 36, "evt_1PqT9x", func(c *Config, s *agent.Status, e *demoEdge) {
-			list := e.list
-			refused(c, s, e)
-			e.list = list
-		}},
-		{"nearby-local-only-80x24", 80, 24, "u 5173", func(c *Config, s *agent.Status, e *demoEdge) {
-			refused(c, s, e)
-			c.LocalOnly = true
-			s.Welcome.Grants[0].URL, s.Welcome.Grants[0].Direct = "http://acme.localhost:8080", "http://127.0.0.1:8080"
-		}},
-		{"connecting-slowly-80x24", 80, 24, "a firewall", func(_ *Config, s *agent.Status, _ *demoEdge) {
-			*s = agent.Status{
-				Edge: "lrok.example:7000", State: agent.Connecting, Since: frozen.Add(-4200 * time.Millisecond),
-				Steps: []agent.Step{{Name: "resolve", Took: 12 * time.Millisecond, Done: true}, {Name: "tcp", Took: 4 * time.Second}},
-			}
-		}},
-		{"leaving-80x24", 80, 24, "favicon", func(_ *Config, s *agent.Status, _ *demoEdge) {
-			s.State, s.Attempt, s.Next = agent.Reconnecting, 2, frozen.Add(3*time.Second)
-			s.OfflineSince = frozen.Add(-9 * time.Second)
-			s.Err = &tunnel.Error{Code: tunnel.CodeDraining, Message: "the edge sends its agents away: maintenance until 15:00"}
-		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s, _, _ := demo(t, tt.w, tt.h, tt.change)
-			s.waitText(t, tt.wait)
-			s.still(t)
-			s.golden(t, tt.name)
-		})
-	}
-}
-
 // The URL is said to be kept for as long as the edge keeps it, and no longer.
 func TestReconnectingSaysWhetherTheURLIsKept(t *testing.T) {
 	m := modelWith(t, 100, 24, 5)

@@ -11,8 +11,6 @@ import (
 	"context"
 	"flag"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -197,36 +195,4 @@ func (s *screen) line(i int) string {
 		return ""
 	}
 	return lines[i]
-}
-
-// settle asks for what is there until it is what is wanted, or has not come to be
-// that for a while.
-func settle(want string, have func() string) string {
-	got := have()
-	for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); got = have() {
-		time.Sleep(20 * time.Millisecond)
-	}
-	return got
-}
-
-func (s *screen) golden(t *testing.T, name string) {
-	t.Helper()
-	f := filepath.Join("testdata", name+".screen")
-	got := s.text()
-	if *updateScreens {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What was still may have been waiting for its turn on a busy machine.
-	if got = settle(string(want), s.text); string(want) != got {
-		t.Errorf("%s differs; look at it, then go test -update-screens\n--- want\n%s--- got\n%s", f, want, got)
-	}
 }
