@@ -203,26 +203,6 @@ func (x *Exchange) Restore() {
 	}
 }
 
-// Changes says how a replay differs from its original. The zero value repeats
-// it byte for byte.
-type Changes struct {
-	Method string `json:"method,omitempty"`
-	Path   string `json:"path,omitempty"`
-	// Header, when not nil, replaces all header lines.
-	Header []Field `json:"header,omitempty"`
-	// Set replaces or appends single header lines after Header was applied;
-	// Remove drops lines by name before that.
-	Set    []Field  `json:"set,omitempty"`
-	Remove []string `json:"remove,omitempty"`
-	// Body, when not nil, replaces the body. Content-Length follows it.
-	Body *[]byte `json:"body,omitempty"`
-}
-
-// None reports whether c changes nothing.
-func (c Changes) None() bool {
-	return c.Method == "" && c.Path == "" && c.Header == nil && c.Set == nil && c.Remove == nil && c.Body == nil
-}
-
 // An Event is one message of the event stream.
 type Event struct {
 	// Type is "request" (Exchange was added or has changed), "gap" (changes were

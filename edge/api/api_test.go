@@ -330,6 +330,11 @@ func TestReplay(t *testing.T) {
 	if got.Method != "PUT" || len(got.Set) != 1 || got.Body == nil || string(*got.Body) != "hi" {
 		t.Errorf("changes = %+v, want those that were sent", got)
 	}
+	resp = f.do("POST", prefix+"/me/requests/"+f.id+"/replay", nil, strings.NewReader(`{"latin1":true,"header":[{"name":"X-A","value":"\u00e9"}]}`))
+	if resp.StatusCode != 200 || len(got.Header) != 1 || got.Header[0].Value != "\xe9" {
+		t.Errorf("replay in Latin-1 = %d, changes %+v, want one byte", resp.StatusCode, got)
+	}
+	refused(t, f.do("POST", prefix+"/me/requests/"+f.id+"/replay", nil, strings.NewReader(`{"latin1":true,"path":"/\u2713"}`)), 400, codeBadRequest)
 	resp = f.do("POST", prefix+"/me/requests/"+f.id+"/replay", nil, nil)
 	if resp.StatusCode != 200 || got.Method != "" || got.Body != nil {
 		t.Errorf("replay without changes: %d, %+v; want 200 and none", resp.StatusCode, got)

@@ -255,6 +255,9 @@ func readChanges(w http.ResponseWriter, r *http.Request) (inspector.Changes, err
 		}
 		return c, err
 	}
+	if c, err = c.FromJSON(); err != nil {
+		return c, badRequest(err.Error(), "leave latin1 out: texts are UTF-8 then")
+	}
 	return c, valid(c)
 }
 

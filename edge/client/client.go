@@ -247,7 +247,7 @@ func (c *Client) Body(ctx context.Context, id, side string) (io.ReadCloser, erro
 // service, and returns the new exchange. It is still open if it took longer
 // than the edge waits.
 func (c *Client) Replay(ctx context.Context, id string, changes inspector.Changes) (inspector.Exchange, error) {
-	return answer[inspector.Exchange](ctx, c, http.MethodPost, "/me/requests/"+url.PathEscape(id)+"/replay", changes)
+	return answer[inspector.Exchange](ctx, c, http.MethodPost, "/me/requests/"+url.PathEscape(id)+"/replay", changes.ForJSON())
 }
 
 // answer sends body as JSON, unless it is nil, and decodes the answer.

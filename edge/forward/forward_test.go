@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -488,6 +490,82 @@ func TestReplay(t *testing.T) {
 	defer mu.Unlock()
 	if want := "PUT/hook [2]changed!127.0.0.1"; got[len(got)-1] != want {
 		t.Errorf("the service saw %q, want %q", got[len(got)-1], want)
+	}
+}
+
+// An edit changes what somebody touched: every other line goes out byte for byte,
+// also one that JSON has no place for.
+func TestReplayEdited(t *testing.T) {
+	heads := make(chan []string, 1)
+	r := start(t, rawService(t, func(c net.Conn, br *bufio.Reader) {
+		for {
+			var head []string
+			for {
+				line, err := br.ReadString('\n')
+				if err != nil {
+					return
+				}
+				if line == "\r\n" {
+					break
+				}
+				head = append(head, line)
+			}
+			heads <- head
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	}))
+	c, br := r.dial(t)
+	ask(t, c, br, "GET /caf\xe9?q=1 HTTP/1.1\r\nHost: a.tun.test\r\nX-Name:J\xfcrgen \xff\r\nX-Odd:  two  blanks \r\nX-Say: \xe9 old\r\nX-Utf8: \xc3\xbc\r\n\r\n")
+	was := <-heads
+	x := r.last(t)
+	sent := func(path string, header []inspector.Field) []string {
+		t.Helper()
+		data, err := json.Marshal(inspector.Changes{Path: path, Header: header}.ForJSON())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var changes inspector.Changes
+		if err := json.Unmarshal(data, &changes); err != nil {
+			t.Fatal(err)
+		}
+		if changes, err = changes.FromJSON(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.f.Replay(t.Context(), r.tunnel, x, changes); err != nil {
+			t.Fatal(err)
+		}
+		head := <-heads
+		r.last(t)
+		return head
+	}
+	edit := func(header []inspector.Field, say string) []inspector.Field {
+		header = slices.Clone(header)
+		for i := range header {
+			if header[i].Name == "X-Say" {
+				header[i].Value = say
+			}
+		}
+		return header
+	}
+	want := slices.Clone(was)
+	want[slices.Index(want, "X-Say: \xe9 old\r\n")] = "X-Say: \xe9 new\r\n"
+	if got := sent("", edit(x.Request.Header, "\xe9 new")); !slices.Equal(got, want) {
+		t.Errorf("with a line edited the service saw %q, want %q", got, want)
+	}
+	want[0] = strings.Replace(want[0], "q=1", "q=2", 1)
+	if got := sent("/caf\xe9?q=2", edit(x.Request.Header, "\xe9 new")); !slices.Equal(got, want) {
+		t.Errorf("with the target edited as well the service saw %q, want %q", got, want)
+	}
+	// What others edit came to them as JSON.
+	var seen inspector.Exchange
+	data, _ := json.Marshal(x)
+	if err := json.Unmarshal(data, &seen); err != nil {
+		t.Fatal(err)
+	}
+	want = slices.Clone(was)
+	want[slices.Index(want, "X-Say: \xe9 old\r\n")] = "X-Say: new\r\n"
+	if got := sent(seen.Path, edit(seen.Request.Header, "new")); !slices.Equal(got, want) {
+		t.Errorf("with a line edited in JSON the service saw %q, want %q", got, want)
 	}
 }
 

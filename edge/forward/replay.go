@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lrok-dev/lrok/edge/http1"
 	"github.com/lrok-dev/lrok/edge/registry"
@@ -162,6 +163,8 @@ func replayRequest(x *inspector.Exchange, ch inspector.Changes) ([]byte, error) 
 		}
 		return nil, e
 	}
+	unchanged := ch.None()
+	ch = asCaptured(x, ch)
 	method, path := x.Method, x.Path
 	if ch.Method != "" {
 		method = ch.Method
@@ -203,7 +206,6 @@ func replayRequest(x *inspector.Exchange, ch inspector.Changes) ([]byte, error) 
 		fields = append(fields, inspector.Field{Name: "Content-Length", Value: length})
 	}
 
-	unchanged := ch.Method == "" && ch.Path == "" && ch.Header == nil && ch.Set == nil && ch.Remove == nil && ch.Body == nil
 	var out []byte
 	if unchanged && len(x.Request.Head) > 0 {
 		out = append(out, x.Request.Head...)
@@ -212,11 +214,16 @@ func replayRequest(x *inspector.Exchange, ch inspector.Changes) ([]byte, error) 
 			return nil, &tunnel.Error{Code: "replay_refused", Message: "method or path is empty or holds white space", Hint: "escape it: %20"}
 		}
 		out = fmt.Appendf(nil, "%s %s HTTP/1.1\r\n", method, path)
+		lines := headerLines(x.Request.Head)
 		for _, f := range fields {
 			if strings.ContainsAny(f.Name+f.Value, "\r\n") {
 				return nil, &tunnel.Error{Code: "replay_refused", Message: "a header line holds a line break"}
 			}
-			out = fmt.Appendf(out, "%s: %s\r\n", f.Name, f.Value)
+			if line, ok := lines[f]; ok {
+				out = append(append(out, line...), "\r\n"...)
+			} else {
+				out = fmt.Appendf(out, "%s: %s\r\n", f.Name, f.Value)
+			}
 		}
 		out = append(out, "\r\n"...)
 	}
@@ -233,4 +240,46 @@ func replayRequest(x *inspector.Exchange, ch inspector.Changes) ([]byte, error) 
 		trailer = fmt.Appendf(trailer, "%s: %s\r\n", f.Name, f.Value)
 	}
 	return http1.AppendLastChunk(out, trailer), nil
+}
+
+// asCaptured is ch with the bytes of x where it holds a text of x as JSON gave it
+// to whoever made the changes: there bytes that are not UTF-8 have become
+// replacement characters, which nobody means to send.
+func asCaptured(x *inspector.Exchange, ch inspector.Changes) inspector.Changes {
+	restore := func(fields []inspector.Field) []inspector.Field {
+		fields = slices.Clone(fields)
+		for i, f := range fields {
+			if !strings.Contains(f.Value, string(utf8.RuneError)) {
+				continue
+			}
+			for _, was := range x.Request.Header {
+				if strings.EqualFold(was.Name, f.Name) && inspector.AsJSON(was.Value) == f.Value {
+					fields[i].Value = was.Value
+					break
+				}
+			}
+		}
+		return fields
+	}
+	if ch.Path == inspector.AsJSON(x.Path) {
+		ch.Path = x.Path
+	}
+	ch.Header, ch.Set = restore(ch.Header), restore(ch.Set)
+	return ch
+}
+
+// headerLines are the lines of a captured head, by what they say: a line that
+// nobody changed goes out as it came, blanks and all.
+func headerLines(head []byte) map[inspector.Field][]byte {
+	lines := map[inspector.Field][]byte{}
+	_, rest, _ := bytes.Cut(head, []byte("\n"))
+	for len(rest) > 0 {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if name, value, ok := bytes.Cut(line, []byte(":")); ok {
+			lines[inspector.Field{Name: string(name), Value: string(bytes.Trim(value, " \t"))}] = line
+		}
+	}
+	return lines
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -15,9 +16,14 @@ import (
 // base64Comment says how the body of an .http file is written.
 const base64Comment = "# body: base64"
 
+// escapesComment says that in the head of an .http file a byte that is no text, as
+// in a header line of Latin-1, is written as four characters. Editors would take the
+// whole file for Latin-1, or replace the byte.
+const escapesComment = "# head: escaped"
+
 // HTTP writes the request of x as an .http file for an editor: comment lines,
 // method and target, header lines, an empty line, the body. A body that is not
-// text is written in base64 and a comment says so. For another address the target
+// text is written in base64, such bytes in the head as \xE9, and comments say so. For another address the target
 // is the whole URL. [ParseHTTP] is its inverse.
 func HTTP(x *inspector.Exchange, o Options) []byte {
 	r := newRequest(x, o)
@@ -34,15 +40,22 @@ func HTTP(x *inspector.Exchange, o Options) []byte {
 	if !text {
 		b.WriteString(base64Comment + ", because it is not text; remove this line to write text\n")
 	}
+	var head bytes.Buffer
 	if r.method[0] == '#' {
-		b.WriteByte(' ') // or it would be a comment
+		head.WriteByte(' ') // or it would be a comment
 	}
-	b.WriteString(r.method + " " + target + "\n")
+	head.WriteString(r.method + " " + target + "\n")
 	if !r.has("Host") && x.Host != "" && o.URL == "" {
-		b.WriteString("Host: " + r.host + "\n")
+		head.WriteString("Host: " + r.host + "\n")
 	}
 	for _, f := range r.header {
-		b.WriteString(strings.TrimRight(f.Name+": "+f.Value, " ") + "\n")
+		head.WriteString(strings.TrimRight(f.Name+": "+f.Value, " ") + "\n")
+	}
+	if utf8.Valid(head.Bytes()) {
+		b.Write(head.Bytes())
+	} else {
+		b.WriteString(escapesComment + `, \xE9 is one byte; without this line it is what it looks like` + "\n")
+		b.WriteString(escape(head.String()))
 	}
 	b.WriteByte('\n')
 	switch {
@@ -59,6 +72,42 @@ func HTTP(x *inspector.Exchange, o Options) []byte {
 		b.WriteString(coded + "\n")
 	}
 	return b.Bytes()
+}
+
+// escape writes the bytes of s that are not UTF-8 as \xE9, and a backslash where it
+// would be taken for the beginning of that. unescape is its inverse.
+func escape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		_, n := utf8.DecodeRuneInString(s[i:])
+		if c := s[i]; c >= utf8.RuneSelf && n == 1 || escaped(s[i:]) {
+			fmt.Fprintf(&b, `\x%02X`, c)
+		} else {
+			b.WriteString(s[i : i+n])
+		}
+		i += n
+	}
+	return b.String()
+}
+
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; escaped(s[i:]) {
+			n, _ := strconv.ParseUint(s[i+2:i+4], 16, 8)
+			b.WriteByte(byte(n))
+			i += 3
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// escaped reports whether s begins with one byte as escape writes it.
+func escaped(s string) bool {
+	const digits = "0123456789abcdefABCDEF"
+	return len(s) >= 4 && s[:2] == `\x` && strings.IndexByte(digits, s[2]) >= 0 && strings.IndexByte(digits, s[3]) >= 0
 }
 
 // isText reports whether an editor gives body back as it got it.
@@ -99,7 +148,13 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line,
 func ParseHTTP(data []byte) (Request, error) {
 	p := httpParser{rest: bytes.TrimPrefix(data, []byte("\ufeff"))}
 	var r Request
-	coded := false
+	coded, escapes := false, false
+	plain := func(s string) string {
+		if escapes {
+			return unescape(s)
+		}
+		return s
+	}
 	for r.Method == "" {
 		line, ok := p.next()
 		switch {
@@ -107,6 +162,7 @@ func ParseHTTP(data []byte) (Request, error) {
 			return Request{}, ErrEmpty
 		case strings.HasPrefix(line, "#"):
 			coded = coded || strings.HasPrefix(line, base64Comment)
+			escapes = escapes || strings.HasPrefix(line, escapesComment)
 			continue
 		case strings.Trim(line, " \t") == "":
 			continue
@@ -116,12 +172,14 @@ func ParseHTTP(data []byte) (Request, error) {
 		if before, version, ok := cutLast(url, " "); ok && strings.HasPrefix(version, "HTTP/") {
 			url = strings.TrimRight(before, " ")
 		}
+		spaced := strings.ContainsAny(url, " \t")
+		url = plain(url)
 		switch {
 		case !isToken(method):
 			return Request{}, p.errorf("%q is not a method", method)
 		case !found || url == "":
 			return Request{}, p.errorf("the target is missing: write %s /path", method)
-		case strings.ContainsAny(url, " \t"):
+		case spaced:
 			return Request{}, p.errorf("the target has a space in it: write %%20")
 		case cleanTarget(url) != url:
 			return Request{}, p.errorf("the target has a control character in it")
@@ -137,12 +195,13 @@ func ParseHTTP(data []byte) (Request, error) {
 			break
 		}
 		name, value, found := strings.Cut(line, ":")
+		value = plain(value)
 		switch {
 		case !found:
 			return Request{}, p.errorf("a header line needs a colon, and an empty line goes before the body")
 		case !isToken(name):
 			return Request{}, p.errorf("%q is not a header name", name)
-		case strings.ContainsAny(value, "\x00\r"):
+		case strings.ContainsAny(value, "\x00\r\n"):
 			return Request{}, p.errorf("the value of %s has a control character in it", name)
 		}
 		r.Header = append(r.Header, inspector.Field{Name: name, Value: strings.Trim(value, " \t")})

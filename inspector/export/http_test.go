@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -172,6 +173,52 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// Whatever is in the head, the file is UTF-8, which no editor changes, and says
+// exactly what was captured.
+func TestHTTPLatin1(t *testing.T) {
+	x := post("{}")
+	x.Path = "/caf\xe9?a=\u00fc"
+	was := []inspector.Field{{Name: "X-Name", Value: "J\xfcrgen \u00fc"}, {Name: "X-Path", Value: `C:\xe9\temp`}}
+	x.Request.Header = append(x.Request.Header, was...)
+	file := string(HTTP(&x, Options{}))
+	for _, want := range []string{"\n# head: escaped", "POST /caf\\xE9?a=\u00fc\n", "X-Name: J\\xFCrgen \u00fc\n", `X-Path: C:\x5Cxe9\temp` + "\n"} {
+		if !strings.Contains(file, want) {
+			t.Errorf("there is no %q in\n%s", want, file)
+		}
+	}
+	if !utf8.ValidString(file) {
+		t.Errorf("the file is not UTF-8:\n%q", file)
+	}
+	for _, tt := range []struct {
+		old, new string
+		want     inspector.Changes
+	}{
+		{"", "", inspector.Changes{}},
+		{"\n{}", "\n[]", inspector.Changes{Body: new([]byte("[]"))}},
+		{"?a=", "?b=", inspector.Changes{Path: "/caf\xe9?b=\u00fc"}},
+		{`rgen`, `rg`, inspector.Changes{Header: append(slices.Clone(x.Request.Header[:6]), inspector.Field{Name: "X-Name", Value: "J\xfcrg \u00fc"}, was[1])}},
+	} {
+		r, err := ParseHTTP([]byte(strings.Replace(file, tt.old, tt.new, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, r.Changes(&x)); diff != "" {
+			t.Errorf("%q to %q (-want +got):\n%s", tt.old, tt.new, diff)
+		}
+	}
+	// What looks like an escape is text where no comment says otherwise, and none
+	// of them brings in what a head cannot hold.
+	r, err := ParseHTTP([]byte("GET /\nA: \\xE9\n"))
+	if err != nil || r.Header[0].Value != `\xE9` {
+		t.Errorf("read %+v, %v, want the four characters", r, err)
+	}
+	for _, s := range []string{"GET /\nA: b\\x0aB: c\n", "GET /\nA: b\\x0d\n", "GET /\\x0a\n", "GET /\\x20\n"} {
+		if r, err := ParseHTTP([]byte(escapesComment + "\n" + s)); err == nil {
+			t.Errorf("read %+v from %q, want an error", r, s)
+		}
+	}
+}
+
 // FuzzHTTPRoundTrip holds that what HTTP writes, ParseHTTP reads back, whatever
 // was captured.
 func FuzzHTTPRoundTrip(f *testing.F) {
@@ -183,6 +230,7 @@ func FuzzHTTPRoundTrip(f *testing.F) {
 	}
 	f.Add("GET", "/ HTTP/1.1", "Host", "HTTP/1.1", []byte("# body: base64"))
 	f.Add("GET", "/\u00a0\u2003HTTP/1.1", "A", "\u00a0x\u0085", []byte("\ufeff"))
+	f.Add("GET", "/\xe9\\x", "A", "\\xE9 \xff\\", []byte("\xe9"))
 	f.Fuzz(func(t *testing.T, method, path, name, value string, body []byte) {
 		x := inspector.Exchange{Method: method, Path: path, Proto: "HTTP/1.1", Request: inspector.Message{
 			Header: []inspector.Field{{Name: "Host", Value: "a"}, {Name: name, Value: value}},
@@ -192,6 +240,9 @@ func FuzzHTTPRoundTrip(f *testing.F) {
 		r, err := ParseHTTP(file)
 		if err != nil {
 			t.Fatalf("%v in\n%q", err, file)
+		}
+		if !utf8.Valid(file) {
+			t.Fatalf("not UTF-8: %q", file)
 		}
 		want := newRequest(&x, Options{})
 		if r.Method != want.method || r.URL != want.target || !slices.Equal(r.Header, want.header) || !bytes.Equal(r.Body, body) {
@@ -210,6 +261,7 @@ func FuzzParseHTTP(f *testing.F) {
 	f.Add([]byte("# body: base64\nPOST /x\n\nAP8g\n"))
 	f.Add([]byte("# body: base64\nPOST /x\ndy: b\n\n"))
 	f.Add([]byte("\ufeffGET http://a/b\nHost:\n\n\n"))
+	f.Add([]byte("# head: escaped\nPOST /\\xE9\nA: \\xff\\x41\xe9\n\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseHTTP(data)
 		if err != nil {
