@@ -393,7 +393,7 @@ func TestDraftHasOneSide(t *testing.T) {
 	a := demoList(frozen)[7]
 	b := a
 	b.Method = "PUT"
-	m.edited(editedMsg{x: a, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{c: layComparison(diff.Exchanges(&a, &b, diff.Request, diff.Options{Strict: true}), false)}})
+	m.edited(editedMsg{x: a, file: t.TempDir() + "/edit/lrok-x.http", draft: &rewritten{c: layComparison(diff.Exchanges(&a, &b, diff.Request, diff.Options{Strict: true}), false)}})
 	m.draw()
 	m.msg(tea.KeyPressMsg{Code: tea.KeyTab})
 	m.key("s", "n", "N", "t", "=", "i", "I", "X")

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -22,12 +21,14 @@ import (
 	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/inspector/export"
 	"github.com/lrok-dev/lrok/inspector/signature"
+	"github.com/lrok-dev/lrok/internal/draft"
 )
 
 // Edit and replay: the request goes to a file that only its owner can read, an
 // editor changes it, the screen shows what would be sent and asks. The file and
 // its directory are gone when the edit is over, however it ends; those of an edit
-// that the screen's end cut short go with the screen.
+// that the screen's end cut short go with the screen, and those of a screen that was
+// killed with a later one, once they are old.
 type (
 	editingMsg struct {
 		x    inspector.Exchange
@@ -39,14 +40,14 @@ type (
 		x     inspector.Exchange
 		file  string
 		err   error
-		draft *draft // what the file says, once it was read
-		again string // what is wrong with the file
-		none  string // why there is nothing to send
+		draft *rewritten // what the file says, once it was read
+		again string     // what is wrong with the file
+		none  string     // why there is nothing to send
 	}
 )
 
-// A draft is a request that is about to be sent.
-type draft struct {
+// A rewritten request is about to be sent.
+type rewritten struct {
 	changes inspector.Changes
 	c       *comparison // with the original
 }
@@ -90,47 +91,45 @@ func (m *model) edit() tea.Cmd {
 // Drafts are the files of edits that are not over.
 type drafts struct {
 	mu   sync.Mutex
-	dirs map[string]bool
+	list map[string]*draft.Draft // by their path
 	over bool
 }
 
-// write writes the request to lrok-<id>.http, 0600 in a directory of its own,
-// 0700.
+// write writes the request to a file.
 func (d *drafts) write(x *inspector.Exchange) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.over {
 		return "", context.Canceled // a command that outlives the screen leaves nothing
 	}
-	dir, err := os.MkdirTemp("", "lrok-edit-")
+	made, err := draft.New(x.ID, export.HTTP(x, export.Options{}))
 	if err != nil {
 		return "", err
 	}
-	id := strings.Map(func(r rune) rune {
-		if r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
-			return r
-		}
-		return -1
-	}, x.ID)
-	file := filepath.Join(dir, "lrok-"+id+".http")
-	if err := os.WriteFile(file, export.HTTP(x, export.Options{}), 0o600); err != nil {
-		_ = os.RemoveAll(dir)
-		return "", err
+	if d.list == nil {
+		d.list = map[string]*draft.Draft{}
 	}
-	if d.dirs == nil {
-		d.dirs = map[string]bool{}
+	d.list[made.Path] = made
+	return made.Path, nil
+}
+
+// hold keeps file for the editor that cmd is.
+func (d *drafts) hold(file string, cmd *exec.Cmd) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if made := d.list[file]; made != nil {
+		made.Hold(cmd)
 	}
-	d.dirs[dir] = true
-	return file, nil
 }
 
 // remove ends the edit of file.
 func (d *drafts) remove(file string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	dir := filepath.Dir(file)
-	_ = os.RemoveAll(dir)
-	delete(d.dirs, dir)
+	if made := d.list[file]; made != nil {
+		made.Remove()
+		delete(d.list, file)
+	}
 }
 
 // close removes what is left. Nothing is written afterwards.
@@ -138,8 +137,8 @@ func (d *drafts) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.over = true
-	for dir := range d.dirs {
-		_ = os.RemoveAll(dir)
+	for _, made := range d.list {
+		made.Remove()
 	}
 }
 
@@ -184,6 +183,7 @@ func (m *model) runEditor(x inspector.Exchange, file string) tea.Cmd {
 	// lets the screen leave in order.
 	cmd := exec.CommandContext(m.ctx, argv[0], argv[1:]...)
 	cmd.Env = m.c.Environ
+	m.drafts.hold(file, cmd)
 	return tea.Exec(&editorRun{cmd, m.stops}, func(err error) tea.Msg {
 		return editedMsg{x: x, file: file, err: err}
 	})
@@ -289,7 +289,7 @@ func readDraft(msg editedMsg) editedMsg {
 	// All that a person may have changed counts; what follows from it does not.
 	length, _ := diff.ParseRule("header:content-length")
 	report := diff.Exchanges(&msg.x, &b, diff.Request, diff.Options{Strict: true, Ignore: []diff.Rule{length}})
-	msg.draft = &draft{changes, layComparison(report, false)}
+	msg.draft = &rewritten{changes, layComparison(report, false)}
 	return msg
 }
 

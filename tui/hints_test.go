@@ -57,7 +57,7 @@ func TestHintsOfTheConfirmation(t *testing.T) {
 		a := demoList(frozen)[7]
 		b := a
 		b.Method = "PUT"
-		m.edited(editedMsg{x: a, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{c: layComparison(diff.Exchanges(&a, &b, diff.Request, diff.Options{Strict: true}), false)}})
+		m.edited(editedMsg{x: a, file: t.TempDir() + "/edit/lrok-x.http", draft: &rewritten{c: layComparison(diff.Exchanges(&a, &b, diff.Request, diff.Options{Strict: true}), false)}})
 		if got, want := m.hints(), "y send  e edit again  esc cancel"; got != want {
 			t.Errorf("at %dx%d the keys are %q, want %q", size[0], size[1], got, want)
 		}

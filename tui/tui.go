@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/lrok-dev/lrok/inspector/diff"
 	"github.com/lrok-dev/lrok/inspector/signature"
 	"github.com/lrok-dev/lrok/internal/crash"
+	"github.com/lrok-dev/lrok/internal/draft"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -170,6 +172,9 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 	if c.Profile != 0 {
 		options = append(options, tea.WithColorProfile(c.Profile))
 	}
+	var sweeping sync.WaitGroup
+	defer sweeping.Wait()
+	crash.Go(&sweeping, func() { draft.Sweep(time.Now()) })
 	following := make(chan struct{})
 	go func() {
 		defer close(following)

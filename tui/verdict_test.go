@@ -99,7 +99,7 @@ func TestSecretGivenOnTheScreen(t *testing.T) {
 func TestEditedRequestWantsASecret(t *testing.T) {
 	m, x := signedModel(t, 80, 24, 0, nil)
 	body := []byte(`{"type":"ping"}`)
-	d := &draft{changes: inspector.Changes{Body: &body}, c: &comparison{}}
+	d := &rewritten{changes: inspector.Changes{Body: &body}, c: &comparison{}}
 	m.msg(editedMsg{x: x, draft: d})
 	if text := m.shows(); !strings.Contains(text, "Its stripe signature will not fit any more") {
 		t.Errorf("nothing is said of the signature\n%s", text)
@@ -343,7 +343,7 @@ func TestEditedRequestIsSignedOnDemand(t *testing.T) {
 	m, x := signedModel(t, 120, 36, time.Hour, stripeSecret("whsec_1"))
 	body := []byte(`{"edited":true}`)
 	ch := inspector.Changes{Body: &body}
-	m.edited(editedMsg{x: x, file: t.TempDir() + "/edit/lrok-x.http", draft: &draft{changes: ch, c: &comparison{}}})
+	m.edited(editedMsg{x: x, file: t.TempDir() + "/edit/lrok-x.http", draft: &rewritten{changes: ch, c: &comparison{}}})
 	if got := m.hints(); !strings.Contains(got, "s sign and send") {
 		t.Fatalf("hints = %q", got)
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/lrok-dev/lrok/inspector/export"
 	"github.com/lrok-dev/lrok/inspector/format"
 	"github.com/lrok-dev/lrok/inspector/signature"
+	"github.com/lrok-dev/lrok/internal/draft"
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
@@ -268,21 +268,17 @@ const editMark = "# lrok: "
 // nothing was changed, or nothing was left in the file.
 func (o *options) editRequest(ctx context.Context, x *inspector.Exchange) (inspector.Changes, bool, error) {
 	var none inspector.Changes
-	dir, err := os.MkdirTemp("", "lrok-")
+	draft.Sweep(time.Now())
+	d, err := draft.New(x.ID, export.HTTP(x, export.Options{}))
 	if err != nil {
-		return none, false, fmt.Errorf("make a place for the editor: %w", err)
+		return none, false, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	path := filepath.Join(dir, "lrok-"+x.ID+".http")
-	content := export.HTTP(x, export.Options{})
+	defer d.Remove()
 	for {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			return none, false, fmt.Errorf("write for the editor: %w", err)
-		}
-		if err := runEditor(ctx, path); err != nil {
+		if err := runEditor(ctx, d); err != nil {
 			return none, false, err
 		}
-		after, err := os.ReadFile(path)
+		after, err := os.ReadFile(d.Path)
 		if err != nil {
 			return none, false, fmt.Errorf("read from the editor: %w", err)
 		}
@@ -311,7 +307,9 @@ func (o *options) editRequest(ctx context.Context, x *inspector.Exchange) (inspe
 		if err := o.sure(ctx, false, wrong.Error()+"\nEdit again?"); err != nil {
 			return none, false, err
 		}
-		content = append(fmt.Appendf(nil, "%s%v\n", editMark, wrong), after...)
+		if err := os.WriteFile(d.Path, append(fmt.Appendf(nil, "%s%v\n", editMark, wrong), after...), 0o600); err != nil {
+			return none, false, fmt.Errorf("write for the editor: %w", err)
+		}
 	}
 }
 
