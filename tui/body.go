@@ -23,8 +23,9 @@ type body struct {
 	pretty content
 	hex    *hexDoc
 	asHex  bool
-	part   bool // a first screen: the rest is on its way
-	more   bool // more can be decoded, when asked for
+	part   bool   // a first screen: the rest is on its way
+	more   bool   // more can be decoded, when asked for
+	cut    string // how much was captured of how much, "" for all
 
 	// What was opened from it lies over it: a part, an event, what jq made of it.
 	over     *body
@@ -80,6 +81,9 @@ func (o laying) body(ctx context.Context, x *inspector.Exchange, response bool) 
 	b.size = format.Bytes(m.Body.Size)
 	if why := missing(x, response); why != "" {
 		b.notes = append(b.notes, why)
+	}
+	if m.Body.Truncated() {
+		b.cut = partOf(m.Body.Captured, m.Body.Size)
 	}
 	if len(raw) == 0 {
 		b.label = "no body"
@@ -202,7 +206,16 @@ func missing(x *inspector.Exchange, response bool) string {
 	case b.Missing == "memory":
 		return kept + ": the edge had no more memory for captures then"
 	}
-	return kept + " (limit --capture-body)"
+	return kept + " (the edge's limit: --capture-body)"
+}
+
+// partOf says how much is there of how much: "1.0 of 5.2 MiB".
+func partOf(some, all int64) string {
+	s, of := format.Bytes(some), format.Bytes(all)
+	if i := strings.LastIndexByte(of, ' '); i > 0 {
+		s = strings.TrimSuffix(s, of[i:])
+	}
+	return s + " of " + of
 }
 
 func plural(n int, what string) string {

@@ -262,6 +262,9 @@ func (m *model) jq(expr string) tea.Cmd {
 		if ctx.Err() != nil {
 			return nil // left
 		}
+		if err != nil && err.Error() == errJQPart.Error() && under.cut != "" {
+			err = errors.New("only " + under.cut + " was captured, which is not whole JSON")
+		}
 		if err != nil && n == 0 {
 			return failMsg{err: errors.New("jq: " + err.Error())}
 		}

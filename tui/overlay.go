@@ -86,6 +86,12 @@ func (h *help) press(m *model, k tea.KeyPressMsg) tea.Cmd {
 		m.over = nil
 	case "?":
 		m.over = nil
+	case "q":
+		if h.query == "" {
+			m.over = nil
+			return nil
+		}
+		h.query += s
 	case "down":
 		h.top++
 	case "up":
@@ -177,7 +183,7 @@ func (h *help) draw(m *model, w, height int) []string {
 	}
 	if len(rows) == 0 {
 		l := m.th.line(width)
-		l.put(dim, " no key does that")
+		l.put(dim, " no key does that; esc ends the search")
 		rows = append(rows, l.String())
 	}
 	room := max(height-5, 1)

@@ -188,7 +188,20 @@ func (msg foundMsg) arrive(m *model) tea.Cmd {
 			d.showMatch(i)
 		}
 	}
+	if msg.tab == d.tab && m.prompt == nil {
+		m.foundNothing()
+	}
 	return nil
+}
+
+// foundNothing says it when a search of a body that was not captured whole came to
+// nothing: what is looked for may be in the rest.
+func (m *model) foundNothing() {
+	d := &m.detail
+	f := &d.find
+	if t := &f.tabs[d.tab]; f.search != nil && t.done && len(t.at) == 0 && d.unsearched() != "" {
+		m.say(warn, "%s is not in what was captured: %s", quoted(f.query), d.unsearched())
+	}
 }
 
 // row is where the match i of the tab in front shows.
@@ -260,8 +273,23 @@ func (m *model) nextMatch(n int) tea.Cmd {
 	}
 	if t.done {
 		m.say(warn, "%s is nowhere in this request", quoted(f.query))
+		m.foundNothing()
 	}
 	return nil
+}
+
+// unsearched says how much a search has of a body that was not captured whole, ""
+// where nothing is missing: of the body in front, or of either from elsewhere.
+func (d *detail) unsearched() string {
+	if b := d.body(); b != nil {
+		return b.front().cut
+	}
+	for side := range 2 {
+		if d.whole != nil && d.side() < 0 && d.whole.sides[side] != nil && d.whole.sides[side].cut != "" {
+			return d.whole.sides[side].cut
+		}
+	}
+	return ""
 }
 
 func quoted(s string) string { return `"` + s + `"` }
@@ -293,6 +321,7 @@ func (m *model) startSearch() tea.Cmd {
 				f.set(s)
 				f.from = cur
 			}
+			m.foundNothing()
 			return m.remember("search", s)
 		},
 		esc: func(m *model) tea.Cmd {

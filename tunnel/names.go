@@ -31,6 +31,10 @@ var reservedNames = map[string]bool{
 // hyphens in the third and fourth place belong to IDNA.
 func ValidName(name string) bool { return CheckName(name) == nil }
 
+// ReservedName reports whether the name is one that no tunnel may have although it
+// is spelled as they are.
+func ReservedName(name string) bool { return reservedNames[name] }
+
 // CheckName returns an *Error that says what is wrong with a name, or nil.
 func CheckName(name string) error {
 	switch {

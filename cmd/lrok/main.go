@@ -109,6 +109,8 @@ type options struct {
 	ascii      bool
 	verbose    bool
 
+	captureBody string // of an edge inside this process
+
 	handover handover
 	known    []signature.Source // secrets that a command brings itself
 	origins  map[string]origin  // of the settings, by flag
@@ -169,6 +171,7 @@ is started on this machine: the inspector works, the URL is local only.`,
 		},
 	}
 	root.Flags().BoolVar(&onlyVersion, "version", false, "print the version")
+	o.captureFlag(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 			err = fmt.Errorf("--%s: %s", e.GetFlag().Name, wrongValue(e.GetFlag(), e.GetValue()))
@@ -255,11 +258,16 @@ func (o *options) choice(name string, value *string, words ...string) error {
 	if slices.Contains(words, *value) {
 		return nil
 	}
+	return usage("%s is %s, not %q", o.settingAt(name), oneOf(words), *value)
+}
+
+// settingAt is where the setting name was given, for a sentence about it.
+func (o *options) settingAt(name string) string {
 	from := o.origins[name].from
 	if from != "--"+name && from != variable(name) {
 		from += ": " + name // a line of the file
 	}
-	return usage("%s is %s, not %q", from, oneOf(words), *value)
+	return from
 }
 
 // group is a command that only holds others.

@@ -493,6 +493,24 @@ func parseSize(s string) (int64, error) {
 	return n, nil
 }
 
+// captureFlag is for commands that may run an edge inside this process.
+func (o *options) captureFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.captureBody, "capture-body", "1MiB", "how much of each body is kept, 16MiB at most, where the edge is inside this lrok; any other edge has its own limit")
+}
+
+// captureElsewhere refuses a limit given in this call that would mean nothing: the
+// edge at r keeps what it was told to. In environment or file it is for the tunnels
+// without one.
+func (o *options) captureElsewhere(r *reach) error {
+	if o.origins["capture-body"].from != "--capture-body" {
+		return nil
+	}
+	return usageError{&tunnel.Error{
+		Code: tunnel.CodeInvalid, Message: "how much of each body is kept is up to the edge at " + r.Edge,
+		Hint: "leave --capture-body out here, and give it to lrok serve there",
+	}}
+}
+
 // ownEdge runs an edge inside this process, on loopback, for people who have
 // none. The returned function stops it.
 func (o *options) ownEdge(ctx context.Context, log *slog.Logger) (*edge.Edge, *reach, func(), error) {
@@ -505,6 +523,12 @@ func (o *options) ownEdge(ctx context.Context, log *slog.Logger) (*edge.Edge, *r
 		TCPPorts: [2]int{30000, 30099}, TCPHost: "127.0.0.1",
 		Limits:  edge.Limits{Conns: 1000}, // one laptop's, whatever its limit on open files
 		DataDir: filepath.Join(base, "local"), Software: software(), Logger: log, DrainTimeout: 2 * time.Second,
+	}
+	if o.captureBody != "" {
+		if c.CaptureBody, err = parseSize(o.captureBody); err != nil {
+			return nil, nil, nil, usage("%s: %w", o.settingAt("capture-body"), err)
+		}
+		c.Limits.CaptureTunnel = max(32<<20, 8*c.CaptureBody) // or two bodies would be all it keeps
 	}
 	start := func() (*edge.Edge, error) {
 		e, err := edge.New(c)

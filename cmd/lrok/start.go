@@ -31,7 +31,8 @@ basic_auth_file, allow, deny, remote_port, proxy_protocol and inspect:
     shop: {http: 3000, hint: shop-dev}
     db:   {tcp: 5432, remote_port: 30007, allow: [203.0.113.0/24]}
 
-The name asked for is the hint, or without one what the line is called: db.
+The name asked for is the hint, or without one what the line is called: db. What
+cannot be a name, as with capitals, is for this file alone, and the edge chooses one.
 
 On the screen a tunnel that the edge refuses says why in its tab, and the others work.
 Without it lrok starts all of them, or none and says why.`,
@@ -58,6 +59,7 @@ Without it lrok starts all of them, or none and says why.`,
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no screen and no line for each request: the URLs, and what happens to the connection")
 	cmd.Flags().BoolVar(&takeover, "takeover", false, "take the names from another lrok of yours")
 	o.handover.flags(cmd)
+	o.captureFlag(cmd)
 	return cmd
 }
 
@@ -88,8 +90,16 @@ func (o *options) configured(ctx context.Context, cmd *cobra.Command, names []st
 		}
 		// What the tunnel is called here is what it is to be called there; a key that
 		// cannot be a name is one for this file alone.
-		if w.claim.Name == "" && w.claim.Domain == "" && tunnel.ValidName(k.Value) {
-			w.claim.Name = k.Value
+		if w.claim.Name == "" && w.claim.Domain == "" {
+			switch err := tunnel.CheckName(k.Value); {
+			case err == nil:
+				w.claim.Name = k.Value
+			case tunnel.ReservedName(k.Value): // somebody who reads it expects that name
+				return nil, usageError{&tunnel.Error{
+					Code: tunnel.CodeNameInvalid, Message: fmt.Sprintf("%s:%d: tunnel %s: %s", path, k.Line, k.Value, err),
+					Hint: "ask for another name in that line, as in hint: my-" + k.Value,
+				}}
+			}
 		}
 		// The place in the file, and not the directory that lrok was started in,
 		// makes the name that the edge chooses.

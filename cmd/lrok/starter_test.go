@@ -107,7 +107,7 @@ func TestStarterOnItsOwnEdge(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	o := &options{stdout: io.Discard, stderr: io.Discard}
+	o := &options{stdout: io.Discard, stderr: io.Discard, captureBody: "4MiB"}
 	near := neighbours{o: o}
 	defer near.close()
 	if list := near.find(ctx); len(list) != 0 {
@@ -122,8 +122,12 @@ func TestStarterOnItsOwnEdge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := live(ctx, got.Agent.(*agent.Agent)); !ok {
+	st, ok := live(ctx, got.Agent.(*agent.Agent))
+	if !ok {
 		t.Fatal("the tunnel is not live")
+	}
+	if n := st.Welcome.Limits.CaptureBody; n != 4<<20 {
+		t.Errorf("the edge keeps %d bytes of each body, want the 4 MiB that were asked for", n)
 	}
 	list := near.find(ctx)
 	if len(list) != 1 || list[0] != got.Edge || !got.Edge.LocalOnly {

@@ -75,6 +75,7 @@ terminal; never from an argument, which every user of this machine could read.`,
 	f.BoolVarP(&t.quiet, "quiet", "q", false, "no screen and no line for each request: the URL, and what happens to the connection")
 	f.BoolVar(&t.claim.NoInspect, "no-inspect", false, "capture nothing")
 	o.handover.flags(cmd)
+	o.captureFlag(cmd)
 	onlyFlags(cmd, "domain")
 	_ = cmd.RegisterFlagCompletionFunc("upstream-proto", cobra.FixedCompletions([]string{"h1", "h2c"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("hint", o.completeReservations)
@@ -133,6 +134,8 @@ func (u *up) run(ctx context.Context) error {
 		defer stop()
 		r, mine = own, true
 	} else if err != nil {
+		return err
+	} else if err := o.captureElsewhere(r); err != nil {
 		return err
 	}
 	a, err := newAgent(r, u.wishes, log, screen)
