@@ -206,7 +206,7 @@ func missing(x *inspector.Exchange, response bool) string {
 	case b.Missing == "memory":
 		return kept + ": the edge had no more memory for captures then"
 	}
-	return kept + " (the edge's limit: --capture-body)"
+	return kept + " (edge's --capture-body)"
 }
 
 // partOf says how much is there of how much: "1.0 of 5.2 MiB".

@@ -17,7 +17,7 @@ func TestOfACutBody(t *testing.T) {
 	for m.detail.tab != tabRequest {
 		m.do("]")
 	}
-	if s := m.shows(); !strings.Contains(s, "captured 27 bytes of 5.2 MiB (the") {
+	if s := m.shows(); !strings.Contains(s, "captured 27 bytes of 5.2 MiB (edge") {
 		t.Errorf("want what is missing of the body, and why:\n%s", s)
 	}
 	const where = `"zebra" is not in what was captured: 27 bytes of 5.2 MiB`

@@ -109,7 +109,7 @@ func (s *stream) unkept(b *inspector.Body, who string) {
 	case "memory":
 		note += ": the edge had no memory for more"
 	default:
-		note += " (the edge's limit: --capture-body)"
+		note += " (edge's --capture-body)"
 	}
 	s.notes = append(s.notes, note)
 }

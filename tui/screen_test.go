@@ -683,7 +683,7 @@ func TestHugeBodies(t *testing.T) {
 		e.list[len(e.list)-1].Request.Body.Size = 42 << 20
 		e.list[len(e.list)-1].Request.Body.Missing = "limit"
 	})
-	s.waitText(t, "captured 9.0 MiB of 42 MiB (limit --capture-body)")
+	s.waitText(t, "captured 9.0 MiB of 42 MiB (edge's --capture-body)")
 	s.waitText(t, "xxxxxxxxxxxx")
 }
 

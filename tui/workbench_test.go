@@ -335,7 +335,7 @@ func TestMissingInWords(t *testing.T) {
 		want     string
 	}{
 		{captured: whole},
-		{captured: kept, why: "limit", want: "captured 1.0 MiB of 42 MiB (limit --capture-body)"},
+		{captured: kept, why: "limit", want: "captured 1.0 MiB of 42 MiB (edge's --capture-body)"},
 		{captured: kept, why: "memory", want: "captured 1.0 MiB of 42 MiB: the edge had no more memory for captures then"},
 		{captured: 0, why: "memory", want: "captured 0 bytes of 42 MiB: the edge had no more memory for captures then"},
 		{captured: kept, why: "evicted", want: "captured 1.0 MiB of 42 MiB: the rest was given up for newer requests"},
@@ -422,7 +422,7 @@ func TestNotReplayedInWords(t *testing.T) {
 		body inspector.Body
 		want string
 	}{
-		{inspector.Body{Size: 2000, Captured: 1000, Missing: "limit"}, "cannot be sent again: captured 1.0 KiB of 2.0 KiB (limit --capture-body)"},
+		{inspector.Body{Size: 2000, Captured: 1000, Missing: "limit"}, "cannot be sent again: captured 1.0 KiB of 2.0 KiB (edge's --capture-body)"},
 		{inspector.Body{Size: 5, Captured: 5, Missing: "aborted"}, "cannot be sent again: aborted after 5 bytes: its sender left before its end; e sends what came"},
 	} {
 		y := x.Exchange
