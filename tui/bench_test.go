@@ -136,6 +136,30 @@ func TestUpdateBudget(t *testing.T) {
 	}
 }
 
+// Nor does a letter of a filter: it is through with all of the captures by turns.
+func TestFilterBudget(t *testing.T) {
+	m := modelWith(t, 120, 36, heads)
+	m.key("/")
+	for i, q := range []string{"status:>=400 or method:GET", "hooks -graph", "path:~^/w.*e$~", "nothing"} {
+		best := time.Hour
+		var left tea.Cmd
+		for range 5 {
+			m.bar.in.set(q)
+			began := time.Now()
+			left = m.msg(tea.KeyPressMsg{Code: ' ', Text: " "})
+			best = min(best, time.Since(began))
+		}
+		if best > slack*5*time.Millisecond {
+			t.Errorf("a letter after %q took %v at best", q, best)
+		}
+		t.Logf("a letter after %q: %v", q, best)
+		m.run(left)
+		if got := len(m.tab().shown); m.tab().sift != nil || (got == 0) != (i == 3) {
+			t.Errorf("%q shows %d", q, got)
+		}
+	}
+}
+
 // A screen that is stopped, or away in an editor, holds nobody up and keeps
 // bounded memory: the oldest are dropped and counted.
 func TestStoppedScreenBlocksNobody(t *testing.T) {

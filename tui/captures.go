@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -19,11 +20,16 @@ type capture struct {
 	inspector.Exchange
 	order  uint64 // its place in the list
 	unseen bool
-	shown  bool // the filter lets it through
-	body   match
-	read   uint64    // the version of which body tells
-	readAt time.Time // when that was, also of what could not be read
+	looked looked
 	flow   *[2]meter // of a connection that is open: in and out
+}
+
+// Looked is what a filter that looks into bodies knows of a capture.
+type looked struct {
+	scan int // which filter
+	body match
+	read uint64    // the version of which body tells
+	at   time.Time // when that was, also of what could not be read
 }
 
 // A match says what a filter that looks into bodies found.
@@ -57,8 +63,9 @@ type captures struct {
 
 	query   string
 	match   *filter.Filter
-	scan    int  // counts the filters, to know the results of this one
-	reading bool // one capture is being looked into
+	sift    *sift // shown is what a filter before this one lets through
+	scan    int   // counts the filters, to know the results of this one
+	reading bool  // one capture is being looked into
 
 	open  int       // in flight, cleared ones too
 	fresh time.Time // when the youngest of them came
@@ -180,7 +187,7 @@ func (c *captures) forget(x *capture) {
 	delete(c.byID, x.ID)
 	c.all[0] = nil
 	c.all = c.all[1:]
-	if x.shown {
+	if len(c.shown) > 0 && c.shown[0] == x {
 		c.shown[0] = nil
 		c.shown = c.shown[1:]
 	}
@@ -201,36 +208,90 @@ func (c *captures) clear() {
 		}
 	}
 	c.all, c.shown, c.byID, c.marked = nil, nil, map[string]*capture{}, ""
-	c.stats = stats{}
+	c.stats, c.sift = stats{}, nil
 }
 
-// filter shows what f matches; nil shows all.
+// A sift is a filter on its way through the captures, newest first. A portion of
+// them is its turn: keys that are pressed meanwhile do not wait for all.
+type sift struct {
+	below   uint64     // what has this order or a higher one is through
+	found   []*capture // newest first
+	changed []*capture // came, or changed, since it began
+}
+
+// portion is how many captures a filter takes at a time: half a millisecond with a
+// regular expression.
+const portion = 1000
+
+// filter shows what f matches; nil shows all. What is shown changes at once when
+// that is decided with one portion, or when all has had its turn: see sieve.
 func (c *captures) filter(query string, f *filter.Filter, now time.Time) {
-	c.query, c.match = query, f
+	c.query, c.match, c.sift = query, f, nil
 	c.scan++
 	c.reading = false
-	c.shown = c.shown[:0:0]
-	e := c.env(now)
-	for _, x := range c.all {
-		x.body, x.read, x.readAt = unknown, 0, time.Time{}
-		if x.shown = c.passes(x, e); x.shown {
-			c.shown = append(c.shown, x)
+	switch {
+	case f == nil:
+		c.shown = slices.Clone(c.all)
+	case f.NeedsBody():
+		c.shown = nil // until one has been looked into
+	default:
+		c.sift = &sift{below: math.MaxUint64}
+		c.sieve(now)
+	}
+}
+
+// sieve takes the next portion of what the filter has not seen.
+func (c *captures) sieve(now time.Time) {
+	s, e := c.sift, c.env(now)
+	i, _ := position(c.all, s.below)
+	for _, x := range slices.Backward(c.all[max(i-portion, 0):i]) {
+		if c.passes(x, e) {
+			s.found = append(s.found, x)
+		}
+		s.below = x.order
+	}
+	if i > portion {
+		return
+	}
+	slices.Reverse(s.found)
+	gone := 0 // while it went on
+	for gone < len(s.found) && s.found[gone].order < c.all[0].order {
+		gone++
+	}
+	c.shown, c.sift = s.found[gone:], nil
+	for _, x := range s.changed {
+		if c.byID[x.ID] == x {
+			c.refilter(x, now)
 		}
 	}
 }
 
 // refilter puts x where the filter wants it after x has changed.
 func (c *captures) refilter(x *capture, now time.Time) {
-	was := x.shown
-	x.shown = c.passes(x, c.env(now))
-	switch {
-	case x.shown && !was:
-		c.shown = insert(c.shown, x)
-	case was && !x.shown:
-		if i, ok := position(c.shown, x.order); ok {
-			c.shown = slices.Delete(c.shown, i, i+1)
-		}
+	if c.sift != nil {
+		c.sift.changed = append(c.sift.changed, x)
 	}
+	i, was := position(c.shown, x.order)
+	switch is := c.passes(x, c.env(now)); {
+	case is && !was:
+		c.shown = insert(c.shown, x)
+	case was && !is:
+		c.shown = slices.Delete(c.shown, i, i+1)
+	}
+}
+
+// shows reports whether x is among what is shown.
+func (c *captures) shows(x *capture) bool {
+	_, ok := position(c.shown, x.order)
+	return ok
+}
+
+// of is what the filter in front knows of the bodies of x.
+func (c *captures) of(x *capture) *looked {
+	if x.looked.scan != c.scan {
+		x.looked = looked{scan: c.scan}
+	}
+	return &x.looked
 }
 
 // scanned is how many captures a filter looks into: what is younger than that
@@ -247,14 +308,15 @@ func (c *captures) unread(now time.Time) (next *capture, left, of int) {
 	for i := len(c.all) - 1; i >= 0 && of < scanned; i-- {
 		x := c.all[i]
 		of++
-		known := x.body != unknown
-		if known && x.read == x.Version || x.State == inspector.Open && now.Sub(x.Timing.Accepted) < time.Second {
+		l := c.of(x)
+		known := l.body != unknown
+		if known && l.read == x.Version || x.State == inspector.Open && now.Sub(x.Timing.Accepted) < time.Second {
 			continue
 		}
 		if !known {
 			left++
 		}
-		if next == nil && (now.Sub(x.readAt) >= time.Second || known && x.State != inspector.Open) {
+		if next == nil && (now.Sub(l.at) >= time.Second || known && x.State != inspector.Open) {
 			next = x
 		}
 	}
@@ -266,7 +328,7 @@ func (c *captures) passes(x *capture, e filter.Env) bool {
 		return true
 	}
 	if c.match.NeedsBody() {
-		return x.body == matches
+		return c.of(x).body == matches
 	}
 	return c.match.Match(&x.Exchange, e)
 }

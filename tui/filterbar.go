@@ -203,7 +203,32 @@ func (m *model) setFilter(q string) tea.Cmd {
 	}
 	t.captures.filter(q, f, m.c.Now())
 	t.list.settle(t.captures)
-	return nil
+	return t.goOn()
+}
+
+// A sieveMsg is the turn of a filter that is not through yet.
+type sieveMsg struct {
+	tab *tab
+	*sift
+}
+
+// goOn gives the filter its next turn, if it needs one.
+func (t *tab) goOn() tea.Cmd {
+	if t.sift == nil {
+		return nil
+	}
+	msg := sieveMsg{t, t.sift}
+	return func() tea.Msg { return msg }
+}
+
+func (msg sieveMsg) arrive(m *model) tea.Cmd {
+	t := msg.tab
+	if t.sift != msg.sift {
+		return nil // another filter has taken its place
+	}
+	t.sieve(m.c.Now())
+	t.list.settle(t.captures)
+	return t.goOn()
 }
 
 // A scannedMsg says whether one capture's bodies match.
@@ -229,7 +254,7 @@ func (m *model) look() tea.Cmd {
 	if x == nil {
 		return nil
 	}
-	t.reading, x.readAt = true, now
+	t.reading, t.of(x).at = true, now
 	e := t.env(now)
 	marked, unseen := e.Marked(x.ID), e.Unseen(x.ID)
 	msg, f := scannedMsg{tunnel: t.key(), scan: t.scan, id: x.ID, version: x.Version}, t.match
@@ -280,12 +305,13 @@ func (msg scannedMsg) arrive(m *model) tea.Cmd {
 	case msg.err != nil && !isGone(msg.err):
 		return nil // it has its turn again
 	}
-	x.read, x.body = msg.version, differs
+	l := t.of(x)
+	l.read, l.body = msg.version, differs
 	if msg.err != nil {
-		x.read = x.Version // there is nothing left to look into
+		l.read = x.Version // there is nothing left to look into
 	}
 	if msg.ok {
-		x.body = matches
+		l.body = matches
 	}
 	t.refilter(x, m.c.Now())
 	t.list.settle(t.captures)

@@ -822,7 +822,7 @@ func (m *model) back() tea.Cmd {
 		m.focus = inList
 		m.zoomed = false
 	case m.focus == inList && m.tab() != nil && m.tab().query != "":
-		m.setFilter("")
+		return m.setFilter("")
 	case m.focus == inList && m.home != nil:
 		return m.toHome()
 	}
@@ -864,7 +864,7 @@ func (m *model) mark() tea.Cmd {
 
 func (m *model) toMark() tea.Cmd {
 	t := m.tab()
-	if x := t.byID[t.marked]; x != nil && x.shown {
+	if x := t.byID[t.marked]; x != nil && t.shows(x) {
 		t.list.choose(t.captures, x)
 	} else {
 		m.say(warn, "nothing is marked; m marks a request")

@@ -91,7 +91,7 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 	}
 	t.put(r.x, m.c.Now())
 	t.list.settle(t.captures)
-	if x := t.byID[r.x.ID]; x != nil && watching && x.shown && m.focus != inDiff {
+	if x := t.byID[r.x.ID]; x != nil && watching && t.shows(x) && m.focus != inDiff {
 		t.list.choose(t.captures, x) // d then compares it with the original
 	}
 	if r.left > 0 {
@@ -116,7 +116,7 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 	}
 	m.note.until = m.c.Now().Add(20 * time.Second)
 	x := t.byID[r.x.ID]
-	if x != nil && !x.shown {
+	if x != nil && !t.shows(x) {
 		m.note.text += "; the filter hides it"
 	}
 	if was == nil || x == nil {
