@@ -2,6 +2,7 @@ package tui
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sort"
 	"strings"
@@ -200,7 +201,7 @@ func (m *model) atHand(ids ...string) map[string]inspector.Exchange {
 func (m *model) compareIn(ctx context.Context, w pair, held map[string]inspector.Exchange, progress *diff.Progress) tea.Cmd {
 	o := m.rules.options()
 	o.Equal, o.Plain, o.Progress, o.Done = w.look.all, w.look.plain, progress, ctx.Done()
-	api := m.c.API
+	api, turn := m.c.API, m.comparison
 	return func() tea.Msg {
 		var xs [2]inspector.Exchange
 		for i, id := range []string{w.a, w.b} {
@@ -215,7 +216,18 @@ func (m *model) compareIn(ctx context.Context, w pair, held map[string]inspector
 			}
 			xs[i] = x
 		}
+		// One at a time: each takes a processor and a few hundred MiB for a moment,
+		// and one that nobody waits for any more ends soon, but not at once.
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return comparedMsg{pair: w, err: ctx.Err(), of: w.a}
+		}
 		r := diff.Exchanges(&xs[0], &xs[1], diff.Both, o)
+		if err := ctx.Err(); err != nil {
+			return comparedMsg{pair: w, err: err, of: w.a}
+		}
 		c := layComparison(r, w.look.all)
 		c.of = xs
 		return comparedMsg{pair: w, c: c}
@@ -223,6 +235,9 @@ func (m *model) compareIn(ctx context.Context, w pair, held map[string]inspector
 }
 
 func (m *model) compared(msg comparedMsg) tea.Cmd {
+	if errors.Is(msg.err, context.Canceled) {
+		return nil // who asked for the same once more waits for another
+	}
 	for _, d := range []*diffPane{&m.diff, &m.detail.diff} {
 		if d.want != msg.pair || d.draft {
 			continue

@@ -402,6 +402,40 @@ func TestDraftHasOneSide(t *testing.T) {
 	}
 }
 
+// Comparisons wait for each other, unless nobody wants them any more, and one that
+// was given up says nothing about the next of the same two.
+func TestOneComparisonAtATime(t *testing.T) {
+	m := modelWith(t, 80, 24, 0)
+	for _, x := range demoList(frozen) {
+		m.feed.put("acme", m.c.API.(*demoEdge).add(x))
+	}
+	m.msg(wakeMsg{})
+	m.comparison <- struct{}{} // another is being made
+	cmd := first(t, m.startDiffOf(t))
+	ended := make(chan tea.Msg, 1)
+	go func() { ended <- cmd() }()
+	m.msg(tea.KeyPressMsg{Code: tea.KeyEscape})
+	var given tea.Msg
+	select {
+	case given = <-ended:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits though nobody wants it any more")
+	}
+	again := first(t, m.startDiffOf(t))
+	m.msg(given)
+	if m.diff.busy == nil || strings.Contains(m.shows(), "canceled") {
+		t.Errorf("the comparison that was given up ends the next:\n%s", m.shows())
+	}
+	<-m.comparison
+	m.msg(again())
+	if m.diff.c == nil || m.diff.busy != nil {
+		t.Error("nothing was compared")
+	}
+	if len(m.comparison) > 0 {
+		t.Error("it was not said that the next may begin")
+	}
+}
+
 // Another look at the same two takes nothing from the edge, which may have let
 // go of them.
 func TestOtherLooksNeedNoEdge(t *testing.T) {

@@ -102,9 +102,10 @@ type model struct {
 	kept    firstBytes // of the connection in the detail
 	judging judgedMsg  // on the capture in the detail
 
-	rules  ruling // what comparisons ignore
-	drafts drafts // of edits
-	stops  *stops // how a shell asks for the terminal
+	rules      ruling        // what comparisons ignore
+	comparison chan struct{} // held by the comparison that is being made
+	drafts     drafts        // of edits
+	stops      *stops        // how a shell asks for the terminal
 
 	browser []string // the command that shows an address, nil for none
 
@@ -133,7 +134,7 @@ type model struct {
 }
 
 func newModel(ctx context.Context, c Config, f *feed) *model {
-	m := &model{ctx: ctx, c: c, feed: f, share: 54, focus: inList, keys: actions()}
+	m := &model{ctx: ctx, c: c, feed: f, share: 54, focus: inList, keys: actions(), comparison: make(chan struct{}, 1)}
 	m.noColor = env(c.Environ, "NO_COLOR") != "" || c.Theme == "mono"
 	m.w, m.h = c.Width, c.Height
 	m.rules = ruling{list: c.Ignore, strict: c.Strict}

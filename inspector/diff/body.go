@@ -35,7 +35,7 @@ func bodies(a, b *inspector.Message, o Options) Body {
 		out.Kind = "binary" // a body that is not at hand is not an empty one
 	case len(x) == 0 && len(y) == 0:
 	case o.Plain && (ka.IsText() || ka == format.KindEmpty) && (kb.IsText() || kb == format.KindEmpty):
-		out.text(out.indented(ka, x), out.indented(kb, y), o)
+		out.text(indented(ka, x, o), indented(kb, y, o), o)
 	case either(ka, kb, format.KindJSON) && out.json(x, y, o):
 	case either(ka, kb, format.KindForm):
 		out.Kind = "form"
@@ -427,8 +427,8 @@ func digest(data []byte) string {
 }
 
 // indented returns JSON with one value a line, anything else as it is.
-func (out *Body) indented(kind format.Kind, data []byte) []byte {
-	if kind != format.KindJSON {
+func indented(kind format.Kind, data []byte, o Options) []byte {
+	if kind != format.KindJSON || closed(o.Done) {
 		return data
 	}
 	var b bytes.Buffer

@@ -78,7 +78,7 @@ func (t *texts) stretch(i0, i1, j0, j1 int) {
 		tail++
 	}
 	i, j := i0, j0
-	for _, at := range anchors(t.as[i0:i1-tail], t.bs[j0:j1-tail]) {
+	for _, at := range t.anchors(t.as[i0:i1-tail], t.bs[j0:j1-tail]) {
 		if at[0]+i0 < i || at[1]+j0 < j {
 			continue
 		}
@@ -95,8 +95,8 @@ func (t *texts) stretch(i0, i1, j0, j1 int) {
 
 // anchors pairs the lines that occur once on either side, as many as keep their
 // order.
-func anchors(as, bs []string) [][2]int {
-	if len(as) == 0 || len(bs) == 0 {
+func (t *texts) anchors(as, bs []string) [][2]int {
+	if len(as) == 0 || len(bs) == 0 || closed(t.done) {
 		return nil
 	}
 	type place struct{ i, j int } // -1: not there, -2: more than once
