@@ -157,11 +157,18 @@ func (f *Folds) rebuild() {
 		}
 		return
 	}
-	for next < f.d.Count() {
-		if f.Closed(next) {
-			closeAt(next)
-		} else {
+	// Whether a line is closed, as Closed has it: there may be a million of them.
+	several := f.d.Values() > 1
+	for next < f.d.count {
+		l := f.d.line(next)
+		if l.flags&(opensObject|opensArray) == 0 || int(l.other) <= next ||
+			(several || l.depth > 0) == (len(f.except) > 0 && f.except[next]) {
 			next++
+			continue
 		}
+		end := int(l.other)
+		f.hidden = append(f.hidden, hiddenRange{line: next, end: end, before: before})
+		before += end - next
+		next = end + 1
 	}
 }

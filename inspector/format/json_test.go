@@ -469,6 +469,27 @@ func BenchmarkDocumentScreen(b *testing.B) {
 	}
 }
 
+// What opens shows a list of closed ones, or of numbers.
+func BenchmarkFoldsToggle(b *testing.B) {
+	for name, in := range map[string]string{
+		"objects": `[` + strings.Repeat(`{"id":1,"name":"Ada Lovelace","tags":["a","b"]},`, 5<<20/48) + `{}]`,
+		"numbers": `[[` + strings.Repeat(`1234567,`, 5<<20/8) + `1]]`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			f := NewFolds(pretty(b, in))
+			f.CloseAll()
+			line := 0
+			if name == "numbers" {
+				line = 1
+			}
+			for b.Loop() {
+				f.Toggle(line)
+				f.Toggle(line)
+			}
+		})
+	}
+}
+
 func BenchmarkFoldsCloseAll(b *testing.B) {
 	f := NewFolds(pretty(b, string(bigJSON(5<<20, false))))
 	for b.Loop() {
