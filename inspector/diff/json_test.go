@@ -538,7 +538,7 @@ func TestJSONHostile(t *testing.T) {
 		start := time.Now()
 		changes, err := JSON(c.a, c.b, Options{})
 		took := time.Since(start)
-		if took > 30*time.Second {
+		if took > 2*time.Minute { // quadratic, it would be hours
 			t.Errorf("%s took %v", c.name, took)
 		}
 		t.Logf("%s: %v, %d changes, %v", c.name, took.Round(time.Millisecond), len(changes), err)
