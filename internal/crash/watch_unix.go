@@ -118,7 +118,9 @@ func Watcher() bool {
 	if err := binary.Read(os.Stdin, binary.NativeEndian, &settings); err != nil {
 		return true
 	}
-	trim.Memory() // of a whole program little is needed
+	// Of a whole program little is needed. Giving back the rest takes more than all
+	// of the start, and whoever this watches over is starting now.
+	time.AfterFunc(2*time.Second, trim.Memory)
 	drawn, crashed := false, false
 	putRight := func() {
 		if !drawn {
