@@ -11,8 +11,12 @@ if [ -z "$PEER_LROK" ] && [ -x ../bin/lrok ]; then PEER_LROK=$PWD/../bin/lrok; e
 t=$(mktemp -d)
 trap 'rm -rf "$t"' EXIT
 go build -o "$t/bench" .
+if [ -z "$PEER_LROK_TIMING" ]; then
+  (cd .. && CGO_ENABLED=0 go build -tags timing -trimpath -o "$t/lrok-timing" ./cmd/lrok)
+  PEER_LROK_TIMING=$t/lrok-timing; export PEER_LROK_TIMING
+fi
 ulimit -n "$(ulimit -Hn)"
-"$t/bench" -systems direct,nginx,caddy,gorp,lrok,lrok-screen,lrok-relayed,lrok-onelink,frp,frp-pool,frp-nomux,frp-plain,chisel,sish,portr,localtunnel \
+"$t/bench" -systems direct,nginx,caddy,gorp,lrok,lrok-screen,lrok-timing,lrok-relayed,lrok-onelink,frp,frp-pool,frp-nomux,frp-plain,chisel,sish,portr,localtunnel \
   -rounds 3 -dur 2s -bulk 1024 -rttbulk 64 -agents 200 -phases steady,connect,syscalls,rtt,narrow,memory,stalled,screen -out results.json "$@"
 # What asks more of the machine than of a system: of lrok alone.
 "$t/bench" -systems lrok -agents 100,200,500,1000 -phases memory,held -only "idle agents,held" -out scale.json "$@"

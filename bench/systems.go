@@ -125,15 +125,21 @@ func lrok(name, note string) system {
 // lroks are lrok and what it is compared with of its own.
 func lroks() []system {
 	screen := lrok("lrok-screen", "as lrok, with the screen in a terminal that answers no question")
-	screen.Screen, screen.NoTCP, screen.HTTPS, screen.Only = true, true, "", "g. ,h. ,s. "
+	screen.Screen, screen.NoTCP, screen.HTTPS, screen.Only = true, true, "", "g. ,h. ,s. the screen,s. requests"
 	screen.AgentEnv = append(slices.Clone(screen.AgentEnv), "EDITOR=sh {{.Dir}}/editor", "VISUAL=")
 	screen.Agent = slices.DeleteFunc(slices.Clone(screen.Agent), func(s string) bool { return s == "--quiet" })
+	timing := screen
+	timing.Name, timing.Note, timing.Only = "lrok-timing", "as lrok-screen, built with the tag timing, with a second tunnel", loopScenario
+	timing.Bins = []string{"lrok", "lrok-timing"}
+	timing.Agent = slices.Concat([]string{`{{.Bin "lrok-timing"}}`, "start", "--config={{.Dir}}/lrok{{.I}}.yaml"}, screen.Agent[slices.Index(screen.Agent, "--edge"):])
+	timing.AgentFiles = map[string]string{"lrok{{.I}}.yaml": "tunnels:\n  a: {http: {{.Up}}, hint: t{{.I}}}\n  b: {http: {{.Up}}, hint: docs}\n"}
+	timing.AgentEnv = append(slices.Clone(screen.AgentEnv), "LROK_TIMES={{.Dir}}/times")
 	// Both by way of a relay, so that nothing differs but the handover.
 	many := lrok("lrok-relayed", "as lrok, by way of a relay")
 	many.Links, many.Only = 64, "o. "
 	one := lrok("lrok-onelink", "as lrok-relayed, with one connection for each agent: nothing can be handed over")
 	one.Links, one.Only = 1, "o. "
-	return []system{lrok("lrok", "defaults: TLS link, capture on"), screen, many, one}
+	return []system{lrok("lrok", "defaults: TLS link, capture on"), screen, timing, many, one}
 }
 
 func builtin() []system {
