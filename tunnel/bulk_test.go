@@ -40,7 +40,7 @@ func opened(t testing.TB, p *bulkPair) *Stream {
 // alive fails unless the session carries another stream.
 func alive(t testing.TB, p *bulkPair) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := p.edge.Probe(ctx); err != nil {
 		t.Errorf("the session is of no use: %v", err)
@@ -209,7 +209,7 @@ func TestBulkCut(t *testing.T) {
 		st.AfterReset(func() { close(reset) })
 		p.cutBulk()
 		// Neither side has to write, or to read, to find out.
-		within(t, "the edge knows", 10*time.Second, func() { <-reset })
+		within(t, "the edge knows", patience, func() { <-reset })
 		if _, err := st.Write([]byte("x")); !errors.Is(err, ErrReset) {
 			t.Errorf("Write = %v, want %v", err, ErrReset)
 		}
@@ -274,7 +274,7 @@ func dialByHand(t *testing.T, address string, token bulkToken) (*tls.Conn, bool)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	c.Write(append([]byte{firstBulk}, token[:]...))
 	var b [1]byte
 	_, err = io.ReadFull(c, b[:])
@@ -302,6 +302,18 @@ func (p *bulkPair) token(t *testing.T) bulkToken {
 	return bulkToken{}
 }
 
+// joinByHand is a bulk connection of which the test is the agent's end. The edge
+// welcomes it before it uses it.
+func (p *bulkPair) joinByHand(t *testing.T) *tls.Conn {
+	t.Helper()
+	c, ok := dialByHand(t, p.address, p.token(t))
+	if !ok {
+		t.Fatal("a good token was refused")
+	}
+	eventually(t, "the edge has it", func() bool { _, parked := p.bulkConns(); return parked == 1 })
+	return c
+}
+
 func TestBulkTokens(t *testing.T) {
 	t.Run("good for once", func(t *testing.T) {
 		p := newBulkPair(t, nil, nil)
@@ -312,9 +324,7 @@ func TestBulkTokens(t *testing.T) {
 		if _, ok := dialByHand(t, p.address, token); ok {
 			t.Error("a token was good for twice")
 		}
-		if all, _ := p.bulkConns(); all != 1 {
-			t.Errorf("%d connections, want 1", all)
-		}
+		eventually(t, "one connection", func() bool { all, _ := p.bulkConns(); return all == 1 })
 	})
 	t.Run("forged", func(t *testing.T) {
 		p := newBulkPair(t, nil, nil)
@@ -326,9 +336,13 @@ func TestBulkTokens(t *testing.T) {
 		alive(t, p)
 	})
 	t.Run("expired", func(t *testing.T) {
-		setTo(t, &joinTimeout, time.Millisecond)
 		p := newBulkPair(t, nil, nil)
 		token := p.token(t)
+		l := &p.edge.bulks
+		l.mu.Lock()
+		timer := l.tokens[token]
+		l.mu.Unlock()
+		timer.Reset(0)
 		eventually(t, "it is too old", func() bool {
 			_, ok := p.edge.edge.joins.Load(token)
 			return !ok
@@ -354,7 +368,7 @@ func TestBulkTokens(t *testing.T) {
 		defer c.Close()
 		c.Write([]byte{firstBulk, 1, 2, 3})
 		c.CloseWrite()
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.SetReadDeadline(time.Now().Add(patience))
 		if n, _ := c.Read(make([]byte, 1)); n > 0 {
 			t.Error("half a token is answered")
 		}
@@ -508,7 +522,7 @@ func TestBulkClientLeaves(t *testing.T) {
 				}
 				st.Close()
 				close(hold)
-				within(t, "the agent knows", 10*time.Second, func() { <-served })
+				within(t, "the agent knows", patience, func() { <-served })
 				noStreams(t, p.pair)
 				alive(t, p)
 			})
@@ -525,7 +539,7 @@ func TestBulkAgentLeaves(t *testing.T) {
 	st.ExpectRead(muchAhead)
 	readOver(t, st)
 	p.agent.Abort(nil)
-	within(t, "the edge knows", 10*time.Second, func() {
+	within(t, "the edge knows", patience, func() {
 		if _, err := io.Copy(io.Discard, struct{ io.Reader }{st}); err == nil {
 			t.Error("a body that was cut ended well")
 		}
@@ -745,7 +759,7 @@ func TestBulkManyLeaveAtRandom(t *testing.T) {
 			}
 		})
 	}
-	within(t, "100 streams", time.Minute, all.Wait)
+	within(t, "100 streams", 2*patience, all.Wait)
 	noStreams(t, p.pair)
 	alive(t, p)
 	l := &p.edge.bulks
@@ -764,7 +778,7 @@ func bulkMsg(kind byte, id uint32, offset uint64) []byte {
 // closes fails unless the other side ends the connection.
 func closes(t *testing.T, c net.Conn) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(patience))
 	if _, err := io.Copy(io.Discard, c); isTimeout(err) {
 		t.Error("the connection stays")
 	}
@@ -784,10 +798,7 @@ func TestBulkHostileAgent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newBulkPair(t, nil, nil)
-			c, ok := dialByHand(t, p.address, p.token(t))
-			if !ok {
-				t.Fatal("no connection")
-			}
+			c := p.joinByHand(t)
 			c.Write(b)
 			closes(t, c)
 			alive(t, p)
@@ -825,10 +836,7 @@ func TestBulkHostileAgent(t *testing.T) {
 				io.WriteString(st, "the rest")
 				st.CloseWrite()
 			}})
-			c, ok := dialByHand(t, p.address, p.token(t))
-			if !ok {
-				t.Fatal("no connection")
-			}
+			c := p.joinByHand(t)
 			st := opened(t, p)
 			defer st.Close()
 			st.ExpectRead(muchAhead)
@@ -890,7 +898,7 @@ func TestBulkHostileEdge(t *testing.T) {
 			if name == "noise" {
 				b.send(bulkWant, 9)
 			}
-			within(t, "the connection ends", 10*time.Second, func() { <-b.closed })
+			within(t, "the connection ends", patience, func() { <-b.closed })
 			alive(t, p)
 		})
 	}
@@ -914,7 +922,7 @@ func TestBulkHostileEdge(t *testing.T) {
 		for range 2 * maxStops {
 			b.send(bulkStop, st.id)
 		}
-		within(t, "the connection ends", 10*time.Second, func() { <-b.closed })
+		within(t, "the connection ends", patience, func() { <-b.closed })
 		close(hold)
 		alive(t, p)
 	})

@@ -56,7 +56,7 @@ func TestChaos(t *testing.T) {
 			}
 		})
 	}
-	within(t, "chaos", time.Minute, wg.Wait)
+	within(t, "chaos", 2*patience, wg.Wait)
 	for _, s := range []*Session{p.edge, p.agent} {
 		if err := s.Err(); err != nil {
 			t.Fatalf("a session ended: %v", err)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 )
 
 // A bulkPair is a pair whose agent can make further connections.
@@ -215,7 +214,7 @@ func TestBulkBothWaysAtOnce(t *testing.T) {
 			}
 		})
 	}
-	within(t, "12 echoes", time.Minute, all.Wait)
+	within(t, "12 echoes", 2*patience, all.Wait)
 	if all, _ := p.bulkConns(); all == 0 || all > DefaultBulk {
 		t.Errorf("%d connections", all)
 	}

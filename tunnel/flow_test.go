@@ -155,7 +155,7 @@ func TestWaitingBringsHeldFramesAlong(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		within(t, "an upload on a slow line", 2*time.Second, func() {
+		within(t, "an upload on a slow line", patience, func() {
 			if _, err := c.Write(make([]byte, 2*queueSlow)); err != nil {
 				t.Error(err)
 			}
@@ -170,7 +170,7 @@ func TestWriteWithDeadlineDoesNotFlush(t *testing.T) {
 	l := newLink(tls.Client(a, agentTestTLS()), newWire(a)) // nobody answers its handshake
 	f := newFlow(l, 1, window, true)
 	f.SetWriteDeadline(time.Now().Add(time.Minute))
-	within(t, "a Write", 5*time.Second, func() {
+	within(t, "a Write", patience, func() {
 		if _, err := f.Write([]byte("hello")); err != nil {
 			t.Error(err)
 		}
@@ -256,10 +256,12 @@ func TestPassTo(t *testing.T) {
 	near.(*net.TCPConn).SetWriteBuffer(16 << 10)
 	far.(*net.TCPConn).SetReadBuffer(16 << 10)
 	var woken atomic.Int64
+	passing := make(chan *flow, 1)
 	p := newPair(t, nil, &AgentConfig{Serve: func(st *Stream) {
 		defer near.Close()
 		st.Connected(0)
 		st.PassTo(near)
+		passing <- st.mux
 		b := make([]byte, 4<<10)
 		for {
 			n, err := st.Read(b)
@@ -282,7 +284,13 @@ func TestPassTo(t *testing.T) {
 	}
 	const small = 100
 	got := make([]byte, 8)
+	theirs := <-passing
 	for i := range small {
+		eventually(t, "a Read waits", func() bool {
+			theirs.in.Lock()
+			defer theirs.in.Unlock()
+			return theirs.in.dst != nil
+		})
 		fmt.Fprintf(c, "%08d", i)
 		if _, err := io.ReadFull(far, got); err != nil || string(got) != fmt.Sprintf("%08d", i) {
 			t.Fatalf("message %d is %q, %v", i, got, err)
@@ -303,7 +311,7 @@ func TestPassTo(t *testing.T) {
 		}
 		c.CloseWrite()
 	}()
-	within(t, "the rest", 20*time.Second, func() {
+	within(t, "the rest", patience, func() {
 		got, err := io.ReadAll(far)
 		if err != nil || !bytes.Equal(got, body) {
 			t.Errorf("%d bytes, %v, want %d", len(got), err, len(body))

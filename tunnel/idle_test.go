@@ -8,12 +8,12 @@ import (
 // An edge holds thousands of sessions that do nothing.
 func TestIdleSession(t *testing.T) {
 	const pairs = 20
-	memory := func() uint64 {
+	memory := func() int64 {
 		runtime.GC()
 		runtime.GC() // pools take two
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return m.HeapAlloc + m.StackInuse
+		return int64(m.HeapAlloc + m.StackInuse)
 	}
 	newPair(t, nil, nil) // what is made once
 	before, had := runtime.NumGoroutine(), memory()

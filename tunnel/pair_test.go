@@ -16,6 +16,10 @@ import (
 	"go.uber.org/goleak"
 )
 
+// patience is how long a test waits for what must come: a busy machine is slow, and
+// what does not come at all fails a little later.
+const patience = 30 * time.Second
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // certificate makes one for localhost, and the pool that trusts it.
@@ -113,7 +117,7 @@ func newPair(t testing.TB, edge *EdgeConfig, agent *AgentConfig) *pair {
 		for _, c := range []chan error{p.edgeErr, p.agentErr} {
 			select {
 			case <-c:
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Error("Run still runs after Close")
 			}
 		}
@@ -136,10 +140,10 @@ func within(t testing.TB, what string, d time.Duration, f func()) {
 // eventually polls for what no event announces.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not so after 10 s", what)
+			t.Fatalf("%s: not so after %v", what, patience)
 		}
 		time.Sleep(time.Millisecond)
 	}

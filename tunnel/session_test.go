@@ -12,7 +12,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/yamux"
 )
 
 // echo answers each stream with its own bytes, half-close included.
@@ -262,12 +265,12 @@ func TestResetInEveryState(t *testing.T) {
 					if first != "edge" && (name == "read" || name == "other ended") {
 						c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 					}
-					within(t, "step", 10*time.Second, func() { step(c) })
+					within(t, "step", patience, func() { step(c) })
 					if first == "agent" {
 						c.SetReadDeadline(time.Time{})
-						within(t, "agent's close", 10*time.Second, func() { io.Copy(io.Discard, c) })
+						within(t, "agent's close", patience, func() { io.Copy(io.Discard, c) })
 					}
-					within(t, "Close", time.Second, func() { c.Close() })
+					within(t, "Close", patience, func() { c.Close() })
 				}
 				if name == "fresh" {
 					// A reset may overtake the header, and then Serve is not called.
@@ -313,7 +316,7 @@ func TestResetWakesBlockedWriter(t *testing.T) {
 		return a != nil && a.got.Load() >= uint64(a.mux.in.first)
 	})
 	close(stop)
-	within(t, "Write", 5*time.Second, func() {
+	within(t, "Write", patience, func() {
 		if err := <-result; !errors.Is(err, ErrReset) {
 			t.Errorf("Write = %v, want %v", err, ErrReset)
 		}
@@ -337,7 +340,7 @@ func TestAfterReset(t *testing.T) {
 	}
 	io.WriteString(c, "x")
 	c.Close()
-	within(t, "after a reset", 5*time.Second, func() { <-called })
+	within(t, "after a reset", patience, func() { <-called })
 	c, err = p.edge.Open(Peer{Tunnel: "a"})
 	if err != nil {
 		t.Fatal(err)
@@ -347,7 +350,7 @@ func TestAfterReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.edge.Close()
-	within(t, "after the session", 5*time.Second, func() { <-called })
+	within(t, "after the session", patience, func() { <-called })
 }
 
 func TestThousandStreamsAtOnce(t *testing.T) {
@@ -372,7 +375,7 @@ func TestThousandStreamsAtOnce(t *testing.T) {
 			}
 		})
 	}
-	within(t, "1000 streams", time.Minute, wg.Wait)
+	within(t, "1000 streams", 2*patience, wg.Wait)
 	noStreams(t, p)
 }
 
@@ -437,7 +440,7 @@ func TestStalledReaders(t *testing.T) {
 		}
 		return true
 	})
-	within(t, "small requests beside stalled readers", 5*time.Second, func() {
+	within(t, "small requests beside stalled readers", patience, func() {
 		for range 50 {
 			c, err := p.edge.Open(Peer{Tunnel: "echo"})
 			if err != nil {
@@ -485,7 +488,7 @@ func TestCutLinkIsNotEOF(t *testing.T) {
 			case "agent closes":
 				p.agent.Close()
 			}
-			within(t, "Read", 5*time.Second, func() {
+			within(t, "Read", patience, func() {
 				// Either the session ended under it, or the agent's handler
 				// reset it while the session was ending.
 				_, err := c.Read(b)
@@ -556,7 +559,7 @@ func TestProbePingLive(t *testing.T) {
 		Live:  func() { close(live) },
 		Serve: func(st *Stream) { t.Error("a probe reached the local service"); st.Close() },
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if d, err := p.edge.Probe(ctx); err != nil || d <= 0 {
 		t.Fatalf("Probe = %v, %v", d, err)
@@ -564,7 +567,7 @@ func TestProbePingLive(t *testing.T) {
 	if err := p.edge.Live(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "live", 5*time.Second, func() { <-live })
+	within(t, "live", patience, func() { <-live })
 	for _, s := range []*Session{p.edge, p.agent} {
 		if d, err := s.Ping(ctx); err != nil || d <= 0 {
 			t.Errorf("Ping = %v, %v", d, err)
@@ -579,7 +582,7 @@ func TestSupersedeAndDrain(t *testing.T) {
 	if err := p.edge.Drain("the edge restarts"); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "drain", 5*time.Second, func() {
+	within(t, "drain", patience, func() {
 		if got := <-reasons; got != "the edge restarts" {
 			t.Errorf("reason = %q", got)
 		}
@@ -612,7 +615,7 @@ func TestClaimAndRelease(t *testing.T) {
 		},
 		Release: func(s *Session, name string) { released <- name },
 	}, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	g, err := p.agent.Claim(ctx, Claim{Kind: HTTP, Name: "shop"})
 	if err != nil || g.URL != "http://shop.localhost" {
@@ -629,7 +632,7 @@ func TestClaimAndRelease(t *testing.T) {
 		}
 	}
 	p.agent.Release("shop")
-	within(t, "release", 5*time.Second, func() {
+	within(t, "release", patience, func() {
 		if got := <-released; got != "shop" {
 			t.Errorf("released %q, want shop", got)
 		}
@@ -676,31 +679,58 @@ func TestAPIStreams(t *testing.T) {
 }
 
 func TestDeadLink(t *testing.T) {
-	// The agent's own pings are far apart, so nothing keeps the link alive
-	// but answers; then its side of the connection stops reading.
 	p := newPair(t, &EdgeConfig{Ping: 20 * time.Millisecond, Dead: 200 * time.Millisecond}, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	for range 20 {
-		// Longer than Dead in all, with nothing but pings on the link.
-		if _, err := p.edge.Ping(ctx); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-p.edge.Done():
-			t.Fatalf("a link with pings died: %v", p.edge.Err())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 	p.agent.link.mu.Lock() // the agent writes nothing any more
-	began := time.Now()
-	within(t, "the edge notices", 5*time.Second, func() { <-p.edge.Done() })
+	within(t, "the edge notices", patience, func() { <-p.edge.Done() })
 	p.agent.link.mu.Unlock()
-	if d := time.Since(began); d < 150*time.Millisecond {
-		t.Errorf("dead after %v of silence, want 200ms", d)
-	}
 	if err := p.edge.Err(); !errors.Is(err, ErrEnded) || !strings.Contains(err.Error(), "dead") {
 		t.Errorf("Err = %v, want a dead link", err)
+	}
+}
+
+// A link is dead when nothing has come for so long, and not before: not while
+// bytes come, and not because a flush that took long is over.
+func TestLinkIsWatched(t *testing.T) {
+	for _, silent := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			defer far.Close()
+			s := newSession(newLink(nil, newWire(near)), nil)
+			var err error
+			if s.mux, err = yamux.Server(near, s.muxConfig(1)); err != nil {
+				t.Fatal(err)
+			}
+			s.dead = time.Minute
+			defer s.watch().Stop()
+			for range 10 { // five minutes
+				time.Sleep(30 * time.Second)
+				s.link.touch()
+			}
+			if s.over() {
+				t.Fatalf("a link with bytes on it died: %v", s.Err())
+			}
+			if silent {
+				time.Sleep(s.dead - time.Second)
+			} else {
+				s.link.since.Store(int64(time.Since(s.link.start))) // a flush begins
+				for range 2 {
+					s.link.touch()
+					time.Sleep(s.dead/2 - time.Second)
+				}
+			}
+			synctest.Wait()
+			if s.over() {
+				t.Fatalf("the link died too early: %v", s.Err())
+			}
+			if !silent {
+				s.link.touch()
+			}
+			time.Sleep(3 * time.Second)
+			synctest.Wait()
+			if err := s.Err(); !s.over() || err == nil || !strings.Contains(err.Error(), "dead") {
+				t.Errorf("Err = %v after %v, want a dead link", err, s.dead)
+			}
+		})
 	}
 }
 
@@ -727,7 +757,7 @@ func TestDeadlines(t *testing.T) {
 		read <- err
 	}()
 	c.Close()
-	within(t, "Read after Close", 5*time.Second, func() {
+	within(t, "Read after Close", patience, func() {
 		if err := <-read; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Read = %v, want %v", err, net.ErrClosed)
 		}
@@ -818,7 +848,7 @@ func TestCloseFreesWriters(t *testing.T) {
 	go func() { done <- c.(*Stream).CloseWrite() }()
 	eventually(t, "our side is ending", st.ended.Load)
 	c.Close()
-	within(t, "Write and CloseWrite after Close", 5*time.Second, func() {
+	within(t, "Write and CloseWrite after Close", patience, func() {
 		for range 2 {
 			if err := <-done; !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%v, want %v", err, net.ErrClosed)
