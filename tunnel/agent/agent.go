@@ -53,6 +53,7 @@ type Config struct {
 	addrs      func() ([]net.Addr, error)
 	netTick    <-chan time.Time // nil: every two seconds
 	backoff    func(int) time.Duration
+	ask        func(context.Context, *tunnel.Session) error
 	recheck    time.Duration // of a local service that is down
 	devPorts   []int         // nil: the well-known ones
 }
@@ -171,6 +172,12 @@ func New(config Config) (*Agent, error) {
 	}
 	if config.backoff == nil {
 		config.backoff = backoff
+	}
+	if config.ask == nil {
+		config.ask = func(ctx context.Context, s *tunnel.Session) error {
+			_, err := s.Ping(ctx)
+			return err
+		}
 	}
 	if config.recheck == 0 {
 		config.recheck = time.Second

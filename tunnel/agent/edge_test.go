@@ -19,6 +19,10 @@ import (
 	"go.uber.org/goleak"
 )
 
+// patience is how long a test waits for what must come: a busy machine is slow, and
+// what does not come at all fails a little later.
+const patience = 30 * time.Second
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var certificate = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
@@ -76,10 +80,7 @@ func newTestEdge(t *testing.T) *testEdge {
 }
 
 func (e *testEdge) start() {
-	ln, err := net.Listen("tcp", e.addr)
-	if err != nil {
-		e.t.Fatal(err)
-	}
+	ln := listen(e.t, "tcp", e.addr)
 	e.addr, e.ln = ln.Addr().String(), ln
 	e.group.Go(func() {
 		for {
@@ -93,6 +94,21 @@ func (e *testEdge) start() {
 			e.group.Go(func() { e.serve(c) })
 		}
 	})
+}
+
+// listen listens where somebody listened before, perhaps. A connection of another
+// process may have that port for a moment.
+func listen(t *testing.T, network, addr string) net.Listener {
+	t.Helper()
+	for late := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		ln, err := net.Listen(network, addr)
+		if err == nil {
+			return ln
+		}
+		if time.Now().After(late) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (e *testEdge) serve(c net.Conn) {
@@ -121,7 +137,7 @@ func (e *testEdge) serve(c net.Conn) {
 		return
 	}
 	e.group.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if _, err := s.Probe(ctx); err == nil && s.Live() == nil {
 			e.sessions <- s
@@ -182,7 +198,7 @@ func run(t *testing.T, e *testEdge, change func(*Config), targets ...string) (*A
 		cancel()
 		select {
 		case <-ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Error("Run still runs after its context ended")
 		}
 		if e.ln != nil {
@@ -198,7 +214,7 @@ func run(t *testing.T, e *testEdge, change func(*Config), targets ...string) (*A
 // until waits for a status, as a screen does.
 func until(t *testing.T, a *Agent, what string, ok func(Status) bool) Status {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(patience)
 	for {
 		if s := a.Status(); ok(s) {
 			return s
@@ -206,7 +222,7 @@ func until(t *testing.T, a *Agent, what string, ok func(Status) bool) Status {
 		select {
 		case <-a.Changed():
 		case <-late:
-			t.Fatalf("%s: not so after 10 s, status %+v", what, a.Status())
+			t.Fatalf("%s: not so after %v, status %+v", what, patience, a.Status())
 		}
 	}
 }
@@ -216,10 +232,7 @@ func isOnline(s Status) bool { return s.State == Online }
 // service is a local service that handles connections with f.
 func service(t *testing.T, network, addr string, f func(net.Conn)) string {
 	t.Helper()
-	ln, err := net.Listen(network, addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t, network, addr)
 	var group sync.WaitGroup
 	group.Go(func() {
 		for {

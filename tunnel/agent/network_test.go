@@ -2,7 +2,9 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -51,7 +53,9 @@ func TestNetworkChangeFindsDeadLink(t *testing.T) {
 	p := newProxy(t, e.addr)
 	real := e.addr
 	e.addr = p.addr
-	a, _ := run(t, e, f.set, "1")
+	var ping pinger
+	ping.patient.Store(true)
+	a, _ := run(t, e, func(c *Config) { f.set(c); ping.set(c) }, "1")
 	e.addr = real
 	<-e.sessions
 	first := until(t, a, "online", isOnline)
@@ -61,17 +65,21 @@ func TestNetworkChangeFindsDeadLink(t *testing.T) {
 	f.becomes(nil, "192.0.2.10/24", "127.0.0.1/8")
 	f.becomes(errors.New("in the middle of it"))
 	f.becomes(nil, "127.0.0.1/8", "198.51.100.7/24")
+	if err := <-ping.looked; err != nil {
+		t.Errorf("a look at a working link = %v", err)
+	}
 	if s := a.Status(); s.State != Online || !s.Since.Equal(first.Since) {
 		t.Fatalf("State = %v since %v with a working link, want online since %v", s.State, s.Since, first.Since)
 	}
 
+	ping.patient.Store(false)
 	p.freeze()
 	began := time.Now()
 	f.becomes(nil, "127.0.0.1/8", "203.0.113.7/24")
 	<-e.sessions
 	until(t, a, "online again", func(s Status) bool { return s.State == Online && s.Since.After(began) })
-	if d := time.Since(began); d < networkAnswer/2 || d > 3*time.Second {
-		t.Errorf("back after %v, want the answer to be waited for, and 3s at most", d)
+	if d := time.Since(began); d < networkAnswer/2 { // silence alone would end it later than until waits
+		t.Errorf("back after %v, want the answer to be waited for", d)
 	}
 }
 
@@ -108,10 +116,9 @@ func TestNetworkChangeWhileConnecting(t *testing.T) {
 		c.backoff = func(int) time.Duration { return time.Hour }
 	}, "1")
 	until(t, a, "in the handshake", func(s Status) bool { return len(s.Steps) == 3 })
-	began := time.Now()
 	f.becomes(nil, "127.0.0.1/8", "192.0.2.10/24")
 	s := until(t, a, "given up", func(s Status) bool { return s.Err != nil })
-	if d := time.Since(began); d > connectTimeout/2 {
-		t.Errorf("the attempt was given up after %v (%v), want at once", d, s.Err)
+	if late := fmt.Sprintf("did not answer in %v", connectTimeout); strings.Contains(s.Err.Error(), late) {
+		t.Errorf("the attempt went on to its end: %v", s.Err)
 	}
 }

@@ -86,7 +86,7 @@ func (a *Agent) watchLink(ctx context.Context, s *tunnel.Session, nudges <-chan 
 			return
 		}
 		ctx, cancel := context.WithTimeout(ctx, n.answer)
-		_, err := s.Ping(ctx)
+		err := a.config.ask(ctx, s)
 		cancel()
 		if err != nil {
 			s.Abort(errors.New("no answer after " + n.why))
