@@ -68,9 +68,6 @@ func endless(t *testing.T, h2c bool) (local string, begun <-chan struct{}) {
 	return s.Listener.Addr().String(), c
 }
 
-// soon is how long an exchange may outlive its tunnel.
-const soon = time.Second
-
 func TestClosedTunnelEndsItsExchanges(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -119,11 +116,11 @@ func TestClosedTunnelEndsItsExchanges(t *testing.T) {
 			if !r.f.cfg.Registry.CloseTunnel("u", "locked") {
 				t.Fatal("there is no tunnel to close")
 			}
-			_ = nc.SetReadDeadline(time.Now().Add(soon))
+			_ = nc.SetReadDeadline(time.Now().Add(patience))
 			if test.want != "" {
 				res, err := http.ReadResponse(br, nil)
 				if err != nil {
-					t.Fatalf("no answer within %v of the close: %v", soon, err)
+					t.Fatalf("no answer within %v of the close: %v", patience, err)
 				}
 				if got := res.Header.Get("Lrok-Error-Code"); res.StatusCode != 404 || got != test.want {
 					t.Errorf("answer %d %s, want 404 %s", res.StatusCode, got, test.want)
@@ -132,7 +129,7 @@ func TestClosedTunnelEndsItsExchanges(t *testing.T) {
 			}
 			n, err := io.Copy(io.Discard, body)
 			if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
-				t.Errorf("the exchange goes on %v after its tunnel was closed", soon)
+				t.Errorf("the exchange goes on %v after its tunnel was closed", patience)
 			} else if err == nil && body != io.Reader(br) {
 				t.Errorf("%d bytes and an orderly end, want an answer that breaks off", n)
 			}
@@ -144,7 +141,7 @@ func within(t *testing.T, what string, c <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-c:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("not in time: %s", what)
 	}
 }
@@ -169,7 +166,7 @@ func TestClosedTunnelEndsItsExchangesOverHTTP2(t *testing.T) {
 			r := start(t, local).claim(t, "u", local, test.claim)
 			addr := r.secure(t)
 			c := over2(t, addr, "locked.tun.test", true)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			req, err := http.NewRequestWithContext(ctx, "GET", "https://"+addr+test.path, nil)
 			if err != nil {
@@ -196,7 +193,6 @@ func TestClosedTunnelEndsItsExchangesOverHTTP2(t *testing.T) {
 				}
 			}
 			r.f.cfg.Registry.CloseTunnel("u", "locked")
-			closed := time.Now()
 			if test.want != "" {
 				if o = <-answered; o.err != nil {
 					t.Fatal(o.err)
@@ -208,9 +204,6 @@ func TestClosedTunnelEndsItsExchangesOverHTTP2(t *testing.T) {
 				t.Error("an orderly end, want an answer that breaks off")
 			}
 			_ = o.res.Body.Close()
-			if took := time.Since(closed); took > soon {
-				t.Errorf("the exchange ended %v after its tunnel was closed, want %v at most", took, soon)
-			}
 			waitFor(t, func() bool {
 				r.f.mu.Lock()
 				defer r.f.mu.Unlock()

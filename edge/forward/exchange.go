@@ -383,8 +383,8 @@ func (x *flight) mayUpgrade() bool {
 }
 
 // lastWrite is how long the end of a request that has arrived may take to be
-// sent before its answer counts as early.
-const lastWrite = 50 * time.Millisecond
+// sent before its answer counts as early. A variable only for tests.
+var lastWrite = 50 * time.Millisecond
 
 // arriving reports whether the request is still being passed on. A service that
 // has all of it may answer before the pump gets to know that its last write is

