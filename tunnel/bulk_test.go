@@ -229,7 +229,12 @@ func TestBulkCut(t *testing.T) {
 		p := newBulkPair(t, nil, &AgentConfig{Serve: func(st *Stream) {
 			defer st.Close()
 			st.Connected(0)
-			io.Copy(struct{ io.Writer }{st}, newPattern(2<<20))
+			for b := make([]byte, 16<<10); st.out.Load() == nil; {
+				if _, err := st.Write(b); err != nil {
+					break
+				}
+			}
+			io.Copy(struct{ io.Writer }{st}, newPattern(64<<10)) // which the system takes
 			wrote <- st.CloseWrite()
 		}})
 		warm(t, p)
@@ -511,6 +516,9 @@ func TestBulkClientLeaves(t *testing.T) {
 					}
 					io.CopyN(io.Discard, struct{ io.Reader }{st}, n)
 				} else {
+					if _, err := st.Read(nil); err != nil { // the agent knows of it
+						t.Fatal(err)
+					}
 					st.ExpectWrite(muchAhead)
 					io.Copy(struct{ io.Writer }{st}, newPattern(bulkMin))
 					if started {
@@ -549,8 +557,10 @@ func TestBulkAgentLeaves(t *testing.T) {
 // No timer ends a transfer that one side takes its time for: an upload whose end
 // is read late, and a download whose connection another stream could use.
 func TestBulkTakesItsTime(t *testing.T) {
+	const download = 8 << 20 // much more than is on its way when it goes over
 	setTo(t, &bulkTimeout, 100*time.Millisecond)
 	setTo(t, &bulkQuiet, time.Millisecond)
+	setTo(t, &bulkHold, time.Millisecond) // a busy machine may need longer to connect
 	goOn := make(chan struct{})
 	p := newBulkPair(t, &EdgeConfig{Bulk: 1}, &AgentConfig{Serve: func(st *Stream) {
 		defer st.Close()
@@ -565,7 +575,7 @@ func TestBulkTakesItsTime(t *testing.T) {
 			}
 			io.WriteString(st, "late answer")
 		} else {
-			io.Copy(struct{ io.Writer }{st}, newPattern(2<<20))
+			io.Copy(struct{ io.Writer }{st}, newPattern(download))
 		}
 		st.CloseWrite()
 		io.Copy(io.Discard, struct{ io.Reader }{st})
@@ -602,11 +612,11 @@ func TestBulkTakesItsTime(t *testing.T) {
 	defer other.Close()
 	io.WriteString(other, "d")
 	other.ExpectRead(muchAhead)
-	if n, err := io.Copy(io.Discard, struct{ io.Reader }{other}); n != 2<<20 || err != nil {
+	if n, err := io.Copy(io.Discard, struct{ io.Reader }{other}); n != download || err != nil {
 		t.Errorf("the other download: %d bytes, %v", n, err)
 	}
 	<-time.After(4 * bulkTimeout)
-	if n, err := io.Copy(io.Discard, struct{ io.Reader }{slow}); n != 2<<20-passed || err != nil {
+	if n, err := io.Copy(io.Discard, struct{ io.Reader }{slow}); n != download-passed || err != nil {
 		t.Errorf("the slow download: %d bytes more, %v", n, err)
 	}
 }
@@ -651,7 +661,7 @@ func TestBulkDeadlines(t *testing.T) {
 	p := newBulkPair(t, nil, &AgentConfig{Serve: func(st *Stream) {
 		defer st.Close()
 		st.Connected(0)
-		io.Copy(struct{ io.Writer }{st}, newPattern(3<<20))
+		io.Copy(struct{ io.Writer }{st}, newPattern(8<<20))
 		io.Copy(io.Discard, struct{ io.Reader }{st})
 		io.Copy(struct{ io.Writer }{st}, newPattern(100))
 		st.CloseWrite()
@@ -660,7 +670,7 @@ func TestBulkDeadlines(t *testing.T) {
 	st := opened(t, p)
 	defer st.Close()
 	st.ExpectRead(muchAhead)
-	if n, err := io.CopyN(io.Discard, struct{ io.Reader }{st}, 3<<20); err != nil {
+	if n, err := io.CopyN(io.Discard, struct{ io.Reader }{st}, 8<<20); err != nil {
 		t.Fatalf("%d bytes, %v", n, err)
 	}
 	if st.in.Load() == nil {

@@ -78,7 +78,7 @@ func TestNetworkChangeFindsDeadLink(t *testing.T) {
 	f.becomes(nil, "127.0.0.1/8", "203.0.113.7/24")
 	<-e.sessions
 	until(t, a, "online again", func(s Status) bool { return s.State == Online && s.Since.After(began) })
-	if d := time.Since(began); d < networkAnswer/2 { // silence alone would end it later than until waits
+	if d := time.Since(began); d < networkAnswer/2 {
 		t.Errorf("back after %v, want the answer to be waited for", d)
 	}
 }
