@@ -28,6 +28,10 @@ import (
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
+// patience is how long a test waits for what must come: a busy machine is slow, and
+// what does not come at all fails a little later.
+const patience = 30 * time.Second
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // An edge is a control server with all that it needs, on a real socket.
@@ -40,7 +44,7 @@ type edge struct {
 	key      string
 	tls      *tls.Config // an agent's
 	logs     *syncBuffer
-	later    atomic.Int64 // what the registry's clock is ahead
+	later    atomic.Int64 // what the clock of store and registry is ahead
 	stop     func() error
 }
 
@@ -68,22 +72,19 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, _, err := store.Open(dir, store.Options{})
+	e := &edge{
+		t:    t,
+		tls:  &tls.Config{RootCAs: ca.Pool(), ServerName: "tunnel.lrok.example"},
+		logs: &syncBuffer{},
+	}
+	now := func() time.Time { return time.Now().Add(time.Duration(e.later.Load())) }
+	st, _, err := store.Open(dir, store.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = st.Close() })
-	e := &edge{
-		t:     t,
-		store: st,
-		key:   st.AdminKey(),
-		tls:   &tls.Config{RootCAs: ca.Pool(), ServerName: "tunnel.lrok.example"},
-		logs:  &syncBuffer{},
-	}
-	e.registry = registry.New(registry.Config{
-		Domain: "lrok.example",
-		Now:    func() time.Time { return time.Now().Add(time.Duration(e.later.Load())) },
-	})
+	e.store, e.key = st, st.AdminKey()
+	e.registry = registry.New(registry.Config{Domain: "lrok.example", Now: now})
 	cfg := Config{
 		TLS: certs.Config(ca), Store: st, Registry: e.registry, Software: "lrok edge",
 		API: "https://api.lrok.example", Limits: tunnel.Limits{Streams: 64, Ring: 100},
@@ -155,7 +156,7 @@ func (e *edge) connect(h tunnel.Hello) (*agent, error) {
 
 func (e *edge) connectConn(conn net.Conn, h tunnel.Hello) (*agent, error) {
 	a := &agent{live: make(chan struct{}), drained: make(chan string, 1), ended: make(chan error, 1)}
-	ctx, cancel := context.WithTimeout(e.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(e.t.Context(), patience)
 	defer cancel()
 	s, err := tunnel.Connect(ctx, conn, &tunnel.AgentConfig{
 		TLS: e.tls,
@@ -177,7 +178,7 @@ func (e *edge) connectConn(conn net.Conn, h tunnel.Hello) (*agent, error) {
 		_ = s.Close()
 		select {
 		case <-a.ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			e.t.Error("an agent's session does not end")
 		}
 	})
@@ -199,8 +200,8 @@ func within[T any](t *testing.T, what string, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(10 * time.Second):
-		t.Fatalf("%s: not within 10 s", what)
+	case <-time.After(patience):
+		t.Fatalf("%s: not within %v", what, patience)
 		panic("unreachable")
 	}
 }
@@ -208,10 +209,10 @@ func within[T any](t *testing.T, what string, c <-chan T) T {
 // until waits for a condition that something else brings about.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 10 s", what)
+			t.Fatalf("%s: not within %v", what, patience)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -408,7 +409,7 @@ func (e *edge) raw(b []byte) (tunnel.Welcome, error) {
 		return w, err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.Write(b); err != nil {
 		return w, err
 	}
@@ -431,15 +432,14 @@ func TestHostileHellos(t *testing.T) {
 	frame := func(n uint32, body string) []byte {
 		return append(binary.BigEndian.AppendUint32([]byte{1}, n), body...)
 	}
-	began := time.Now()
 	var wg sync.WaitGroup
 	gone := func(name string, c net.Conn) {
 		wg.Go(func() {
 			defer c.Close()
-			_ = c.SetReadDeadline(time.Now().Add(15 * time.Second))
+			_ = c.SetReadDeadline(time.Now().Add(patience))
 			_, err := io.Copy(io.Discard, c)
 			if errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "timeout") {
-				t.Errorf("%s: still connected after 15 s", name)
+				t.Errorf("%s: still connected after %v", name, patience)
 			}
 		})
 	}
@@ -480,26 +480,19 @@ func TestHostileHellos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := e.hello(9)
-	h.Version = tunnel.Version
-	body, _ := json.Marshal(h)
 	wg.Go(func() {
-		for _, b := range frame(uint32(len(body)), string(body)) {
+		for _, b := range frame(tunnel.MaxHello, "{"+strings.Repeat(" ", tunnel.MaxHello-1)) {
 			if _, err := slow.Write([]byte{b}); err != nil {
 				return
 			}
-			time.Sleep(50 * time.Millisecond) // 10 s for all of it
+			time.Sleep(50 * time.Millisecond) // a quarter of an hour and more for all of it
 		}
-		t.Error("a hello may take 10 s")
 	})
 	gone("slow", slow)
 
 	a := e.mustConnect(e.hello(1, shop()))
 	within(t, "an agent is live beside all that", a.live)
 	wg.Wait()
-	if took := time.Since(began); took > 12*time.Second {
-		t.Errorf("strangers were inside for %v, want %v at most", took, tunnel.HelloTimeout)
-	}
 	until(t, "the gate counts nobody inside", func() bool {
 		e.server.gate.mu.Lock()
 		defer e.server.gate.mu.Unlock()
@@ -524,10 +517,16 @@ func TestStrangersAreBounded(t *testing.T) {
 	})
 	c := e.dial()
 	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second)) // less than a hello has
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	if n, err := c.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
-		t.Errorf("the fourth stranger reads %d, %v; want it turned away at once", n, err)
+		t.Errorf("the fourth stranger reads %d, %v; want it turned away", n, err)
 	}
+	// Time would end the first ones before it.
+	e.server.gate.mu.Lock()
+	if n := e.server.gate.inside; n != 3 {
+		t.Errorf("%d are inside, want the fourth turned away and not these", n)
+	}
+	e.server.gate.mu.Unlock()
 	_ = inside[0].Close()
 	until(t, "a place is free", func() bool {
 		e.server.gate.mu.Lock()
@@ -550,25 +549,48 @@ func TestAgentsAreBounded(t *testing.T) {
 }
 
 func TestFailedKeysAreSlowed(t *testing.T) {
-	e := newEdge(t, nil)
+	counted := make(chan struct{}, 1000)
+	e := newEdge(t, func(c *Config) {
+		c.Guesses = store.NewGuesses(func() time.Time {
+			counted <- struct{}{}
+			return time.Now()
+		})
+	})
 	h := e.hello(1)
 	h.Key = store.NewKey()
-	took := make([]time.Duration, 5)
-	for i := range took {
+	var took time.Duration
+	for range store.FreeGuesses + 2 {
 		began := time.Now()
 		if _, err := e.connect(h); code(err) != tunnel.CodeKey {
 			t.Fatalf("connect = %v, want code %s", err, tunnel.CodeKey)
 		}
-		took[i] = time.Since(began)
+		took = time.Since(began)
 	}
-	if took[0] > 200*time.Millisecond+store.FirstDelay || took[4] < 2*store.FirstDelay {
-		t.Errorf("refusals took %v, want the fifth to take %v", took, 2*store.FirstDelay)
+	if took < 2*store.FirstDelay {
+		t.Errorf("the last refusal took %v, want %v", took, 2*store.FirstDelay)
 	}
 	// The owner beside the guesser is not slowed.
-	began := time.Now()
+	for range 10 {
+		e.server.cfg.Guesses.Refused(store.AddressOf("127.0.0.1:1")) // the next one waits for LongestDelay
+	}
+	for len(counted) > 0 {
+		<-counted
+	}
+	conn, bad := e.dial(), make(chan error, 1)
+	go func() {
+		_, err := e.connectConn(conn, h)
+		bad <- err
+	}()
+	within(t, "another guess is held", counted)
 	e.mustConnect(e.hello(2))
-	if d := time.Since(began); d > 2*time.Second {
-		t.Errorf("a good key took %v", d)
+	select {
+	case err := <-bad:
+		t.Errorf("a good key waited as long as a bad one, which got %v", err)
+		bad <- err
+	default:
+	}
+	if err := within(t, "the guess is refused", bad); code(err) != tunnel.CodeKey {
+		t.Errorf("connect = %v, want code %s", err, tunnel.CodeKey)
 	}
 }
 
@@ -629,7 +651,7 @@ func TestDeadHolder(t *testing.T) {
 	e.later.Store(int64(time.Minute)) // the holder did not come just now
 	began := time.Now()
 	b := e.mustConnect(e.hello(2, shop()))
-	if took := time.Since(began); took < 900*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(began); took < 900*time.Millisecond {
 		t.Errorf("the claim took %v, want the second that the holder has to answer", took)
 	}
 	within(t, "live", b.live)
@@ -829,7 +851,7 @@ func TestNobodyServesAPI(t *testing.T) {
 	if err := e.stop(); err != nil {
 		t.Errorf("Serve = %v, want nil", err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the stream reads on: %v", err)
 	}

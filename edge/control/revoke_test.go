@@ -42,17 +42,16 @@ func TestRevokedKey(t *testing.T) {
 		t.Fatalf("before: read %q, %v", got, err)
 	}
 
-	began := time.Now()
 	if err := st.RevokeKey(t.Context(), admin.ID, admin.ID, key.ID); err != nil {
 		t.Fatal(err)
 	}
 	err = within(t, "the agent ends", goes.ended)
 	goes.ended <- err
-	if took := time.Since(began); code(err) != tunnel.CodeKey || took > 5*time.Second {
-		t.Errorf("the agent ended with %v after %v, want code %s within 5 s", err, took, tunnel.CodeKey)
+	if code(err) != tunnel.CodeKey {
+		t.Errorf("the agent ended with %v, want code %s", err, tunnel.CodeKey)
 	}
-	if _, err := io.ReadFull(stream, got); err == nil || time.Since(began) > 5*time.Second {
-		t.Errorf("a stream of the revoked key reads on, %v after %v", err, time.Since(began))
+	if _, err := io.ReadFull(stream, got); err == nil {
+		t.Error("a stream of the revoked key reads on")
 	}
 	until(t, "the tunnel is offline", func() bool { return !wiki.Online() })
 	if _, err := e.connect(h); code(err) != tunnel.CodeKey {
@@ -74,13 +73,14 @@ func TestExpiredKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, secret, err := st.CreateKey(t.Context(), admin.ID, admin.ID, "for a moment", time.Now().Add(1500*time.Millisecond))
+	_, secret, err := st.CreateKey(t.Context(), admin.ID, admin.ID, "for an hour", time.Now().Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := e.hello(1, shop())
 	h.Key = secret
 	a := e.mustConnect(h)
+	e.later.Store(int64(2 * time.Hour))
 	err = within(t, "the agent ends", a.ended)
 	a.ended <- err
 	if code(err) != tunnel.CodeKey {
