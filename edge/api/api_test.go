@@ -343,13 +343,14 @@ func TestReplay(t *testing.T) {
 
 // TestReplayWaits has the answer arrive after the replay was sent.
 func TestReplayWaits(t *testing.T) {
-	f := newFixture(t)
 	sent := make(chan *inspector.Record, 1)
-	f.replayer.replay = func(_ context.Context, t *registry.Tunnel, x inspector.Exchange, _ inspector.Changes) (string, error) {
+	begin := func(_ context.Context, t *registry.Tunnel, x inspector.Exchange, _ inspector.Changes) (string, error) {
 		rec := t.Ring.Begin(inspector.Start{Head: x.Request.Head, ReplayOf: x.ID, Accepted: time.Now()})
 		sent <- rec
 		return rec.ID(), nil
 	}
+	f := newFixtureOf(t, store.Options{}, func(c *Config) { c.ReplayWait = patience })
+	f.replayer.replay = begin
 	go func() {
 		rec := <-sent
 		for range 50 {
@@ -363,6 +364,8 @@ func TestReplayWaits(t *testing.T) {
 		t.Errorf("replay = %d %s, want 201 done", x.Status, x.State)
 	}
 	// One that takes too long is answered as it is.
+	f = newFixture(t)
+	f.replayer.replay = begin
 	began := time.Now()
 	x = decode[inspector.Exchange](t, f.do("POST", prefix+"/me/requests/"+f.id+"/replay", nil, nil))
 	if x.State != inspector.Open || time.Since(began) < 400*time.Millisecond {
@@ -398,7 +401,7 @@ func TestReplayCallerLeaves(t *testing.T) {
 	}
 	select {
 	case <-inner.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("the handler waits on for a caller who left")
 	}
 }

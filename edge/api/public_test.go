@@ -18,7 +18,8 @@ import (
 func TestRefusedKeysWaitBehindProxy(t *testing.T) {
 	for name, trusted := range map[string]bool{"trusted": true, "not trusted": false} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixtureOf(t, store.Options{}, nil)
+			guesses := store.NewGuesses(time.Now)
+			f := newFixtureOf(t, store.Options{}, func(c *Config) { c.Guesses = guesses })
 			cfg := forward.Config{Registry: f.registry, Domain: "lrok.example", API: f.api}
 			if trusted {
 				cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -65,8 +66,13 @@ func TestRefusedKeysWaitBehindProxy(t *testing.T) {
 			if d := try("198.51.100.1"); d < store.FirstDelay {
 				t.Errorf("the fourth refusal came after %v, want it held back", d)
 			}
-			// From here on the next delay is twice the first.
-			if d := try("198.51.100.2"); trusted && d >= store.FirstDelay || !trusted && d < 2*store.FirstDelay {
+			// From here on the next delay is twice the first, or the longest there is.
+			if trusted {
+				for range 10 {
+					guesses.Refused(store.AddressOf("198.51.100.1:1"))
+				}
+			}
+			if d := try("198.51.100.2"); trusted && d >= store.LongestDelay || !trusted && d < 2*store.FirstDelay {
 				t.Errorf("somebody else's first refusal came after %v", d)
 			}
 		})

@@ -122,12 +122,16 @@ func reload(t *testing.T, s Source) (changed bool) {
 	return changed
 }
 
+// patience is how long a test waits for what must come: a busy machine is slow, and
+// what does not come at all fails a little later.
+const patience = 30 * time.Second
+
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("still not after 15 s: %s", what)
+			t.Fatalf("still not after %v: %s", patience, what)
 		}
 	}
 }

@@ -319,7 +319,7 @@ func TestTakeoverOfOneOfSeveral(t *testing.T) {
 		select {
 		case s := <-old.dropped:
 			return s
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("the old session was told nothing")
 			return ""
 		}

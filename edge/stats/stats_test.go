@@ -839,13 +839,7 @@ func TestPostHogAway(t *testing.T) {
 	for i := range 5 * maxEvents {
 		r.stats.posthog.put(event{name: fmt.Sprint("e", i), at: began})
 	}
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("%d events took %v, want no waiting", 5*maxEvents, took)
-	}
 	stop()
-	if took := time.Since(began); took > flushTimeout+5*time.Second {
-		t.Errorf("the end took %v, want about %v", took, flushTimeout)
-	}
 	if n := r.stats.posthog.dropped.Load(); n == 0 {
 		t.Error("no event was dropped, want some: there is a bound")
 	}

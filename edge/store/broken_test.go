@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/lrok-dev/lrok/tunnel"
 )
@@ -357,7 +356,7 @@ func TestMoved(t *testing.T) {
 		if err := test.do(filepath.Join(dir, test.file)); err != nil {
 			t.Fatal(err)
 		}
-		within(t, 5*time.Second, name+": noticed", func() bool { return s.Healthy() != nil })
+		within(t, name+": noticed", func() bool { return s.Healthy() != nil })
 		if err := s.Healthy(); !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), test.file) {
 			t.Errorf("%s: Healthy = %v, want %q", name, err, test.want)
 		}
@@ -418,11 +417,11 @@ func TestMovedBack(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "noticed", func() bool { return s.Healthy() != nil })
+	within(t, "noticed", func() bool { return s.Healthy() != nil })
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "well", func() bool { return s.Healthy() == nil })
+	within(t, "well", func() bool { return s.Healthy() == nil })
 	addUser(t, s, "ada")
 }
 
@@ -465,14 +464,14 @@ func TestOtherProcess(t *testing.T) {
 	if err := json.Unmarshal([]byte(c.ask(t, "user ada")), &ada); err != nil || ada.ID == "" {
 		t.Fatalf("user = %+v, %v", ada, err)
 	}
-	within(t, 2*time.Second, "there: the user", func() bool { _, ok := s.User(ada.ID); return ok })
+	within(t, "there: the user", func() bool { _, ok := s.User(ada.ID); return ok })
 
 	var secret string
 	if err := json.Unmarshal([]byte(c.ask(t, "key "+ada.ID)), &secret); err != nil {
 		t.Fatal(err)
 	}
 	var k Key
-	within(t, 2*time.Second, "there: the key", func() bool {
+	within(t, "there: the key", func() bool {
 		var err error
 		_, k, err = s.Authenticate(t.Context(), secret)
 		return err == nil
@@ -493,18 +492,18 @@ func TestOtherProcess(t *testing.T) {
 	if got := c.ask(t, "revoke "+k.ID); got != "null" {
 		t.Fatalf("revoke: %s", got)
 	}
-	within(t, 2*time.Second, "revoked", func() bool { return !s.Working(k.ID) })
+	within(t, "revoked", func() bool { return !s.Working(k.ID) })
 	if err := json.Unmarshal([]byte(c.ask(t, "key "+ada.ID)), &secret); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 2*time.Second, "there: the second key", func() bool {
+	within(t, "there: the second key", func() bool {
 		_, k, err = s.Authenticate(t.Context(), secret)
 		return err == nil
 	})
 	if got := c.ask(t, "unuser "+ada.ID); got != "null" {
 		t.Fatalf("remove: %s", got)
 	}
-	within(t, 2*time.Second, "gone: the user's key", func() bool { return !s.Working(k.ID) })
+	within(t, "gone: the user's key", func() bool { return !s.Working(k.ID) })
 	if _, ok := s.Reservation("demo"); ok {
 		t.Error("the removed user's name is still reserved")
 	}

@@ -94,8 +94,10 @@ func TestCrash(t *testing.T) {
 	acknowledged := 0
 	for round := range rounds {
 		c := startChild(t, "crash", dir)
-		first := c.line(t) // it is writing
-		seen.take(first)
+		for range 3 {
+			seen.take(c.line(t)) // it is writing
+			acknowledged++
+		}
 		killed := make(chan error, 1)
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -135,9 +137,6 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	t.Logf("%d rounds, %d lines acknowledged", rounds, acknowledged)
-	if acknowledged < 3*rounds {
-		t.Errorf("%d lines were acknowledged in %d rounds: that tests little", acknowledged, rounds)
-	}
 }
 
 // A crashModel is what the children said.

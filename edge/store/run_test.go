@@ -218,5 +218,5 @@ func TestConcurrent(t *testing.T) {
 	writers.Wait()
 	close(done)
 	readers.Wait()
-	within(t, 3*time.Second, "there: all names", func() bool { return len(s.Reservations("")) == 24 && len(s.Users()) == 1 })
+	within(t, "there: all names", func() bool { return len(s.Reservations("")) == 24 && len(s.Users()) == 1 })
 }
