@@ -234,7 +234,7 @@ func TestBulkCut(t *testing.T) {
 					break
 				}
 			}
-			io.Copy(struct{ io.Writer }{st}, newPattern(64<<10)) // which the system takes
+			io.Copy(struct{ io.Writer }{st}, newPattern(1<<20)) // more than the edge reads ahead
 			wrote <- st.CloseWrite()
 		}})
 		warm(t, p)

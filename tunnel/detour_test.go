@@ -33,7 +33,7 @@ func newBulkPair(t testing.TB, edge *EdgeConfig, agent *AgentConfig) *bulkPair {
 	if agent == nil {
 		agent = &AgentConfig{}
 	}
-	edge.Ping, agent.Ping = time.Hour, time.Hour
+	edge.Hello, edge.Ping, agent.Ping = patience, time.Hour, time.Hour
 	p := &bulkPair{address: ln.Addr().String()}
 	agent.Dial = func(ctx context.Context) (net.Conn, error) {
 		p.mu.Lock()

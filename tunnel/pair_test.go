@@ -77,6 +77,9 @@ func newPair(t testing.TB, edge *EdgeConfig, agent *AgentConfig) *pair {
 		agent = &AgentConfig{}
 	}
 	edge.TLS, agent.TLS = edgeTestTLS(), agentTestTLS()
+	if edge.Hello == 0 {
+		edge.Hello = patience
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -88,6 +88,7 @@ func newEdge(t *testing.T, change func(*Config)) *edge {
 	cfg := Config{
 		TLS: certs.Config(ca), Store: st, Registry: e.registry, Software: "lrok edge",
 		API: "https://api.lrok.example", Limits: tunnel.Limits{Streams: 64, Ring: 100},
+		Hello:  patience, // many at once take their time
 		Logger: slog.New(slog.NewTextHandler(e.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -427,7 +428,7 @@ func (e *edge) raw(b []byte) (tunnel.Welcome, error) {
 // TestHostileHellos are connections that are no agent's. None of them keeps an
 // agent out, and all are gone within the time that a hello has.
 func TestHostileHellos(t *testing.T) {
-	e := newEdge(t, nil)
+	e := newEdge(t, func(c *Config) { c.Hello = tunnel.HelloTimeout })
 	garbage := bytes.Repeat([]byte("GET / HTTP/1.1\r\n"), 64)
 	frame := func(n uint32, body string) []byte {
 		return append(binary.BigEndian.AppendUint32([]byte{1}, n), body...)

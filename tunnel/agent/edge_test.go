@@ -71,7 +71,7 @@ func newTestEdge(t *testing.T) *testEdge {
 	e := &testEdge{
 		t:        t,
 		addr:     "127.0.0.1:0",
-		config:   tunnel.EdgeConfig{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}},
+		config:   tunnel.EdgeConfig{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Hello: patience},
 		sessions: make(chan *tunnel.Session, 100),
 		hellos:   make(chan tunnel.Hello, 100),
 		conns:    map[net.Conn]bool{},
