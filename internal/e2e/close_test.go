@@ -50,10 +50,10 @@ func TestClosedTunnelIsSilent(t *testing.T) {
 			if err := test.close(t.Context(), api, a); err != nil {
 				t.Fatal(err)
 			}
-			_ = one.SetReadDeadline(time.Now().Add(time.Second))
+			_ = one.SetReadDeadline(time.Now().Add(patience))
 			var ne net.Error
 			if _, err := one.Read(make([]byte, 1)); err == nil || errors.As(err, &ne) && ne.Timeout() {
-				t.Errorf("the WebSocket of the closed tunnel is open a second later: %v", err)
+				t.Errorf("the WebSocket of the closed tunnel stays open: %v", err)
 			}
 			if !test.left {
 				return

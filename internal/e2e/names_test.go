@@ -234,13 +234,11 @@ func TestRevokedKeyEndsTheAgent(t *testing.T) {
 		t.Fatalf("Keys = %v, %v, want one", list, err)
 	}
 	admin, _ := e.AdminKey()
-	began := time.Now()
 	if _, err := apiOf(t, e, admin).AdminRevokeKey(t.Context(), list[0].ID); err != nil {
 		t.Fatal(err)
 	}
-	err = ends(t, "the agent", ended)
-	if took := time.Since(began); errorCode(err) != tunnel.CodeKey || took > 5*time.Second {
-		t.Errorf("the agent ended with %v after %v, want code %s within 5 s", err, took, tunnel.CodeKey)
+	if err := ends(t, "the agent", ended); errorCode(err) != tunnel.CodeKey {
+		t.Errorf("the agent ended with %v, want code %s", err, tunnel.CodeKey)
 	}
 	if status, _ := ask(t, e, "shop.tun.test"); status != http.StatusServiceUnavailable {
 		t.Errorf("status = %d, want %d", status, http.StatusServiceUnavailable)

@@ -25,6 +25,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -114,15 +115,25 @@ func program(t testing.TB, name string, places ...string) string {
 	return ""
 }
 
-// freePort returns a port of loopback that nobody listens on.
+// nextPort is the next one that freePort looks at.
+var nextPort atomic.Int32
+
+func init() { nextPort.Store(rand.Int32N(9000)) }
+
+// freePort returns a port of loopback that nobody listens on. It is below those
+// that a system gives to whoever asks for any, so that nobody gets it in the
+// meantime, and below those of the tests of the commands.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := strconv.Itoa(10_000 + int(nextPort.Add(1))%9000)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	t.Fatal("no port is free")
+	return ""
 }
 
 // daemon runs a server until the test ends.
