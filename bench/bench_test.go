@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ func TestRun(t *testing.T) {
 	}
 	saved := filepath.Join(dir, "results.json")
 	cmd := exec.Command(bin, "-systems", "direct,gorp,nobody", "-extra", filepath.Join(dir, "extra.json"),
-		"-only", "c=16", "-phases", "steady", "-rounds", "2", "-dur", "100ms", "-base", strconv.Itoa(freePort()), "-out", saved)
+		"-only", "c=16", "-phases", "steady", "-rounds", "2", "-dur", "1s", "-base", strconv.Itoa(26_000+rand.IntN(1000)), "-out", saved)
 	extra := `[{"Name": "nobody", "Kind": "tunnel", "Bins": ["bench-no-such-binary"]}]`
 	if err := os.WriteFile(filepath.Join(dir, "extra.json"), []byte(extra), 0o600); err != nil {
 		t.Fatal(err)
@@ -211,7 +212,7 @@ func TestDelay(t *testing.T) {
 	const rtt = 60 * time.Millisecond
 	up, tcp := freePort(), freePort()
 	go upstreamMain(addr(up), addr(tcp))
-	if err := waitPort(up, 5*time.Second); err != nil {
+	if err := waitPort(up, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	link := freePort()
@@ -221,9 +222,10 @@ func TestDelay(t *testing.T) {
 	}
 	defer l.Close()
 	to := target{addr: addr(link), host: "t0.tun.test"}
-	x := closedLoop(to, to.req("GET", "/small", 0, false), 1, 3*rtt, 10*rtt, false)
-	if got := time.Duration(x.q(.5)) * time.Microsecond; x.errs > 0 || got < rtt || got > 4*rtt {
-		t.Errorf("median over a %v link = %v with %d errors", rtt, got, x.errs)
+	x := closedLoop(to, to.req("GET", "/small", 0, false), 1, 3*rtt, 30*rtt, false)
+	// The quickest of them, as a busy machine has slow ones.
+	if got := time.Duration(x.q(0)) * time.Microsecond; x.errs > 0 || got < rtt || got > 4*rtt {
+		t.Errorf("the quickest over a %v link took %v, with %d errors", rtt, got, x.errs)
 	}
 }
 
