@@ -78,7 +78,7 @@ deadcode:
 .PHONY: unit
 unit:
 	mkdir -p bin
-	run() { $(GO) -C $$1 test -json -vet=off -race -count=1 ./... || echo '{"Action":"fail","Package":"(module '$$1')"}'; }; \
+	run() { $(GO) -C $$1 test -json -vet=off -race -count=1 -timeout 1h ./... || echo '{"Action":"fail","Package":"(module '$$1')"}'; }; \
 	{ for m in $(modules) .; do run $$m; done; } 2>&1 | $(GO) -C tools run ./report | tee bin/tests.txt
 
 # Without the race detector, which would make a tenth of it, and which finds a race

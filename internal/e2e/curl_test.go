@@ -115,7 +115,7 @@ func TestCurl(t *testing.T) {
 	for _, version := range []string{"--http1.1", "--http2"} {
 		common := []string{
 			"--silent", "--show-error", "--fail", version, "--cacert", e.ca(),
-			"--resolve", "shop.tun.test:" + port + ":127.0.0.1", "--max-time", "120",
+			"--resolve", "shop.tun.test:" + port + ":127.0.0.1", "--max-time", "900",
 		}
 		protocol := map[string]string{"--http1.1": "1.1", "--http2": "2"}[version]
 
@@ -146,7 +146,7 @@ func TestCurl(t *testing.T) {
 // curl runs curl to its end and returns what it wrote to its standard error.
 func curl(t *testing.T, in io.Reader, out io.Writer, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 16*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "curl", args...)
 	var stderr bytes.Buffer
