@@ -31,12 +31,22 @@ type body struct {
 	over     *body
 	name     string // of what lies over another body
 	about    string // and what else is known of it
+	query    string // the jq expression that made it, if one did
 	cur, top spot   // where its pager stood when that was opened
 }
 
 // front is the body in front.
 func (b *body) front() *body {
 	for b.over != nil {
+		b = b.over
+	}
+	return b
+}
+
+// asked is the body that jq looks at: the one in front, or what lies under it where
+// that is the result of jq.
+func (b *body) asked() *body {
+	for b.over != nil && b.over.query == "" {
 		b = b.over
 	}
 	return b

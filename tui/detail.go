@@ -698,9 +698,12 @@ func (msg openedMsg) arrive(m *model) tea.Cmd {
 		return nil
 	}
 	for side, b := range d.whole.sides {
-		if b.front() == msg.under {
+		if b.front() == msg.under || msg.b.query != "" && b.asked() == msg.under {
 			p := &d.pages[side]
-			msg.under.over, msg.under.cur, msg.under.top = msg.b, p.cur, p.top
+			if msg.under.over == nil {
+				msg.under.cur, msg.under.top = p.cur, p.top
+			}
+			msg.under.over = msg.b
 			p.cur, p.top = spot{}, spot{}
 			p.show(b.view())
 			m.note = note{}

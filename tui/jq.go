@@ -215,22 +215,23 @@ func evaluate(expr string, data []byte) (out []byte, n int, cut bool, err error)
 
 // startJQ asks for an expression to run on the body in front.
 func (m *model) startJQ() tea.Cmd {
-	d := &m.detail
-	b := d.body()
+	b := m.detail.body()
 	if b == nil {
 		m.say(warn, "jq looks at a body: go to Request or Response")
 		return nil
 	}
-	if _, ok := b.front().pretty.(*jsonDoc); !ok {
+	under := b.asked()
+	if _, ok := under.pretty.(*jsonDoc); !ok {
 		m.say(warn, "this body is not JSON that jq could read")
 		return nil
 	}
-	if b.front().part {
+	if under.part {
 		m.say(warn, "this body is still being formatted")
 		return nil
 	}
 	load := m.recall("jq")
-	return tea.Batch(load, m.request("jq", "", prompt{
+	// On results it begins with what made them, to be carried on or corrected.
+	return tea.Batch(load, m.request("jq", b.front().query, prompt{
 		title: "jq", enter: "run", hint: `.data.items[] | .id`,
 		check: func(s string) string {
 			if _, err := compileJQ(s); s != "" && err != nil {
@@ -247,13 +248,14 @@ func (m *model) startJQ() tea.Cmd {
 	}))
 }
 
-// jq runs an expression on the body in front; what comes of it lies over that.
+// jq runs an expression on the body in front; what comes of it lies over that. On
+// results in front it runs on what those were made of, and takes their place.
 func (m *model) jq(expr string) tea.Cmd {
 	b := m.detail.body()
 	if b == nil {
 		return nil
 	}
-	under := b.front()
+	under := b.asked()
 	ctx, now := m.detail.begin(m), m.c.Now
 	m.say(text, "jq %s%s", expr, m.th.g.ellipsis)
 	return func() tea.Msg {
@@ -268,7 +270,7 @@ func (m *model) jq(expr string) tea.Cmd {
 		if err != nil && n == 0 {
 			return failMsg{err: errors.New("jq: " + err.Error())}
 		}
-		r := &body{name: "jq " + expr, data: out}
+		r := &body{name: "jq " + expr, query: expr, data: out}
 		laying{}.fill(ctx, r, "application/x-ndjson", inspector.Body{Size: int64(len(out))}, false)
 		if n == 0 {
 			r.pretty = &table{}

@@ -95,21 +95,29 @@ func TestJQOnTheBodyInFront(t *testing.T) {
 	if !strings.Contains(s, "jq .orders[]|{name}") || !strings.Contains(s, "3 results") || !strings.Contains(s, `"name": "Grace"`) {
 		t.Fatalf("want the results in the pager:\n%s", s)
 	}
-	// What it made can be asked again, and each is left by esc.
+	// An expression is carried on, or corrected: it is there, and is about the body
+	// still, not about what came of it.
 	m.do("=")
-	m.typed(".name")
-	if s := m.shows(); !strings.Contains(s, "3 results") || strings.Contains(s, `"name":`) {
-		t.Errorf("want jq on the results before:\n%s", s)
+	if got := m.prompt.text(); got != ".orders[]|{name}" {
+		t.Errorf("= on results begins with %q, want the expression that made them", got)
 	}
-	m.do("esc")
-	if s := m.shows(); !strings.Contains(s, `"name": "Grace"`) {
-		t.Errorf("esc goes back to the results before:\n%s", s)
+	m.typed("|.name")
+	if s := m.shows(); !strings.Contains(s, "3 results") || strings.Contains(s, `"name":`) || !strings.Contains(s, `"Grace"`) {
+		t.Errorf("want the results of the longer expression:\n%s", s)
+	}
+	m.do("=", "ctrl+u")
+	m.typed(".orders|length")
+	if s := m.shows(); !strings.Contains(s, "1 result") || !strings.Contains(s, "3") {
+		t.Errorf("want another expression to be about the body:\n%s", s)
 	}
 	m.do("esc")
 	if s := m.shows(); !strings.Contains(s, `"name": "Ada"`) || m.detail.pager().cur.line != 2 || m.focus != inDetail {
 		t.Errorf("esc goes back to the body, where one was:\n%s", s)
 	}
 	m.do("=")
+	if got := m.prompt.text(); got != "" {
+		t.Errorf("= on the body begins with %q", got)
+	}
 	m.typed(".total[]")
 	if s := m.shows(); !strings.Contains(s, "jq: cannot iterate over: number (3)") {
 		t.Errorf("want the mistake in words:\n%s", s)
