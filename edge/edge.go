@@ -214,10 +214,11 @@ func (e *Edge) build() error {
 }
 
 // publicURL returns what a tunnel's public address is made with. TLS tunnels
-// answer on the port for HTTPS, wherever plain HTTP is.
+// answer on the port for HTTPS, wherever plain HTTP is; only a public URL for
+// HTTPS says another port than the listener's.
 func (e *Edge) publicURL(scheme, port string) func(host string, kind tunnel.Kind) string {
 	tlsPort := port
-	if e.https != nil && e.cfg.PublicURL == "" {
+	if e.https != nil && (e.cfg.PublicURL == "" || scheme == "http") {
 		if tlsPort = ""; e.https.Addr().(*net.TCPAddr).Port != 443 {
 			tlsPort = ":" + strconv.Itoa(e.https.Addr().(*net.TCPAddr).Port)
 		}
