@@ -339,6 +339,14 @@ func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 	}
 	x := l.w
 	width := max(l.max-x-right.w-2, 8)
+	why, meant := "", ""
+	if wrong != nil {
+		if why = "  " + m.th.g.no + " " + wrong.Message; wrong.Nearest != "" && !strings.Contains(wrong.Message, wrong.Nearest) {
+			meant = "; did you mean " + wrong.Nearest + "?"
+		}
+		// Of a long query only the end shows, so that there is room to say it.
+		width = max(width-min(m.th.width(why+meant), width/2), 8)
+	}
 	value, pos := b.in.value, b.in.pos
 	// What does not fit goes out at the left, so that the cursor stays in view.
 	from := max(pos-width+2, 0)
@@ -361,10 +369,9 @@ func (b *filterBar) draw(m *model, l, right line, y int) (string, *tea.Cursor) {
 	cursor := tea.NewCursor(x+m.th.width(string(value[from:pos])), y)
 	switch {
 	case wrong != nil:
-		l.put(bad, "  "+m.th.g.no+" "+wrong.Message)
-		if wrong.Nearest != "" && !strings.Contains(wrong.Message, wrong.Nearest) {
-			l.put(text, "; did you mean "+wrong.Nearest+"?")
-		}
+		l.max = max(m.w-right.w-2, l.max)
+		l.put(bad, why)
+		l.put(text, meant)
 	case len(b.offers) > 0 && pos == len(value):
 		o := b.offers[b.offer]
 		typed := b.in.text()[min(o.From, len(b.in.text())):]

@@ -75,3 +75,17 @@ func TestNoteHasTheRow(t *testing.T) {
 		t.Errorf("the row is %q, want the note, the filter and the counters", s)
 	}
 }
+
+// A query that fills its row leaves room for what is wrong with it.
+func TestFilterSaysWhatIsWrongWithALongOne(t *testing.T) {
+	for _, w := range []int{40, 80, 120} {
+		m := modelWith(t, w, 24, 13)
+		m.key("/")
+		m.msg(tea.PasteMsg{Content: strings.Repeat("path:/a or ", 20)})
+		m.msg(tea.KeyPressMsg{Code: tea.KeyEnter})
+		s := m.statusRow()
+		if !m.bar.editing || !strings.Contains(s, "✗ something") || !strings.Contains(s, "path:/a or   ✗") {
+			t.Errorf("%d columns: the row is %q, want the end of the query and what is wrong", w, s)
+		}
+	}
+}

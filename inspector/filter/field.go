@@ -287,7 +287,9 @@ func parseNames(p *parser, f *field, v value) (*term, *Error) {
 			k := slices.Index(flagNames, s)
 			if k < 0 {
 				e := p.fail(v.pos, "is: does not know %s", quote(s))
-				e.Nearest = nearest(s, flagNames)
+				if e.Nearest = nearest(s, flagNames); e.Nearest == "" {
+					e.Message += ", but " + strings.Join(flagNames, ", ")
+				}
 				return nil, e
 			}
 			t.flags = append(t.flags, flag(k))

@@ -327,6 +327,7 @@ func TestParseErrors(t *testing.T) {
 		{"size>1e99", 5, "is no size", ""},
 		{"size>99999999999999999999t", 5, "is no size", ""},
 		{"is:reply", 3, "is: does not know reply", "replay"},
+		{"is:foo", 3, "is: does not know foo, but replay, marked, inflight", ""},
 		{"proto:http2", 6, "there is no protocol http2", ""},
 		{"ip:300.1.1.1", 3, "is no address or network", ""},
 		{"path>3", 4, "path cannot be compared with >", ""},
