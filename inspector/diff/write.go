@@ -154,7 +154,9 @@ func value(path string, raw []byte, limit int) string {
 		}
 	}
 	if !strings.HasPrefix(path, ".") {
-		s = strings.Trim(s, `"`) // of a start line
+		if s = strings.Trim(s, `"`); s == "" { // of a start line
+			s = `""`
+		}
 	}
 	return format.Sanitize(clip(s, limit))
 }
