@@ -163,8 +163,14 @@ func (x *Exchange) Duration(now time.Time) time.Duration {
 }
 
 // Failed reports whether x ended without a usable answer: the edge answered in
-// the local service's place, or somebody cut it short.
-func (x *Exchange) Failed() bool { return x.Error != "" || x.EndedBy != "" }
+// the local service's place, or somebody cut it short. That its reader leaves is
+// how an event stream ends, and no failure.
+func (x *Exchange) Failed() bool {
+	if x.Kind == SSE && x.EndedBy == "client" {
+		return false
+	}
+	return x.Error != "" || x.EndedBy != ""
+}
 
 // URL is the address the client asked for.
 func (x *Exchange) URL() string {

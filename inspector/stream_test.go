@@ -217,3 +217,28 @@ func TestMarksAreBounded(t *testing.T) {
 		t.Errorf("%d marks without memory for them, want none", len(x.Marks))
 	}
 }
+
+// A page that is left or loaded anew closes its event streams.
+func TestLeavingAnEventStreamIsNoFailure(t *testing.T) {
+	for _, c := range []struct {
+		kind Kind
+		by   string
+		want bool
+	}{
+		{HTTP, "client", true},
+		{SSE, "client", false},
+		{SSE, "upstream", true},
+		{SSE, "edge", true},
+		{GRPC, "client", true},
+		{WebSocket, "client", true},
+		{HTTP, "", false},
+	} {
+		x := Exchange{Kind: c.kind, EndedBy: c.by}
+		if c.by != "" {
+			x.Error = c.by + "_aborted"
+		}
+		if got := x.Failed(); got != c.want {
+			t.Errorf("%s that was ended by %q failed: %t, want %t", c.kind, c.by, got, c.want)
+		}
+	}
+}

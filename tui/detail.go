@@ -1064,7 +1064,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 		out = append(out, m.verdictRows(x, w)...)
 	} else {
 		msg = &x.Response
-		if x.Error != "" {
+		if x.Error != "" && x.Failed() {
 			add(func(l *line) {
 				l.put(bad, m.th.g.fail+" "+words(x.Error))
 				if x.Detail != "" {
@@ -1072,7 +1072,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 				}
 			})
 		}
-		if x.EndedBy != "" && !(x.Error != "" && strings.HasPrefix(x.Error, x.EndedBy)) {
+		if x.Failed() && x.EndedBy != "" && !strings.HasPrefix(x.Error, x.EndedBy) {
 			add(func(l *line) { l.put(warn, "cut short by the "+x.EndedBy) })
 		}
 		if x.State == unwatched {
@@ -1364,7 +1364,10 @@ func (t *timing) fit(width int) {
 		return
 	}
 	t.add(strong, pad(what, names), strong, strings.Repeat(" ", bars)+sprintf("%*s", figures, format.Duration(total)))
-	if t.x.EndedBy != "" {
+	switch {
+	case t.x.Failed() && t.x.EndedBy != "":
 		t.add(warn, "cut short by the "+t.x.EndedBy)
+	case t.x.EndedBy != "":
+		t.add(dim, "ended by the "+t.x.EndedBy)
 	}
 }

@@ -813,6 +813,8 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 		add(warn, "closed by the "+s.closer+": "+s.closing)
 	case s.closing != "":
 		add(warn, "closed: "+s.closing)
+	case x.State == inspector.Done && x.EndedBy != "" && !x.Failed():
+		add(dim, "ended by the "+x.EndedBy)
 	case x.State == inspector.Done && x.Error == "":
 		who, ok := closedBy(&x.Exchange)
 		switch {
