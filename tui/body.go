@@ -1,7 +1,9 @@
 package tui
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -173,6 +175,11 @@ func (o laying) fill(ctx context.Context, b *body, contentType string, whole ins
 		b.pretty = eventTable(format.EventStream(data), live)
 		return
 	}
+	if kind != format.KindNDJSON && whole.Captured == whole.Size && !b.part && len(b.notes) == 0 {
+		if why := notJSON(contentType, data); why != "" {
+			b.notes = append(b.notes, why)
+		}
+	}
 	if kind.IsText() || kind == format.KindJSON || kind == format.KindNDJSON || kind == format.KindForm {
 		lines := format.NewLines(data)
 		lines.Index(ctx, 0)
@@ -184,6 +191,25 @@ func (o laying) fill(ctx context.Context, b *body, contentType string, whole ins
 		total = max(total, whole.Captured)
 	}
 	b.pretty = binaryTable(kind, whole, b.data, total)
+}
+
+// notJSON says what keeps a body from being the JSON that it is called, "" when it
+// is called nothing like that.
+func notJSON(contentType string, data []byte) string {
+	media, _, _ := strings.Cut(strings.ToLower(contentType), ";")
+	if !strings.Contains(media, "json") {
+		return ""
+	}
+	var v json.RawMessage
+	var at *json.SyntaxError
+	if !errors.As(json.Unmarshal(data, &v), &at) {
+		return ""
+	}
+	where := sprintf("byte %s", format.Count(at.Offset))
+	if line := 1 + bytes.Count(data[:min(at.Offset, int64(len(data)))], []byte("\n")); line > 1 {
+		where = sprintf("line %s, ", format.Count(int64(line))) + where
+	}
+	return sprintf("called JSON, but it is not: %s (%s)", at.Error(), where)
 }
 
 // missing says in words why a capture holds less of a message than what passed,

@@ -6,6 +6,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/inspector/format"
 )
 
@@ -47,5 +48,28 @@ func TestMaskedHead(t *testing.T) {
 	want := "HTTP/1.1 302 Found\r\nLocation: /cb?token=REDACTED\r\nLink: </a#code=REDACTED>\r\nSet-Cookie: a=REDACTED\r\nX:  y\r\n\r\n"
 	if string(out) != want || !any {
 		t.Errorf("%q, %v, want %q", out, any, want)
+	}
+}
+
+// A service that calls something JSON is told where it stops being that.
+func TestBodyThatIsCalledJSON(t *testing.T) {
+	for _, c := range []struct{ contentType, body, want string }{
+		{"application/json", `{"a":1,"b":[1,2,}`, "looking for beginning of value (byte 17)"},
+		{"application/problem+json; charset=utf-8", "{\n  'a': 1\n}", "(line 2, byte 5)"},
+		{"application/json", "Bad Gateway \x1b[2J", "invalid character 'B'"},
+		{"application/json", `{"a": 1}`, ""},
+		{"application/x-ndjson", "{}\n{}", ""},
+		{"text/plain", `{"a": 1`, ""},
+	} {
+		x := &inspector.Exchange{Request: message1("Content-Type", c.contentType, c.body)}
+		b := layOut(t.Context(), x, false, false)
+		got := strings.Join(b.notes, "; ")
+		if c.want == "" && got != "" || c.want != "" && !(strings.HasPrefix(got, "called JSON, but it is not: ") && strings.Contains(got, c.want)) {
+			t.Errorf("%s %.20q: the notes are %q, want %q", c.contentType, c.body, got, c.want)
+		}
+		x.Request.Body.Size = 1 << 30
+		if b := layOut(t.Context(), x, false, false); strings.Contains(strings.Join(b.notes, ""), "called JSON") {
+			t.Errorf("%.20q with more that was not captured: %q", c.body, b.notes)
+		}
 	}
 }
