@@ -296,6 +296,7 @@ func newPartList(parts []format.Part) *partList {
 			what = kind.String()
 		}
 		t.add(jsonKey, pad(partName(parts, i), 20), text, "  ", strong, p.Filename, text, "  ", dim, what, text, "  ", text, format.Bytes(int64(len(p.Data))))
+		t.rows[len(t.rows)-1].hang = 24
 		if kind.IsText() && len(p.Data) > 0 {
 			show := p.Data
 			if len(show) > 512 {

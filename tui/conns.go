@@ -184,7 +184,7 @@ func (m *model) connHead(c connColumns, width int) string {
 func (m *model) drawConn(l *line, x *capture, c connColumns, now time.Time) {
 	g := &m.th.g
 	if x.Failed() && x.Error != tunnel.CodeClosed { // which somebody asked for
-		l.put(bad, g.fail)
+		l.token(bad, g.fail)
 	} else {
 		l.put(text, " ")
 	}
@@ -194,7 +194,9 @@ func (m *model) drawConn(l *line, x *capture, c connColumns, now time.Time) {
 	}
 	l.cell(text, m.th.shortPeer(x.Remote, c.peer-1), c.peer)
 	r, word := connState(&x.Exchange)
-	l.cell(r, word, c.state)
+	to := l.w + c.state
+	l.token(r, word)
+	l.to(to)
 	write := amount
 	if c.brief {
 		write = format.Size
@@ -388,7 +390,7 @@ func (m *model) drawConnDetail(out []string, x *capture) []string {
 				if w >= 50 {
 					l.put(accent, "  "+x.flow[flow].spark(now, m.th.g.spark, 14))
 				}
-			} else if w >= 36 {
+			} else if n := m.th.width(where) + 2; n <= l.room() {
 				l.put(dim, "  "+where)
 			}
 		})

@@ -866,6 +866,7 @@ func (m *model) drawDetail(out []string) []string {
 	focused := m.focus == inDetail
 	inner := r.h - d.headRows(m)
 	var rows []string
+	from, to := 0, 0 // the rows with the cursor
 	switch {
 	case d.tab == tabDiff:
 		rows = d.diff.draw(m, nil, focused)
@@ -879,15 +880,25 @@ func (m *model) drawDetail(out []string) []string {
 		if len(rows) > max(inner-1, 0) {
 			rows = rows[:max(inner-1, 0)]
 		}
+		head := len(rows)
 		rows = append(rows, m.drawPage(d, x, focused)...)
+		if p := d.pager(); p.c != nil && focused {
+			from, to = head+p.on[0], head+p.on[1]
+		}
 	}
 	for len(rows) < inner {
 		rows = append(rows, "")
 	}
-	for _, s := range rows[:inner] {
-		if s == "" {
+	bar := m.th.line(1)
+	bar.put(accent, m.th.g.bar)
+	cursor := bar.String()
+	for i, s := range rows[:inner] {
+		switch {
+		case i >= from && i < to:
+			out = append(out, cursor+s)
+		case s == "":
 			out = append(out, s)
-		} else {
+		default:
 			out = append(out, " "+s)
 		}
 	}
@@ -966,6 +977,9 @@ func (m *model) detailTabs(r rect) string {
 		}})
 	}
 	if count != "" {
+		if l.room() < len("/ ")+len(count) {
+			count = strings.Replace(count, " of ", "/", 1)
+		}
 		if n := len(count) + 3; l.room() > n {
 			l.to(r.w - n)
 		}
@@ -1150,21 +1164,31 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 			l.put(warn, "  "+w.word+m.th.g.ellipsis+" "+done)
 		}
 		p := &d.pages[side]
+		end := l.max
+		if b.name != "" {
+			l.max -= min(len("   esc goes back"), max(l.room(), 0))
+		}
+		// Half of where one is says nothing: it comes as a whole or not at all.
+		whole := func(r role, s string) {
+			if m.th.width(s) <= l.room() {
+				l.put(r, s)
+			}
+		}
 		if b.asHex {
-			l.put(dim, "  hex")
+			whole(dim, "  hex")
 		} else if p.c != nil && p.c.count() > p.height {
-			l.put(dim, sprintf("  line %s of %s", format.Count(int64(p.cur.line+1)), format.Count(int64(p.c.count()))))
+			whole(dim, sprintf("  line %s of %s", format.Count(int64(p.cur.line+1)), format.Count(int64(p.c.count()))))
 			if p.live && p.cur.line == p.c.count()-1 && b.name == "" {
-				l.put(good, "  "+m.th.g.live+" following")
+				whole(good, "  "+m.th.g.live+" following")
 			}
 		}
 		if j, ok := p.c.(*jsonDoc); ok && m.focus == inDetail && j.count() > 0 {
-			if at := j.doc.Path(j.folds.Line(p.cur.line)); at != "." {
+			if at := j.doc.Path(j.folds.Line(p.cur.line)); at != "." && l.room() >= len("  at ")+min(m.th.width(at), 12) {
 				l.put(dim, "  at ")
 				l.put(accent, at)
 			}
 		}
-		if b.name != "" {
+		if l.max = end; b.name != "" && l.room() >= len("   esc goes back") {
 			l.put(hotkey, "   esc")
 			l.put(dim, " goes back")
 		}
@@ -1263,7 +1287,11 @@ func headerTable(m *model, x *inspector.Exchange) content {
 		if len(t.rows) > 0 {
 			t.add(text, "")
 		}
-		t.add(strong, title, dim, "  "+plural(len(msg.Header), "line"))
+		lines := "  " + plural(len(msg.Header), "line")
+		if m.w < 60 {
+			lines = ""
+		}
+		t.add(strong, title, dim, lines)
 		fields(m, t, msg.Header)
 		if len(msg.Trailer) > 0 {
 			t.add(dim, "trailers")
@@ -1288,6 +1316,7 @@ func fields(m *model, t *table, list []inspector.Field) {
 	}
 	for _, f := range list {
 		t.add(jsonKey, pad(f.Name, w), text, "  ", text, m.value(f))
+		t.rows[len(t.rows)-1].hang = w + 2
 	}
 }
 

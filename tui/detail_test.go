@@ -16,7 +16,7 @@ func TestDiffTabMoves(t *testing.T) {
 	s.waitText(t, "favicon")
 	s.keys("jjjj\r]]]]")
 	s.waitText(t, "change 1 of 5")
-	if text := s.text(); !strings.Contains(text, "n next  N previous  s req/resp") {
+	if text := s.text(); !strings.Contains(text, "n next  N previous  esc back  s req/resp") {
 		t.Errorf("the hints do not say how to go on:\n%s", text)
 	}
 	s.keys("G")
@@ -29,7 +29,7 @@ func TestDiffTabMoves(t *testing.T) {
 
 // While something is looked for, the hints say how to go on and how to end it.
 func TestHintsOfASearch(t *testing.T) {
-	m := modelWith(t, 80, 24, 5)
+	m := modelWith(t, 80, 24, 4)
 	m.key("l", "/", "a")
 	m.msg(tea.KeyPressMsg{Code: tea.KeyEnter})
 	if got, want := m.hints(), "n next  N previous  esc end search  r replay"; !strings.HasPrefix(got, want) {

@@ -346,11 +346,15 @@ func (d *diffPane) value(m *model, l *line, r *diffRow, pathW, valueW int) {
 	l.put(dim, " "+g.arrow+" ")
 	if ignored && !d.draft && m.th.width(b)+m.th.width(note) > l.room() {
 		note = "   ignored" // the foot says by which rule
+		if m.th.width(b)+m.th.width(note) > l.room() {
+			note = " ignored"
+		}
 	}
-	l.max -= min(m.th.width(note), max(l.room()-8, 0))
+	l.max -= min(m.th.width(note), max(l.room()-min(m.th.width(b), 8), 0))
 	m.th.putWords(l, rb, b, r.inB)
-	l.max = keep
-	l.put(dim, note)
+	if l.max = keep; m.th.width(note) <= l.room() {
+		l.put(dim, note)
+	}
 }
 
 // reach is how many bytes of a value are needed to get to its first words that

@@ -251,6 +251,19 @@ func (p *picker) draw(m *model, w, height int) []string {
 	if p.cur >= p.top+room {
 		p.top = p.cur - room + 1
 	}
+	why := 0
+	for _, c := range p.list {
+		why = max(why, min(m.th.width(c.why), 14))
+	}
+	if why > 0 && width >= 48 {
+		why += 2
+	} else {
+		why = 0 // which request it is matters more
+	}
+	verb, lasted := 7, 7
+	if width < 48 {
+		verb, lasted = 5, 0
+	}
 	var rows []string
 	for i := p.top; i < min(p.top+room, len(p.list)); i++ {
 		c := p.list[i]
@@ -265,11 +278,18 @@ func (p *picker) draw(m *model, w, height int) []string {
 		if width >= 70 {
 			l.cell(dim, c.Timing.Accepted.In(m.c.Now().Location()).Format("15:04:05"), 9)
 		}
-		l.cell(strong, method(c.Method, 6), 7)
-		l.cell(text, m.th.shortPath(m.target(c.Path), max(l.room()-28, 4)), max(l.room()-27, 0))
-		l.right(status(c.Status), statusText(&c.Exchange, &m.th.g), 4)
-		l.right(text, took(&c.Exchange, m.c.Now()), 7)
-		l.put(dim, "  "+c.why)
+		l.cell(strong, method(c.Method, verb-1), verb)
+		path := max(l.room()-4-lasted-why-b2i(why == 0), 1)
+		l.cell(text, m.th.shortPath(m.target(c.Path), max(path-1, 1)), path)
+		code := statusText(&c.Exchange, &m.th.g)
+		l.gap(4 - m.th.width(code))
+		l.token(status(c.Status), code)
+		if lasted > 0 {
+			l.right(text, took(&c.Exchange, m.c.Now()), lasted)
+		}
+		if why > 0 {
+			l.put(dim, "  "+c.why)
+		}
 		l.rest()
 		rows = append(rows, l.String())
 	}
@@ -303,7 +323,12 @@ func (p *picker) draw(m *model, w, height int) []string {
 			l.put(dim, "  #12, a part of the path, status:5xx")
 		}
 	} else {
-		l.put(dim, "enter compares  / searches  esc cancels")
+		for _, s := range []string{"enter compares  / searches  esc cancels", "enter compares"} {
+			if m.th.width(s)+m.th.width(more) < width {
+				l.put(dim, s)
+				break
+			}
+		}
 	}
 	if l.room() > m.th.width(more) {
 		l.to(width - m.th.width(more))

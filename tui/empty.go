@@ -2,6 +2,7 @@ package tui
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,13 +91,21 @@ func (m *model) connecting(r rect) []string {
 	}
 	if why := m.waitsFor(); why != "" {
 		rows = append(rows, "")
-		add(func(l *line) { l.put(text, why) })
+		for _, s := range firstRows(why, r.w-min(3, r.w/10)-1, 4) {
+			add(func(l *line) { l.put(text, s) })
+		}
 	}
 	if s.Err != nil {
 		rows = append(rows, "")
-		add(func(l *line) {
-			l.put(warn, m.th.g.warn+" "+message(s.Err))
-		})
+		for i, s := range firstRows(message(s.Err), r.w-min(3, r.w/10)-3, 4) {
+			add(func(l *line) {
+				if i == 0 {
+					l.put(warn, m.th.g.warn)
+				}
+				l.to(min(3, r.w/10) + 2)
+				l.put(warn, s)
+			})
+		}
 		if wait := s.Next.Sub(m.c.Now()); wait > 0 {
 			add(func(l *line) {
 				l.put(dim, sprintf("  attempt %d failed; next in %s", max(s.Attempt, 1), format.Duration(wait)))
@@ -154,23 +163,40 @@ func (m *model) invitation(t *tab, r rect) []string {
 	}
 	var says [][]part
 	say := func(p ...part) { says = append(says, p) }
+	// What is left out where the rows do not suffice, from the last one on.
+	var spare []int
+	perhaps := func(p ...part) {
+		spare = append(spare, len(says))
+		say(p...)
+	}
+	up := part{strong, "Your tunnel is up. "}
+	if r.w < 48 {
+		up.s = "" // the first row has a mark for it
+	}
 	if t.flow.away && t.link.agent == nil {
 		say(part{warn, "Its lrok is away, so nothing comes through. "})
 	} else if t.seen > 0 {
-		say(part{strong, "The list is clear. "}, part{text, "New " + strings.TrimPrefix(t.things(2), "2 ") + " show up here."})
+		if r.w >= 48 {
+			up.s = "The list is clear. "
+		}
+		say(up, part{text, "New " + strings.TrimPrefix(t.things(2), "2 ") + " show up here."})
 	} else if isHTTP(t) && t.flow.hidden && t.flow.calls > 0 {
-		say(part{strong, "Your tunnel is up. "}, part{text, plural(int(t.flow.calls), "request") + " so far."})
+		say(up, part{text, plural(int(t.flow.calls), "request") + " so far."})
 	} else if isHTTP(t) {
-		say(part{strong, "Your tunnel is up. "}, part{text, "Nothing has called it yet."})
+		say(up, part{text, "Nothing has called it yet."})
 	} else {
-		say(part{strong, "Your tunnel is up. "}, part{text, "Nobody has connected yet."})
+		say(up, part{text, "Nobody has connected yet."})
 	}
-	say()
+	perhaps()
 	say(part{accent, "  " + t.URL})
 	if t.Direct != "" {
 		say(part{dim, "  or "}, part{text, t.Direct})
 	}
-	local := []part{{dim, "  " + m.th.g.both + " "}, {text, t.Local}}
+	where := t.Local
+	if r.w < 48 {
+		where = short(where)
+	}
+	local := []part{{dim, "  " + m.th.g.both + " "}, {text, where}}
 	u := m.down()
 	switch {
 	case u != nil:
@@ -186,47 +212,79 @@ func (m *model) invitation(t *tab, r rect) []string {
 	if near := m.nearby(); near != "" {
 		say(part{accent, "    " + near})
 	}
-	say()
+	perhaps()
 	if how, speaks := howTo(t.Tunnel); !isHTTP(t) && how != "" {
 		if speaks != "" {
 			speaks = " with " + speaks
 		}
-		say(part{dim, "  Connect" + speaks})
+		perhaps(part{dim, "  Connect" + speaks})
 		// Only the command, for a drag to take it as it is.
 		say(part{accent, "  " + how})
-		say()
-		say(part{hotkey, "  y   "}, part{text, "copy it, or the URL"})
-		say(part{hotkey, "  ?   "}, part{text, "all keys"})
-		say()
+		perhaps()
+		perhaps(part{hotkey, "  y   "}, part{text, "copy it, or the URL"})
+		perhaps(part{hotkey, "  ?   "}, part{text, "all keys"})
+		perhaps()
 	}
 	if isHTTP(t) {
-		say(part{dim, "  Try it"})
+		perhaps(part{dim, "  Try it"})
 		if m.c.SendTest != nil {
-			say(part{hotkey, "  t   "}, part{text, "send a test request to yourself"})
+			perhaps(part{hotkey, "  t   "}, part{text, "send a test request to yourself"})
 		}
-		say(part{hotkey, "  y   "}, part{text, "copy the URL"})
+		perhaps(part{hotkey, "  y   "}, part{text, "copy the URL"})
 		if m.browser != nil {
-			say(part{hotkey, "  o   "}, part{text, "open it in the browser"})
+			perhaps(part{hotkey, "  o   "}, part{text, "open it in the browser"})
 		}
-		say(part{hotkey, "  ?   "}, part{text, "all keys"})
-		say()
+		perhaps(part{hotkey, "  ?   "}, part{text, "all keys"})
+		perhaps()
 	}
 	if t.link.edge.LocalOnly {
-		say(part{warn, "  Local only: "}, part{text, "this edge runs on this machine and"})
-		say(part{text, "  nobody else can call it. For a public URL: " + m.public()})
-		say()
+		for i, s := range wrapWords("Local only: this edge runs on this machine and nobody else can call it. For a public URL: "+m.public(), min(r.w-4, 50)) {
+			head, rest, found := strings.Cut(s, ": ")
+			if i > 0 || !found {
+				say(part{text, "  " + s})
+				continue
+			}
+			say(part{warn, "  " + head + ": "}, part{text, rest})
+		}
+		perhaps()
 	}
+	about := "The bytes pass as they are; the first 256 each way are kept."
 	switch {
 	case isHTTP(t) && t.flow.hidden:
-		say(part{dim, "  Requests are counted and not captured (--no-inspect)."})
+		about = "Requests are counted and not captured (--no-inspect)."
 	case isHTTP(t):
-		say(part{dim, "  Captures stay in memory, for you alone."})
+		about = "Captures stay in memory, for you alone."
 	case t.flow.hidden:
-		say(part{dim, "  Connections are counted and not listed (--no-inspect)."})
+		about = "Connections are counted and not listed (--no-inspect)."
 	case t.Kind == tunnel.TLS:
-		say(part{dim, "  TLS ends at your service: the edge sees only ciphertext."})
-	default:
-		say(part{dim, "  The bytes pass as they are; the first 256 each way are kept."})
+		about = "TLS ends at your service: the edge sees only ciphertext."
+	}
+	for _, s := range wrapWords(about, r.w-4) {
+		perhaps(part{dim, "  " + s})
+	}
+	var wrong []part
+	if u != nil {
+		consequence := "Callers get a 502 page that says so; requests are captured all the same."
+		if !isHTTP(t) {
+			consequence = "Whoever connects is cut off at once, and shows up here all the same."
+		}
+		for i, s := range firstRows(u.Err, r.w-5, 3) {
+			mark := m.th.g.warn + " "
+			if i > 0 {
+				mark = "  "
+			}
+			wrong = append(wrong, part{bad, mark + s})
+		}
+		if r.h >= 12 {
+			for _, s := range wrapWords(consequence, r.w-5) {
+				wrong = append(wrong, part{dim, "  " + s})
+			}
+		}
+	}
+	for len(spare) > 0 && len(says)+len(wrong)+b2i(u != nil) > r.h {
+		at := spare[len(spare)-1]
+		spare = spare[:len(spare)-1]
+		says = slices.Delete(says, at, at+1)
 	}
 
 	left, between := 3, 4
@@ -276,12 +334,10 @@ func (m *model) invitation(t *tab, r rect) []string {
 		rows = append(rows, s+l.String())
 	}
 	if u != nil {
-		consequence := "  Callers get a 502 page that says so; requests are captured all the same."
-		if !isHTTP(t) {
-			consequence = "  Whoever connects is cut off at once, and shows up here all the same."
+		if len(rows)+len(wrong) < r.h {
+			rows = append(rows, "")
 		}
-		rows = append(rows, "")
-		for _, p := range []part{{bad, m.th.g.warn + " " + u.Err}, {dim, consequence}} {
+		for _, p := range wrong {
 			l := m.th.line(r.w)
 			l.gap(left)
 			l.put(p.r, p.s)

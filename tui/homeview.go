@@ -325,7 +325,8 @@ func (h *home) table(m *model, out []string, r rect) []string {
 			}
 			l.gap(1)
 			state, mark, up := h.state(m, t)
-			l.cell(state, mark, 2)
+			l.token(state, mark)
+			l.gap(2 - m.th.width(mark))
 			kind := t.Kind
 			if kind == "" {
 				kind = tunnel.HTTP

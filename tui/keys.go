@@ -98,7 +98,7 @@ func (m *model) does(k tea.KeyPressMsg) *action {
 // start does a, or waits for the key that says how.
 func (m *model) start(a *action) tea.Cmd {
 	if a.run == nil {
-		m.prefix = &prefix{a.bind.Help().Desc, a.then(m)}
+		m.prefix = &prefix{title: a.bind.Help().Desc, choices: a.then(m)}
 		return nil
 	}
 	return a.run(m)
@@ -121,6 +121,7 @@ func (m *model) describe(a *action) string {
 type prefix struct {
 	title   string
 	choices []choice
+	drawn   int // how many of them have room beside the title; the last row has the rest
 }
 
 // press takes the key after the prefix; one that means nothing ends it.
@@ -180,11 +181,20 @@ func moves() []action {
 		{
 			name: "back-hint", in: inDiff | inDetail | inConn, bind: bind("esc", "back", "esc"), hint: "back", rank: 9, run: (*model).back,
 			now: func(m *model, h hint) hint {
+				alone := m.place() == inDiff || m.lay.shape <= swap // there is no list to see that one came from
 				switch {
 				case m.place() == inDetail && m.detail.find.search != nil:
 					h.word, h.rank = "end search", 1
-				case m.place() == inDiff:
+				case alone && m.place() != inDiff:
+					h.rank = 1
+				case alone:
 					h.rank = 5
+				}
+				if alone && m.w < 80 {
+					h.rank = 0
+				}
+				if m.w < 60 && h.word == "end search" {
+					h.word = "end"
 				}
 				return h
 			},
@@ -221,15 +231,21 @@ func homeActions() []action {
 func requestActions() []action {
 	return []action{
 		{name: "open", in: inList, bind: bind("enter l →", "open the request", "enter", "l", "right"), group: "Requests", hint: "open", rank: 1, run: (*model).open},
-		{name: "replay", in: capturing, bind: bind("r", "replay now; 5r replays five times", "r"), group: "Requests", hint: "replay", rank: 2, run: (*model).replay},
+		{name: "replay", in: capturing, bind: bind("r", "replay now; 5r replays five times", "r"), group: "Requests", hint: "replay", rank: 2, run: (*model).replay, now: unlessUpgraded},
 		{
 			name: "replay-with", in: capturing, when: func(m *model) bool { return m.selected() != nil },
 			bind: bind("R", "replay with options: signature, address, times", "R"), group: "Requests", run: (*model).startReplayDialog,
 		},
-		{name: "edit", in: capturing, bind: bind("e", "edit in $EDITOR, compare, send", "e"), group: "Requests", hint: "edit", rank: 3, run: (*model).edit},
+		{name: "edit", in: capturing, bind: bind("e", "edit in $EDITOR, compare, send", "e"), group: "Requests", hint: "edit", rank: 3, run: (*model).edit, now: unlessUpgraded},
 		{
 			name: "test", in: inEmpty | inList, bind: bind("t", "send a test request to yourself", "t"), group: "Requests",
 			hint: "test request", rank: 1, quiet: inList, run: (*model).test,
+			now: func(m *model, h hint) hint {
+				if m.w < 60 {
+					h.word = "test"
+				}
+				return h
+			},
 		},
 		{name: "copy-url", in: inEmpty, bind: bind("y", "copy the URL", "y"), group: "Requests", hint: "copy url", rank: 2, run: func(m *model) tea.Cmd { return m.copyWhat("u") }},
 		{
@@ -308,6 +324,14 @@ func bodyActions() []action {
 		},
 		{name: "secrets", in: capturing | inDiff, bind: bind("S", "show or hide secrets", "S"), group: "Body", run: (*model).secrets},
 	}
+}
+
+// unlessUpgraded leaves a hint out for what cannot be sent again.
+func unlessUpgraded(m *model, h hint) hint {
+	if x := m.selected(); x != nil && (x.Kind == inspector.WebSocket || x.Kind == inspector.Upgraded) {
+		h.word = ""
+	}
+	return h
 }
 
 // searching leaves a hint out where there is neither a search nor a comparison.

@@ -305,7 +305,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	// otherwise a blank is.
 	end := l.w + 2
 	if x.Failed() || x.Status >= 500 {
-		l.put(bad, g.fail)
+		l.token(bad, g.fail)
 	}
 	if x.ID == t.marked && l.w < end {
 		l.put(accent, g.mark)
@@ -336,7 +336,9 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	if tag != "" {
 		l.put(info, tag)
 	}
-	l.right(status(x.Status), statusText(&x.Exchange, g), cols.status)
+	code := statusText(&x.Exchange, g)
+	l.gap(cols.status - m.th.width(code))
+	l.token(status(x.Status), code)
 	l.gap(1)
 	if cols.dur {
 		r := text

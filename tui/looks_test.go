@@ -10,6 +10,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
+	uv "github.com/charmbracelet/ultraviolet"
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lrok-dev/lrok/inspector"
@@ -247,8 +248,49 @@ func TestASCIICode(t *testing.T) {
 	s.waitText(t, "favicon")
 	s.keys("Q")
 	s.waitText(t, "without --ascii")
-	if !strings.Contains(s.text(), "this window has 80 and 24") {
+	if !strings.Contains(s.text(), "window has 80 and 24") {
 		t.Errorf("the screen does not say what it is too small for:\n%s", s.text())
+	}
+}
+
+// Where no shade of the background is to be had the selected row is bold, and only
+// its status and its mark stand on a ground: whatever the palette, it is told from
+// the others, and is no louder than what it says.
+func TestSelectionWithoutAGround(t *testing.T) {
+	for _, name := range []string{"auto", "mono"} {
+		m := modelWith(t, 80, 24, 8)
+		m.c.Theme = name
+		m.noColor = name == "mono"
+		m.msg(tea.ColorProfileMsg{Profile: colorprofile.ANSI})
+		m.msg(tea.BackgroundColorMsg{Color: color.White})
+		v := newWire(t, 80, 24)
+		rows, _ := m.draw()
+		if err := v.show(rows, m.method); err != nil {
+			t.Fatal(err)
+		}
+		y := 4 // below header, rule and the names of the columns
+		if got := m.selected(); got == nil || got.Status != 500 || !strings.HasPrefix(plain(rows)[y], "▌!") {
+			t.Fatalf("%s: row %d is %q", name, y, plain(rows)[y])
+		}
+		on := ""
+		for x := range 80 {
+			c := v.em.CellAt(x, y)
+			if c == nil || strings.TrimSpace(c.Content) == "" {
+				continue
+			}
+			if c.Style.Attrs&uv.AttrBold == 0 {
+				t.Errorf("%s: %q at %d of the selected row is not bold", name, c.Content, x)
+			}
+			if c.Style.Attrs&uv.AttrReverse != 0 {
+				on += c.Content
+			}
+			if below := v.em.CellAt(x, y+1); below.Style.Attrs&uv.AttrReverse != 0 {
+				t.Errorf("%s: %q at %d of the next row has a ground", name, below.Content, x)
+			}
+		}
+		if on != "!500" {
+			t.Errorf("%s: on a ground are %q, want the mark and the status", name, on)
+		}
 	}
 }
 

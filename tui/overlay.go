@@ -138,6 +138,20 @@ func b2i(b bool) int {
 
 func (h *help) cursor(*model) *tea.Cursor { return nil }
 
+func (h *help) tips(*model) []tip {
+	press := func(k tea.KeyPressMsg) func(*model) tea.Cmd {
+		return func(m *model) tea.Cmd { return h.press(m, k) }
+	}
+	if h.typed {
+		return []tip{{"esc", "show all", press(tea.KeyPressMsg{Code: tea.KeyEscape})}, {"enter", "close", press(tea.KeyPressMsg{Code: tea.KeyEnter})}}
+	}
+	return []tip{
+		{"j k", "scroll", press(tea.KeyPressMsg{Code: 'j', Text: "j"})},
+		{"/", "search", press(tea.KeyPressMsg{Code: '/', Text: "/"})},
+		{"esc", "close", press(tea.KeyPressMsg{Code: tea.KeyEscape})},
+	}
+}
+
 func (h *help) draw(m *model, w, height int) []string {
 	width := min(74, w-6)
 	var rows []string

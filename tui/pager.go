@@ -46,6 +46,8 @@ type pager struct {
 	mark          *format.Search // what is looked for, nil for nothing
 	front         struct{ line, nth int }
 
+	on [2]int // the rows of the line with the cursor, as they were drawn
+
 	buf   []byte
 	spans []span
 	ends  []int
@@ -102,7 +104,7 @@ func (p *pager) text(i int) (rows []int) {
 	p.buf, p.spans = p.c.line(p.buf[:0], p.spans[:0], i)
 	if p.th != nil && p.th.ascii {
 		if s := string(p.buf); !ascii(s) {
-			p.buf, p.spans = append(p.buf[:0], format.ASCII(s)...), p.spans[:0]
+			p.buf, p.spans = append(p.buf[:0], format.ASCII(ownASCII.Replace(s))...), p.spans[:0]
 		}
 	}
 	p.hang = 0
@@ -115,7 +117,11 @@ func (p *pager) text(i int) (rows []int) {
 	if p.th != nil {
 		columns = p.th.clusterColumns
 	}
-	if p.gutter() > 0 {
+	if h, ok := p.c.(interface{ hang(int) int }); ok {
+		if p.hang = h.hang(i); p.hang > w/2 {
+			p.hang = min(2, w/3)
+		}
+	} else if p.gutter() > 0 {
 		// What goes on stands to the right of where it began.
 		for p.hang < len(p.buf) && p.buf[p.hang] == ' ' {
 			p.hang++
@@ -294,7 +300,7 @@ func (p *pager) foldAll(closed bool) {
 
 // draw appends height rows to out.
 func (p *pager) draw(t *theme, out []string, focused bool) []string {
-	p.th = t
+	p.th, p.on = t, [2]int{}
 	if p.c == nil || p.c.count() == 0 {
 		for range p.height {
 			out = append(out, "")
@@ -304,7 +310,7 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 	at := p.top
 	rows := p.lay(at.line)
 	f, _ := p.c.(folder)
-	for range p.height {
+	for i := range p.height {
 		if at.line >= p.c.count() {
 			out = append(out, "")
 			continue
@@ -312,6 +318,10 @@ func (p *pager) draw(t *theme, out []string, focused bool) []string {
 		l := t.line(p.width)
 		if focused && at.line == p.cur.line {
 			l.on(true)
+			if p.on[1] == 0 {
+				p.on[0] = i
+			}
+			p.on[1] = i + 1
 		}
 		if f != nil {
 			mark := "  "
@@ -403,7 +413,10 @@ type table struct {
 type tableRow struct {
 	text  string
 	spans []span
+	hang  int // where its text goes on in the rows after the first
 }
+
+func (t *table) hang(i int) int { return t.rows[i].hang }
 
 func (t *table) tail() bool { return t.live }
 

@@ -23,6 +23,10 @@ func (m *model) startQR() tea.Cmd {
 func (qrView) press(m *model, _ tea.KeyPressMsg) tea.Cmd { m.over = nil; return nil }
 func (qrView) cursor(*model) *tea.Cursor                 { return nil }
 
+func (v qrView) tips(*model) []tip {
+	return []tip{{"esc", "close", func(m *model) tea.Cmd { return v.press(m, tea.KeyPressMsg{}) }}}
+}
+
 func (qrView) draw(m *model, w, height int) []string {
 	t := m.tab()
 	if m.onlyHere(t) {
@@ -41,8 +45,7 @@ func (qrView) draw(m *model, w, height int) []string {
 	columns := m.th.columns(rows[0])
 	if len(rows)+3 > height || columns+4 > w {
 		says := []string{
-			sprintf("the code needs %d columns and %d rows,", m.w-w+columns+4, m.h-height+len(rows)+3),
-			sprintf("this window has %d and %d", m.w, m.h),
+			sprintf("the code needs %d columns and %d rows, this window has %d and %d", m.w-w+columns+4, m.h-height+len(rows)+3, m.w, m.h),
 		}
 		if m.th.ascii {
 			says = append(says, "", "in a terminal with UTF-8, and without --ascii,", "half of both is enough")
@@ -50,7 +53,9 @@ func (qrView) draw(m *model, w, height int) []string {
 		width := min(w-4, 46)
 		var out []string
 		for _, s := range says {
-			out = append(out, m.textRow(warn, s, width))
+			for _, s := range wrapWords(s, width) {
+				out = append(out, m.textRow(warn, s, width))
+			}
 		}
 		return m.box("QR", out, width)
 	}

@@ -401,6 +401,15 @@ func (d *replayDialog) draw(m *model, w, h int) []string {
 		fill(&l)
 		rows = append(rows, l.String())
 	}
+	// say puts the first of the texts that has room, and the last one anyway.
+	say := func(l *line, r role, texts ...string) {
+		for i, s := range texts {
+			if i == len(texts)-1 || m.th.width(s) <= l.room() {
+				l.put(r, s)
+				return
+			}
+		}
+	}
 	choose := func(l *line, i int, s string) {
 		if i == d.row {
 			s = "< " + s + " >"
@@ -418,11 +427,11 @@ func (d *replayDialog) draw(m *model, w, h int) []string {
 	row(rowSign, "sign again", func(l *line) {
 		switch {
 		case len(d.sources) == 0 && signature.Detect(&d.x) == "":
-			l.put(dim, "it carries no signature that is known here")
+			say(l, dim, "it carries no signature that is known here", "it is not signed")
 		case len(d.sources) == 0:
 			l.put(dim, "no; ")
 			l.put(hotkey, "space")
-			l.put(dim, " takes the "+signature.Detect(&d.x)+" secret")
+			say(l, dim, " takes the "+signature.Detect(&d.x)+" secret", ": secret")
 		case d.sign < 0:
 			choose(l, rowSign, "no")
 		default:
@@ -437,7 +446,7 @@ func (d *replayDialog) draw(m *model, w, h int) []string {
 	})
 	row(rowTo, "send to", func(l *line) {
 		if !elsewhere && d.row != rowTo {
-			l.put(dim, "the tunnel's local service; or http://host:port")
+			say(l, dim, "the tunnel's local service; or http://host:port", "the tunnel's local service", "the service")
 			return
 		}
 		write(rowTo, &d.to.input, l)
@@ -445,7 +454,7 @@ func (d *replayDialog) draw(m *model, w, h int) []string {
 	row(rowHost, "Host", func(l *line) {
 		switch {
 		case !elsewhere:
-			l.put(dim, "kept, as all that goes through the tunnel")
+			say(l, dim, "kept, as all that goes through the tunnel", "kept")
 		case d.keep:
 			choose(l, rowHost, "kept: "+d.x.Host)
 		default:
@@ -460,9 +469,9 @@ func (d *replayDialog) draw(m *model, w, h int) []string {
 	case d.wrong != "":
 		l.put(bad, m.th.g.no+" "+d.wrong)
 	case elsewhere:
-		l.put(warn, "sent from this machine, cookies and keys included; asks first")
+		say(&l, warn, "sent from this machine, cookies and keys included; asks first", "from this machine; asks first")
 	default:
-		l.put(dim, "sent through the tunnel to the local service")
+		say(&l, dim, "sent through the tunnel to the local service", "through the tunnel")
 	}
 	rows = append(rows, l.String())
 	title := "Replay " + number(&d.x) + " " + d.x.Method + " "

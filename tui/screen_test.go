@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 
@@ -113,7 +114,7 @@ func TestFollowUntilMoved(t *testing.T) {
 // The ground of the selected row reaches from edge to edge.
 func TestSelectionFillsTheRow(t *testing.T) {
 	for _, w := range []int{40, 80, 240} {
-		s, _, _ := demo(t, w, 30)
+		s, _, _ := demo(t, w, 30, func(c *Config, _ *agent.Status, _ *demoEdge) { c.Profile = colorprofile.TrueColor })
 		s.waitText(t, "favicon")
 		s.keys("jjjjd")
 		s.waitText(t, "9d02c4f1")

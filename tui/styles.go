@@ -50,6 +50,7 @@ const (
 type theme struct {
 	plain    [roles]string // SGR that begins a role
 	selected [roles]string // the same on the selected row
+	token    [roles]string // the same there for what tells its row apart
 	current  [roles]string // the same on the selected row of the pane without focus
 	ascii    bool
 	ink      string // what the dark of a QR code is drawn with
@@ -149,19 +150,25 @@ func newTheme(name string, ascii, noColor bool, ground color.Color) *theme {
 	for r, st := range styles {
 		t.plain[r] = opening(st)
 		if tint == nil {
-			// Reverse is the one ground that is readable on every palette; the
-			// colours of the text would turn into patches of ground with it.
-			t.selected[r] = opening(s().Reverse(true))
 			if st = st.Faint(false).Bold(true); role(r).grounded() {
 				st = s().Bold(true)
 			}
 			t.current[r] = opening(st)
+			// Reverse is the one ground that is readable on every palette. Over the
+			// whole row it is louder than what the row says: it is for what tells
+			// the row apart, and the rest is bold.
+			t.selected[r], t.token[r] = t.current[r], opening(st.Reverse(true))
+			if name == "contrast" {
+				t.selected[r] = opening(s().Reverse(true))
+				t.token[r] = t.selected[r]
+			}
 			continue
 		}
 		if r := role(r); !r.grounded() {
 			st = st.Background(tint)
 		}
-		t.selected[r], t.current[r] = opening(st), opening(st)
+		t.selected[r] = opening(st)
+		t.token[r], t.current[r] = t.selected[r], t.selected[r]
 	}
 	return t
 }
@@ -227,6 +234,27 @@ func (l *line) on(focused bool) {
 	l.sgr = &l.th.current
 	if focused {
 		l.sgr = &l.th.selected
+	}
+}
+
+// token appends s as what tells its row apart: its status, its state.
+func (l *line) token(r role, s string) {
+	if l.sgr != &l.th.selected {
+		l.put(r, s)
+		return
+	}
+	l.end()
+	l.sgr = &l.th.token
+	l.put(r, s)
+	l.end()
+	l.sgr = &l.th.selected
+}
+
+// end ends the role of the last text.
+func (l *line) end() {
+	if l.last >= 0 {
+		l.b = append(l.b, "\x1b[m"...)
+		l.last = -1
 	}
 }
 
@@ -361,10 +389,7 @@ func (l *line) room() int { return l.max - l.w }
 
 // String ends the line.
 func (l *line) String() string {
-	if l.last >= 0 {
-		l.b = append(l.b, "\x1b[m"...)
-		l.last = -1
-	}
+	l.end()
 	return string(l.b)
 }
 

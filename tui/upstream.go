@@ -21,6 +21,8 @@ func upstreamActions() []action {
 		now: func(m *model, h hint) hint {
 			if m.down() == nil {
 				h.word = "" // it matters while nothing answers
+			} else if m.w < 60 {
+				h.rank = 0 // and there more than all else
 			}
 			return h
 		},

@@ -63,7 +63,11 @@ func (m *model) verdictRows(x *capture, width int) []string {
 	v := m.judging.verdict
 	if v.Cause == signature.NoSecret {
 		l := m.th.line(width)
-		l.put(dim, v.Provider+" signature not checked: ")
+		what := v.Provider + " signature not checked: "
+		if m.th.width(what)+len("K takes the secret") > width {
+			what = v.Provider + " not checked: "
+		}
+		l.put(dim, what)
 		l.put(hotkey, "K")
 		l.put(dim, " takes the secret")
 		return []string{l.String()}

@@ -178,7 +178,57 @@ func (m *model) drawTiny() []string {
 	if m.h > 0 {
 		out[0] = l.String()
 	}
+	if rows := m.tinyRows(); len(rows) > 0 {
+		copy(out[1:], rows)
+	}
 	return out
+}
+
+// tinyRows are what cannot be left out below the one line: what is asked, what is
+// wrong, what keys go to that has no room here.
+func (m *model) tinyRows() (rows []string) {
+	if m.h < 2 {
+		return nil
+	}
+	say := func(r role, s string) {
+		for _, s := range firstRows(s, m.w, m.h-1) {
+			rows = append(rows, m.textRow(r, s, m.w))
+		}
+	}
+	t := m.tab()
+	switch {
+	case m.ask != nil:
+		s := m.ask.text
+		if m.ask.brief != "" {
+			s = m.ask.brief
+		}
+		say(strong, s)
+	case m.prefix != nil, m.prompt != nil, m.bar.editing:
+		row, _ := m.drawStatus(1)
+		rows = append(rows, row)
+	case m.over != nil, t != nil && m.focus != inList:
+		say(dim, "this window is too small for it; esc goes back")
+		return rows
+	case m.note.text != "":
+		say(m.note.role, m.note.text)
+	case t == nil:
+	case m.fate(t) != "":
+		say(bad, m.fate(t))
+	case m.down() != nil:
+		say(bad, "UPSTREAM DOWN")
+	case t.link.agent != nil && t.link.status.State == agent.Connecting:
+		s := "connecting"
+		if steps := t.link.status.Steps; len(steps) > 0 {
+			s += ": " + steps[len(steps)-1].Name
+		}
+		say(warn, s)
+	case t.link.agent != nil && t.link.status.State == agent.Reconnecting:
+		say(warn, sprintf("reconnecting, attempt %d", max(t.link.status.Attempt, 1)))
+	}
+	if tips := m.tips(); len(tips) > 0 && m.h > 2 {
+		rows = append(rows[:min(len(rows), m.h-2)], m.drawHints(len(rows)+1))
+	}
+	return rows
 }
 
 // bare is a URL without what everybody knows.
@@ -242,6 +292,10 @@ func (m *model) putState(l *line, brief bool) {
 	}
 	switch s := &t.link.status; s.State {
 	case agent.Online:
+		if brief && m.down() != nil { // there is no row that says so
+			l.put(bad, g.warn)
+			return
+		}
 		word(good, g.online, "online")
 		if !brief && s.RTT > 0 {
 			l.put(dim, " "+format.Duration(s.RTT))
@@ -427,6 +481,12 @@ func (m *model) reconnecting() string {
 	switch {
 	case link.away != nil:
 		l.put(alert, " "+m.th.g.offline+" edge shutting down ")
+		if m.w < 60 {
+			if wait != "" {
+				l.put(warn, " next try in "+wait)
+			}
+			return l.String()
+		}
 		l.put(warn, link.away.at.In(m.c.Now().Location()).Format(" at 15:04:05"))
 		if why := link.away.why; why != "" && why != "the edge is shutting down" {
 			l.max -= len("; next try in 10s")
@@ -446,6 +506,9 @@ func (m *model) reconnecting() string {
 	kept := "URL kept, the list is live"
 	if !link.keeps(m.c.Now()) {
 		kept = "URL asked for again"
+	}
+	if m.w < 60 {
+		return l.String() // the row above the keys says more
 	}
 	if s.Err != nil && link.away == nil {
 		if m.w >= 80 {
@@ -495,7 +558,12 @@ func (m *model) subline() string {
 		}
 		room := m.w - 2 - m.th.width(down)
 		// The counters give way before the tabs are fewer than fill half of the row.
+		from, hits := l, len(m.hits)
 		m.putTabs(&l, 1, max(room-r.w-2*b2i(r.w > 0), min(room, m.w/2)))
+		if l.room() < r.w+2+m.th.width(down) { // they gave way
+			l, m.hits = from, m.hits[:hits]
+			m.putTabs(&l, 1, room)
+		}
 		l.put(bad, down)
 	} else if t.link.agent != nil && t.link.status.State == agent.Reconnecting {
 		l.put(dim, t.URL)
@@ -613,14 +681,19 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		return l.String(), nil
 	case m.prefix != nil:
 		p := m.prefix
-		l.put(strong, p.title+"  ")
+		l.put(strong, p.title)
+		p.drawn = 0
 		for _, c := range p.choices {
+			if l.room() < 2+m.th.width(c.key)+1+m.th.width(c.word) {
+				break
+			}
+			l.gap(2)
 			x := l.w
 			l.put(hotkey, c.key)
-			l.put(text, " "+c.word+"  ")
+			l.put(text, " "+c.word)
 			m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, func(m *model) tea.Cmd { return p.press(m, c.key) }})
+			p.drawn++
 		}
-		l.put(dim, "esc")
 		return l.String(), nil
 	case m.prompt != nil:
 		return m.prompt.draw(m, l, y)
@@ -640,6 +713,7 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		l.max -= min(right.w+1, l.max/2)
 		l.put(text, t.query)
 		l.max = m.w
+	case t != nil && m.lay.header == 1 && m.trouble(&l, right.w):
 	case t != nil && m.lay.shape == compact && t.list.newer(t.captures) > 0:
 		l.put(accent, sprintf("%s %d newer (G)", m.th.g.up, t.list.newer(t.captures)))
 	}
@@ -648,6 +722,44 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		return l.String() + right.String(), nil
 	}
 	return l.String(), nil
+}
+
+// trouble puts what the second row of a larger screen says of the connection and
+// of the local service. It reports whether there is something to say.
+func (m *model) trouble(l *line, right int) bool {
+	t := m.tab()
+	if u := m.down(); u != nil && !m.blank() {
+		l.put(bad, m.th.g.warn+" UPSTREAM DOWN")
+		near, age := m.nearby(), downFor(u, m.c.Now())
+		switch room := l.room() - right - 2; {
+		case near != "" && m.th.width(near)+1 <= room:
+			l.put(accent, " "+near)
+		case age != "" && len(age)+3 <= room:
+			l.put(text, " ("+age+")")
+		}
+		return true
+	}
+	link := t.link
+	if link.agent == nil || link.status.State != agent.Reconnecting || m.blank() {
+		return false
+	}
+	kept := "URL kept"
+	if !link.keeps(m.c.Now()) {
+		kept = "URL asked for again"
+	}
+	why := ""
+	if link.away != nil {
+		why = link.away.why
+	} else if link.status.Err != nil {
+		why = message(link.status.Err)
+	}
+	l.put(warn, kept)
+	if why != "" {
+		l.max -= right + 2
+		l.put(dim, ": "+why)
+		l.max += right + 2
+	}
+	return true
 }
 
 // putNote puts the note. What it says matters more than the counters beside it;
@@ -749,6 +861,12 @@ func (m *model) tips() []tip {
 		if o, ok := m.over.(interface{ tips(*model) []tip }); ok {
 			return o.tips(m)
 		}
+	case m.prefix != nil:
+		p := m.prefix
+		for _, c := range p.choices[min(p.drawn, len(p.choices)):] {
+			list = append(list, tip{c.key, c.word, func(m *model) tea.Cmd { return p.press(m, c.key) }})
+		}
+		list = append(list, tip{"esc", "cancel", func(m *model) tea.Cmd { return p.press(m, "esc") }})
 	case m.prompt != nil:
 		return m.prompt.tips(m)
 	case m.bar.editing:
@@ -778,8 +896,18 @@ func (m *model) drawHints(y int) string {
 	if tips := m.tips(); len(tips) > 0 {
 		l := m.th.line(m.w)
 		l.gap(1)
+		need := func(t tip) int { return m.th.width(t.key) + 1 + m.th.width(t.word) }
+		out := 0 // what the way out needs, which comes late and stays
 		for _, t := range tips {
-			if x := l.w; m.th.width(t.key)+1+m.th.width(t.word) <= l.room() {
+			if t.key == "esc" {
+				out = need(t) + 2
+			}
+		}
+		for _, t := range tips {
+			if t.key == "esc" {
+				out = 0
+			}
+			if x := l.w; need(t)+out <= l.room() {
 				l.put(hotkey, t.key)
 				l.put(text, " "+t.word)
 				m.hits = append(m.hits, hit{rect{x, y, l.w - x, 1}, t.run})

@@ -1,5 +1,5 @@
-// Golden screens: a real program runs against an in-memory terminal, and what
-// stands on it is compared with text files that a person can read in a review.
+// A real program runs against an in-memory terminal, and tests type at it and read
+// what stands there.
 //
 // Traps that this file avoids: without a terminal for input Bubble Tea writes a
 // bare LF for the next line; the emulator answers queries on its own Read side,
