@@ -31,6 +31,7 @@ import (
 // killed with a later one, once they are old.
 type (
 	editingMsg struct {
+		of   *fetching
 		x    inspector.Exchange
 		file string
 		err  error
@@ -45,6 +46,37 @@ type (
 		none  string     // why there is nothing to send
 	}
 )
+
+// A fetching is a request that is on its way from the edge into an editor.
+type fetching struct {
+	id     string
+	number string
+	stop   context.CancelFunc
+	keys   int // how many had been pressed
+	at     place
+	said   note
+}
+
+// stopFetching gives up the request that was to be edited.
+func (m *model) stopFetching() {
+	if f := m.fetching; f != nil {
+		f.stop()
+		m.fetching = nil
+		if m.note == f.said {
+			m.note = note{}
+		}
+	}
+}
+
+// turnedAway reports whether the person looks at something else by now: an editor
+// over it would be in the way.
+func (m *model) turnedAway(f *fetching) bool {
+	if m.touched == f.keys {
+		return false // a list that follows moves on by itself
+	}
+	x := m.selected()
+	return x == nil || x.ID != f.id || m.focus != f.at || m.ask != nil || m.over != nil || m.prompt != nil || m.prefix != nil || m.bar.editing
+}
 
 // A rewritten request is about to be sent.
 type rewritten struct {
@@ -65,10 +97,20 @@ func (m *model) edit() tea.Cmd {
 		m.say(warn, "an upgraded connection cannot be replayed")
 		return nil
 	}
-	id := x.ID
+	if m.fetching != nil && m.fetching.id == x.ID {
+		return nil // on its way
+	}
+	m.stopFetching()
+	ctx, stop := context.WithCancel(m.ctx)
+	f := &fetching{id: x.ID, number: number(&x.Exchange), stop: stop, keys: m.touched, at: m.focus}
+	m.fetching = f
 	var have *inspector.Exchange
-	if o := m.find(id); o != nil && o.x.Version >= x.Version {
+	if o := m.find(f.id); o != nil && o.x.Version >= x.Version {
 		have = &o.x
+	} else {
+		m.say(accent, "fetching %s%s esc cancels", f.number, m.th.g.ellipsis)
+		m.note.until = m.c.Now().Add(time.Hour) // it ends with the request
+		f.said = m.note
 	}
 	return func() tea.Msg {
 		var x inspector.Exchange
@@ -76,15 +118,15 @@ func (m *model) edit() tea.Cmd {
 			x = *have
 		} else {
 			var err error
-			if x, err = m.c.API.Exchange(m.ctx, id); err != nil {
-				return editingMsg{x: inspector.Exchange{ID: id}, err: err}
+			if x, err = m.c.API.Exchange(ctx, f.id); err != nil {
+				return editingMsg{of: f, x: inspector.Exchange{ID: f.id}, err: err}
 			}
 		}
 		if x.Request.Body.Truncated() {
-			return editingMsg{err: errors.New(number(&x) + " cannot be sent again: " + missing(&x, false))}
+			return editingMsg{of: f, err: errors.New(number(&x) + " cannot be sent again: " + missing(&x, false))}
 		}
 		file, err := m.drafts.write(&x)
-		return editingMsg{x, file, err}
+		return editingMsg{f, x, file, err}
 	}
 }
 
@@ -170,7 +212,19 @@ func argvOf(command string) []string {
 }
 
 func (m *model) editing(msg editingMsg) tea.Cmd {
-	if msg.err != nil {
+	cancelled, away := msg.of != m.fetching, false
+	if !cancelled {
+		away = m.turnedAway(msg.of)
+		m.stopFetching()
+	}
+	switch {
+	case cancelled || away && msg.err == nil:
+		m.drafts.remove(msg.file)
+		if !cancelled {
+			m.say(text, "%s is here, and was not opened: you had gone on", msg.of.number)
+		}
+		return nil
+	case msg.err != nil:
 		m.say(bad, "%s", m.because(msg.x.ID, msg.err))
 		return nil
 	}

@@ -7,7 +7,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/lrok-dev/lrok/inspector"
 )
 
 // However the screen ends while an edit goes on, nothing of the request stays on
@@ -101,5 +106,80 @@ func TestEditorsWithQuotes(t *testing.T) {
 	}
 	if got := argvOf("code  --wait"); !slices.Equal(got, []string{"code", "--wait"}) {
 		t.Errorf("a plain command is %q", got)
+	}
+}
+
+// onRequest is a screen with an editor and a request selected that can be edited.
+func onRequest(t *testing.T) testModel {
+	t.Helper()
+	m := modelWith(t, 120, 36, 13)
+	m.c.Environ = []string{"EDITOR=true"}
+	for m.key("j"); m.selected().Kind != inspector.HTTP; {
+		m.key("j")
+	}
+	return m
+}
+
+// A request that comes late opens no editor over what a person looks at by then.
+func TestEditOfASlowEdge(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		during func(m testModel)
+		opens  bool
+		says   string // afterwards, "" for nothing of it
+	}{
+		{"waits", func(testModel) {}, true, ""},
+		{"others arrive", func(m testModel) {
+			x := demoList(frozen)[0]
+			x.ID, x.Number = "req_later", 99
+			m.feed.put("acme", x)
+			m.msg(wakeMsg{})
+		}, true, ""},
+		{"looks and comes back", func(m testModel) { m.key("j", "k") }, true, ""},
+		{"another request", func(m testModel) { m.key("j") }, false, "is here, and was not opened: you had gone on"},
+		{"another screen", func(m testModel) { m.key("?") }, false, ""},
+		{"a filter", func(m testModel) { m.key("/") }, false, ""},
+		{"cancels", func(m testModel) { m.do("esc") }, false, "nothing was opened"},
+		{"edits another", func(m testModel) { m.key("j", "e") }, false, "fetching"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tmp := t.TempDir()
+			t.Setenv("TMPDIR", tmp)
+			m := onRequest(t)
+			m.c.API.(*demoEdge).add(m.selected().Exchange)
+			fetch := m.edit()
+			if s := m.statusRow(); !strings.Contains(s, "fetching #") || !strings.Contains(s, "esc cancels") {
+				t.Errorf("while it is fetched the screen says %q", s)
+			}
+			if m.edit() != nil {
+				t.Error("it is fetched twice")
+			}
+			msg := fetch().(editingMsg) // the edge has answered; the screen is told later
+			tt.during(m)
+			if cmd := m.editing(msg); (cmd != nil) != tt.opens {
+				t.Errorf("the editor opens = %v, want %v", cmd != nil, tt.opens)
+			}
+			if s := m.note.text; tt.says == "" && strings.Contains(s, "fetching") || !strings.Contains(s, tt.says) {
+				t.Errorf("the screen says %q, want %q", s, tt.says)
+			}
+			if list, _ := filepath.Glob(tmp + "/lrok-edit-*"); len(list) != b2i(tt.opens) {
+				t.Errorf("there are %d drafts", len(list))
+			}
+			m.drafts.close()
+		})
+	}
+}
+
+// Who gives up waiting ends the call to the edge.
+func TestEditCancelled(t *testing.T) {
+	m := onRequest(t)
+	m.c.API.(*demoEdge).stalled = true
+	fetch := m.edit()
+	done := make(chan tea.Msg)
+	go func() { done <- fetch() }()
+	m.do("esc")
+	m.msg(<-done)
+	if s := m.note.text; !strings.Contains(s, "nothing was opened") || m.fetching != nil {
+		t.Errorf("after esc the screen says %q", s)
 	}
 }

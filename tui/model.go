@@ -105,6 +105,7 @@ type model struct {
 	rules      ruling        // what comparisons ignore
 	comparison chan struct{} // held by the comparison that is being made
 	drafts     drafts        // of edits
+	fetching   *fetching     // to be edited, nil for none
 	stops      *stops        // how a shell asks for the terminal
 
 	browser []string // the command that shows an address, nil for none
@@ -699,6 +700,12 @@ func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 		if len(m.tabs) > 1 {
 			return tea.Tick(400*time.Millisecond, func(time.Time) tea.Msg { return countMsg(gen) })
 		}
+		return nil
+	}
+	if s == "esc" && m.fetching != nil {
+		number := m.fetching.number
+		m.stopFetching()
+		m.say(text, "%s: nothing was opened", number)
 		return nil
 	}
 	a := m.does(k)
