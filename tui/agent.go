@@ -10,4 +10,7 @@ type Agent interface {
 	Changed() <-chan struct{}
 	// SetTarget makes the tunnel of that name lead to another local service.
 	SetTarget(tunnel string, t agent.Target)
+	// Again asks the edge once more for a tunnel that it refused, by its place
+	// among the claims.
+	Again(claim int)
 }

@@ -510,6 +510,50 @@ func TestDroppedTunnelIsNotFollowed(t *testing.T) {
 	}
 }
 
+// One that the edge grants after all is followed from then on.
+func TestTunnelGrantedLaterIsFollowed(t *testing.T) {
+	refused := &tunnel.Error{Code: tunnel.CodeName, Message: "taken"}
+	st := agent.Status{
+		State:     agent.Online,
+		Welcome:   tunnel.Welcome{Grants: []tunnel.Grant{{Name: "one"}, {}}},
+		Upstreams: []agent.Upstream{{Tunnel: "one"}, {Dropped: refused}},
+	}
+	a := newDemoAgent(st)
+	e := endless{newDemoEdge(time.Now), make(chan string, 4), make(chan string, 4)}
+	f := newFeed()
+	ctx, cancel := context.WithCancel(t.Context())
+	go f.run(ctx, cancel, newLink(&Edge{API: e}, a, Tunnel{}, Tunnel{}))
+	defer func() {
+		cancel()
+		<-f.done
+	}()
+	begins := func(want string) {
+		t.Helper()
+		select {
+		case name := <-e.begun:
+			if name != want {
+				t.Errorf("the stream of %q begins, want that of %q", name, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the stream of %q does not begin", want)
+		}
+	}
+	begins("one")
+	granted := st
+	granted.Welcome.Grants = []tunnel.Grant{{Name: "one"}, {Name: "two"}}
+	granted.Upstreams = []agent.Upstream{{Tunnel: "one"}, {Tunnel: "two"}}
+	a.set(granted)
+	begins("two")
+	dropped := granted
+	dropped.Upstreams = []agent.Upstream{{Tunnel: "one"}, {Tunnel: "two", Dropped: refused}}
+	a.set(dropped)
+	if name := <-e.ended; name != "two" {
+		t.Errorf("the stream of %q ends, want that of two", name)
+	}
+	a.set(granted)
+	begins("two")
+}
+
 // refusing says that the key works no more, once it is told to.
 type refusing struct {
 	*demoEdge

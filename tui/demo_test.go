@@ -325,6 +325,13 @@ type demoAgent struct {
 	mu      sync.Mutex
 	status  agent.Status
 	changed chan struct{}
+	again   []int // the claims that were to be made again
+}
+
+func (a *demoAgent) Again(i int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.again = append(a.again, i)
 }
 
 func newDemoAgent(s agent.Status) *demoAgent {

@@ -55,6 +55,10 @@ func (m *model) closedRows(t *tab, r rect) []string {
 	if hint != "" {
 		add(text, hint, 3)
 	}
+	if m.lacking() == t {
+		rows = append(rows, "")
+		add(accent, m.askedAgain(t), 1)
+	}
 	if len(m.tabs) > 1 && t.link.agent != nil && t.link.status.State == agent.Online {
 		rows = append(rows, "")
 		add(dim, "The others are not affected.", 1)

@@ -289,13 +289,13 @@ func (f *feed) watch(ctx context.Context, abort func(), l *link) {
 		f.mu.Unlock()
 		f.wake()
 		for i, t := range live {
-			if i < len(s.Welcome.Grants) && s.Welcome.Grants[i].Name != "" {
-				follow(t.Name)
-			}
-		}
-		for _, u := range s.Upstreams {
-			if end := followed[u.Tunnel]; u.Dropped != nil && end != nil {
+			dropped := i < len(s.Upstreams) && s.Upstreams[i].Dropped != nil
+			switch end := followed[t.Name]; {
+			case dropped && end != nil:
 				end() // what comes through it from now on is another agent's
+				delete(followed, t.Name)
+			case !dropped && i < len(s.Welcome.Grants) && s.Welcome.Grants[i].Name != "":
+				follow(t.Name)
 			}
 		}
 		select {

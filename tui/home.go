@@ -343,19 +343,23 @@ func (m *model) newTunnel() tea.Cmd {
 			}
 			return ""
 		},
-		done: func(m *model, s string) tea.Cmd {
-			w, err := wishOf(s)
-			if err != nil || s == "" {
-				return nil
-			}
-			m.say(accent, "starting %s%s", s, m.th.g.ellipsis)
-			m.note.until = m.c.Now().Add(time.Minute)
-			return func() tea.Msg {
-				started, err := m.c.Start(m.ctx, w)
-				return startedMsg{s, started, err}
-			}
-		},
+		done: (*model).startTunnel,
 	})
+}
+
+// startTunnel starts the tunnel that s asks for.
+func (m *model) startTunnel(s string) tea.Cmd {
+	m.home.failed = nil
+	w, err := wishOf(s)
+	if err != nil || s == "" {
+		return nil
+	}
+	m.say(accent, "starting %s%s", s, m.th.g.ellipsis)
+	m.note.until = m.c.Now().Add(time.Minute)
+	return func() tea.Msg {
+		started, err := m.c.Start(m.ctx, w)
+		return startedMsg{s, started, err}
+	}
 }
 
 // wishOf reads a tunnel as a person asks for it: "3000", "tcp 5432", "3000 as

@@ -493,6 +493,7 @@ func (h *home) failure(m *model, out []string, start int, r rect) []string {
 	if hint != "" {
 		add(dim, hint, 2)
 	}
+	add(dim, "a tries it again", 1)
 	if room := r.h - (len(out) - start); room < len(rows) {
 		if len(h.list) > 0 && r.h >= 12 { // below the rule, or over a few rows of the list
 			out = out[:max(start, len(out)-(len(rows)-room))]

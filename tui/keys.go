@@ -222,6 +222,12 @@ func homeActions() []action {
 		{name: "copy-address", in: inHome, when: onRow, bind: bind("y", "copy the URL of the tunnel", "y"), group: "Tunnels", hint: "copy url", rank: 3, run: (*model).copyAddress},
 		{name: "close-tunnel", in: inHome, when: onRow, bind: bind("x", "close the tunnel, wherever it runs", "x"), group: "Tunnels", hint: "close", rank: 4, run: (*model).closeTunnel},
 		{
+			name: "again", in: everywhere &^ inDiff, when: func(m *model) bool {
+				return m.lacking() != nil || m.focus == inHome && m.home != nil && m.home.failed != nil
+			},
+			bind: bind("a", "ask the edge again for a tunnel that it refused", "a"), group: "Tunnels", hint: "again", rank: 1, early: true, run: (*model).askAgain,
+		},
+		{
 			name: "home", in: everywhere &^ (inHome | inDetail | inDiff | inConn), when: func(m *model) bool { return m.home != nil && (m.tab() == nil || m.tab().query == "") },
 			bind: bind("esc", "back to the list of tunnels; this one stays open", "esc"), group: "Tunnels", hint: "all tunnels", rank: 6, early: true, run: (*model).back,
 		},

@@ -594,6 +594,10 @@ func (m *model) upstreams(l *link, was, now []agent.Upstream) {
 			}
 			m.record(bad, "%s: %s", name, message(u.Dropped))
 		}
+		if u.Dropped == nil && dropped {
+			m.say(good, "%s: the edge has it now", u.Tunnel)
+			m.record(good, "%s: the edge has it now", u.Tunnel)
+		}
 		switch {
 		case u.Down && !before:
 			m.record(bad, "%s: the local service is down: %s", u.Local, u.Err)

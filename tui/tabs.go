@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -175,6 +176,56 @@ func (m *model) putRest(l *line, tabs []*tab) {
 		l.gap(1)
 		l.put(accent, "+"+format.Count(int64(min(news, 9999))))
 	}
+}
+
+// lacking is the tunnel in front, or at the cursor of the list, when the edge has
+// refused or closed it and its agent goes on; nil otherwise.
+func (m *model) lacking() *tab {
+	t := m.tab()
+	if m.home != nil && m.focus == inHome {
+		if r := m.home.selected(); r != nil {
+			t = r.tab
+		}
+	}
+	if t == nil || t.link.agent == nil || t.link.status.State == agent.Closed {
+		return nil
+	}
+	if u := m.upstream(t); u == nil || u.Dropped == nil {
+		return nil
+	}
+	return t
+}
+
+// askedAgain says when the edge is asked for t once more.
+func (m *model) askedAgain(t *tab) string {
+	u := m.upstream(t)
+	if t.link.status.State != agent.Online || u.Again.IsZero() {
+		return "a asks for it again"
+	}
+	wait := u.Again.Sub(m.c.Now())
+	if wait <= 0 {
+		return "asking for it again" + m.th.g.ellipsis
+	}
+	return "asked for again in " + seconds(wait+time.Second-1) + "; a asks now"
+}
+
+// askAgain asks the edge once more for a tunnel that it refused, or starts one anew
+// that came to nothing.
+func (m *model) askAgain() tea.Cmd {
+	if t := m.lacking(); t != nil {
+		t.link.agent.Again(m.claim(t))
+		m.say(accent, "asking for %s again%s", t.label(), m.th.g.ellipsis)
+		return nil
+	}
+	return m.startTunnel(m.home.failed.what)
+}
+
+// label is what t is called in a sentence.
+func (t *tab) label() string {
+	if t.Name == "" {
+		return t.Local
+	}
+	return t.Name
 }
 
 // refused reports whether t is one that the edge would not start.

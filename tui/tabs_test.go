@@ -150,4 +150,32 @@ func TestRefusedTab(t *testing.T) {
 			t.Errorf("%q is there:\n%s", not, s)
 		}
 	}
+
+	// It is asked for again, by itself or by a key, and says so.
+	if !strings.Contains(s, "a asks for it again") || !strings.Contains(m.hints(), "a again") {
+		t.Errorf("nothing says how to ask again:\n%s", s)
+	}
+	st.Upstreams = slices.Clone(st.Upstreams)
+	st.Upstreams[1].Again = frozen.Add(12 * time.Second)
+	a.set(st)
+	m.tell(m.main)
+	if s := m.shows(); !strings.Contains(s, "asked for again in 12s; a asks now") {
+		t.Errorf("nothing says when it is asked for again:\n%s", s)
+	}
+	m.key("a")
+	if len(a.again) != 1 || a.again[0] != 1 {
+		t.Errorf("asked for the claims %v again, want the second", a.again)
+	}
+	st.Upstreams = slices.Clone(st.Upstreams)
+	st.Upstreams[1] = agent.Upstream{Tunnel: "web2", Local: st.Upstreams[1].Local}
+	st.Welcome.Grants = slices.Clone(st.Welcome.Grants)
+	st.Welcome.Grants[1] = tunnel.Grant{Kind: tunnel.HTTP, Name: "web2", URL: "https://web2.lrok.example"}
+	a.set(st)
+	m.tell(m.main)
+	if s := m.shows(); !strings.Contains(s, "Nothing has called it yet") || !strings.Contains(s, "https://web2.lrok.example") || !strings.Contains(s, "web2: the edge has it now") {
+		t.Errorf("the tunnel that was granted later is not as ever:\n%s", s)
+	}
+	if strings.Contains(m.hints(), "a again") {
+		t.Errorf("the hints are %q", m.hints())
+	}
 }

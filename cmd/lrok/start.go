@@ -35,7 +35,9 @@ The name asked for is the hint, or without one what the line is called: db. What
 cannot be a name, as with capitals, is for this file alone, and the edge chooses one.
 
 On the screen a tunnel that the edge refuses says why in its tab, and the others work.
-Without it lrok starts all of them, or none and says why.`,
+It is asked for again every 30 seconds when the reason can pass, as of a name that is
+taken, and with the key a at once. Without the screen lrok starts all of them, or
+none and says why.`,
 		Example: "  lrok start\n  lrok start shop db --plain",
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			s, _, err := tunnelSection(cmd)

@@ -42,7 +42,8 @@ type Config struct {
 	// online; then Run ends with the error. 0 tries for ever.
 	FirstTries int
 	// Partial goes on without a claim that the edge refuses, as long as others are
-	// left: its Upstream says why. Otherwise the first connection brings all of
+	// left: its Upstream says why, and when the edge is asked once more, if the
+	// reason can pass. Otherwise the first connection brings all of
 	// them or ends the agent, and those that follow go on without.
 	Partial bool
 	Logger  *slog.Logger // nil discards
@@ -55,6 +56,7 @@ type Config struct {
 	backoff    func(int) time.Duration
 	ask        func(context.Context, *tunnel.Session) error
 	recheck    time.Duration // of a local service that is down
+	again      time.Duration // from one refusal to the next claim
 	devPorts   []int         // nil: the well-known ones
 }
 
@@ -92,8 +94,10 @@ type Upstream struct {
 	// up while an HTTP service on loopback is down.
 	Nearby []int
 	// Dropped says why the edge closed this tunnel, or refused it, while others of
-	// the agent stay. It is not claimed again.
+	// the agent stay.
 	Dropped *tunnel.Error
+	// Again is when the edge is asked for it once more, zero for not by itself.
+	Again time.Time
 }
 
 // Status is what a screen shows of an agent.
@@ -124,6 +128,7 @@ type Agent struct {
 	session *tunnel.Session
 	online  chan struct{} // closed while session is online
 	checks  chan struct{} // holds one: a local service has to be dialed once
+	asks    chan struct{} // holds one: there may be a claim to make again
 	step    time.Time     // when the last step began
 	drained chan error    // yields why the edge sends session away
 	retired *tunnel.Session
@@ -182,6 +187,9 @@ func New(config Config) (*Agent, error) {
 	if config.recheck == 0 {
 		config.recheck = time.Second
 	}
+	if config.again == 0 {
+		config.again = againEvery
+	}
 	a := &Agent{
 		config:  config,
 		address: net.JoinHostPort(host, port),
@@ -190,6 +198,7 @@ func New(config Config) (*Agent, error) {
 		targets: append([]Target(nil), config.Targets...),
 		online:  make(chan struct{}),
 		checks:  make(chan struct{}, 1),
+		asks:    make(chan struct{}, 1),
 	}
 	now := time.Now()
 	a.status = Status{Edge: a.address, Since: now, OfflineSince: now, Attempt: 1}
@@ -214,6 +223,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	crash.Go(&group, func() { a.watchSleep(ctx, nudges) })
 	crash.Go(&group, func() { a.watchNetwork(ctx, nudges) })
 	crash.Go(&group, func() { a.watchUpstreams(ctx) })
+	crash.Go(&group, func() { a.askAgain(ctx) })
 
 	err := a.stay(ctx, nudges)
 	if ctx.Err() != nil {
@@ -352,7 +362,7 @@ func (a *Agent) without(err error, asked []int) bool {
 		return false
 	}
 	a.config.Logger.Debug("the edge refused a tunnel", "claim", e.Claim, "err", e)
-	a.update(func(s *Status) { s.Upstreams[asked[e.Claim-1]].Dropped = e })
+	a.update(func(*Status) { a.drop(asked[e.Claim-1], e) })
 	return true
 }
 
@@ -485,7 +495,7 @@ func (a *Agent) dropped(name string, why *tunnel.Error) {
 	a.update(func(s *Status) {
 		for i := range s.Upstreams {
 			if s.Upstreams[i].Tunnel == name && name != "" {
-				s.Upstreams[i].Dropped = why
+				a.drop(i, why)
 			}
 		}
 	})
@@ -502,6 +512,7 @@ func (a *Agent) live() {
 		s.Err, s.Attempt, s.Next = nil, 0, time.Time{}
 		close(a.online)
 	})
+	a.ask()
 }
 
 // begin ends the running step and starts another. It is called in update.
@@ -595,7 +606,7 @@ func (a *Agent) SetTarget(name string, t Target) {
 				t.proto = a.claims[i].UpstreamProto
 				a.targets[i] = t
 				a.claims[i].Local = t.String()
-				s.Upstreams[i] = Upstream{Tunnel: name, Local: t.String(), Since: time.Now(), Dropped: s.Upstreams[i].Dropped}
+				s.Upstreams[i] = Upstream{Tunnel: name, Local: t.String(), Since: time.Now(), Dropped: s.Upstreams[i].Dropped, Again: s.Upstreams[i].Again}
 			}
 		}
 	})

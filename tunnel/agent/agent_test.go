@@ -883,3 +883,88 @@ func TestTargetNameInTLS(t *testing.T) {
 		t.Errorf("it is called %s, want %s", got, want)
 	}
 }
+
+// A tunnel that was refused is asked for again: by itself where the reason can
+// pass, and whenever somebody wants it.
+func TestRefusedClaimAgain(t *testing.T) {
+	var taken, bad atomic.Bool
+	taken.Store(true)
+	bad.Store(true)
+	refusal := func(name string) *tunnel.Error {
+		switch {
+		case name == "taken" && taken.Load():
+			return &tunnel.Error{Code: tunnel.CodeName, Message: "name is taken"}
+		case name == "foreign" && bad.Load():
+			return &tunnel.Error{Code: tunnel.CodeDomain, Message: "not yours"}
+		}
+		return nil
+	}
+	e := newTestEdge(t)
+	e.refuse = func(h tunnel.Hello) *tunnel.Error {
+		for i, c := range h.Claims {
+			if err := refusal(c.Name); err != nil {
+				return err.About(i + 1)
+			}
+		}
+		return nil
+	}
+	claimed := make(chan string, 100)
+	e.config.Claim = func(_ *tunnel.Session, c tunnel.Claim) (tunnel.Grant, error) {
+		claimed <- c.Name
+		if err := refusal(c.Name); err != nil {
+			return tunnel.Grant{}, err
+		}
+		return tunnel.Grant{Kind: c.Kind, Name: c.Name, URL: "http://" + c.Name + ".localhost"}, nil
+	}
+	e.start()
+	addr := service(t, "tcp", "127.0.0.1:0", echo)
+	a, _ := run(t, e, func(c *Config) {
+		c.Claims[1].Name, c.Claims[2].Name, c.Partial, c.again = "taken", "foreign", true, time.Millisecond
+	}, addr, addr, addr)
+	s := <-e.sessions
+	st := until(t, a, "online", isOnline)
+	if u := st.Upstreams; u[1].Again.IsZero() || !u[2].Again.IsZero() {
+		t.Errorf("Upstreams = %+v, want the second one asked for again and not the third", u)
+	}
+	for range 3 {
+		if name := <-claimed; name != "taken" {
+			t.Errorf("%q was asked for again", name)
+		}
+	}
+	taken.Store(false)
+	st = until(t, a, "granted", func(s Status) bool { return s.Upstreams[1].Dropped == nil })
+	if g := st.Welcome.Grants; len(g) != 3 || g[1].Name != "taken" || st.Upstreams[1].Tunnel != "taken" || !st.Upstreams[1].Again.IsZero() || st.State != Online {
+		t.Errorf("status = %+v, want the tunnel granted", st)
+	}
+	c := open(t, s, "taken")
+	if _, err := c.Read(nil); err != nil {
+		t.Errorf("the tunnel that was granted later: %v", err)
+	}
+	c.Close()
+
+	// The other is asked for when somebody says so.
+	for len(claimed) > 0 {
+		<-claimed
+	}
+	a.Again(2)
+	if name := <-claimed; name != "foreign" {
+		t.Errorf("%q was asked for, want foreign", name)
+	}
+	until(t, a, "refused again", func(s Status) bool { return s.Upstreams[2].Again.IsZero() && s.Upstreams[2].Dropped != nil })
+	bad.Store(false)
+	a.Again(2)
+	until(t, a, "granted as well", func(s Status) bool { return s.Upstreams[2].Dropped == nil })
+	a.Again(0) // which has nothing to be asked for
+	a.Again(7)
+
+	// All of them come back after a break.
+	for len(e.hellos) > 0 {
+		<-e.hellos
+	}
+	e.cut()
+	<-e.sessions
+	if h := <-e.hellos; len(h.Claims) != 3 {
+		t.Errorf("the agent came back with %+v, want all three", h.Claims)
+	}
+	until(t, a, "online again", isOnline)
+}
