@@ -23,7 +23,7 @@ type comparison struct {
 type comparedSide struct {
 	*diff.Messages
 	together, apart diffRows
-	changes         int // that no rule ignores
+	changes         int // that no rule ignores, as many as there are to go to
 	ignored         int
 }
 
@@ -88,6 +88,9 @@ func layComparison(r diff.Report, all bool) *comparison {
 		l := layer{all: all, words: &words}
 		l.side(&r, s.ms, s.side)
 		s.to.together = l.done()
+		if n := len(s.to.together.stops); n > 0 {
+			s.to.changes = n // as n and N count: lines next to each other are one
+		}
 		s.to.apart = s.to.together
 		if s.to.lines() {
 			l := layer{all: all, words: &words, apart: true}

@@ -459,6 +459,25 @@ func TestOtherLooksNeedNoEdge(t *testing.T) {
 	}
 }
 
+// The tab of a side and the place among its changes count the same.
+func TestChangesAreCountedOnce(t *testing.T) {
+	m := modelWith(t, 120, 36, 0)
+	a, b := demoList(frozen)[0], demoList(frozen)[0]
+	b.ID = "req_b"
+	a.Response = message1("Content-Type", "text/plain", "1\n2\n3\n4\n5\n6\n7\n8\n9\n")
+	b.Response = message1("Content-Type", "text/plain", "1\ntwo\nthree\nand more\n4\n5\n6\n7\neight\n9\n")
+	m.focus = inDiff
+	m.diff.put(layComparison(diff.Exchanges(&a, &b, diff.Both, diff.Options{}), false))
+	m.diff.side = diff.Response
+	for _, apart := range []bool{false, true} {
+		m.diff.apart = apart
+		m.diff.toFirst()
+		if s := m.shows(); !strings.Contains(s, "Response 2") || !strings.Contains(s, "change 1 of 2") {
+			t.Errorf("apart = %v: two places where lines differ are counted as\n%s", apart, s)
+		}
+	}
+}
+
 // A search in the picker finds what it does not offer, of any tunnel.
 func TestPickerSearch(t *testing.T) {
 	m := modelWith(t, 80, 24, 13)
