@@ -66,8 +66,8 @@ func (o *options) inspect(ctx context.Context, api *client.Client, r *reach, ts 
 	return nil
 }
 
-// home is bare lrok: the key's live tunnels. Without an edge of the person's own
-// they are those of all lroks on this machine.
+// home is bare lrok: the live tunnels of the key, wherever they run, and unless the
+// person named an edge those of the edges inside other lroks of this machine.
 func (o *options) home(ctx context.Context) error {
 	r, err := o.findReach()
 	if err != nil && !errors.Is(err, errNoEdge) {
@@ -84,14 +84,17 @@ func (o *options) home(ctx context.Context) error {
 		return err
 	}
 	var ts []client.Tunnel
-	if r.embedded() {
+	if !r.embedded() {
+		if ts, err = o.tunnelsOf(ctx, r); err != nil {
+			return err
+		}
+	}
+	if r.embedded() || isLogin(r) {
 		for _, r := range runningEdges() {
 			if more, err := o.tunnelsOf(ctx, r); err == nil {
 				ts = append(ts, more...)
 			}
 		}
-	} else if ts, err = o.tunnelsOf(ctx, r); err != nil {
-		return err
 	}
 	if o.json {
 		return printJSON(o.stdout, ts)
@@ -136,6 +139,9 @@ func (o *options) homeScreen(ctx context.Context, r *reach) error {
 		defer done()
 		c = o.screenOf(api, r)
 		own.r = r
+		if isLogin(r) {
+			c.Edges = near.find
+		}
 	}
 	c.Start = own.start
 	sum, err := o.show(ctx, c)
