@@ -208,7 +208,35 @@ func argvOf(command string) []string {
 	if runtime.GOOS != "windows" && strings.ContainsAny(command, "|&;<>()$`\\\"'*?[#~=%") {
 		return []string{"sh", "-c", command + ` "$@"`, "sh"}
 	}
-	return strings.Fields(command)
+	return commandWords(command)
+}
+
+// commandWords splits one where no shell does, at blanks that are not between double
+// quotes: "C:\Program Files\Editor\editor.exe" --wait.
+func commandWords(command string) []string {
+	var list []string
+	var word strings.Builder
+	quoted, begun := false, false
+	end := func() {
+		if begun {
+			list = append(list, word.String())
+		}
+		word.Reset()
+		begun = false
+	}
+	for _, r := range command {
+		switch {
+		case r == '"':
+			quoted, begun = !quoted, true
+		case (r == ' ' || r == '\t') && !quoted:
+			end()
+		default:
+			word.WriteRune(r)
+			begun = true
+		}
+	}
+	end()
+	return list
 }
 
 func (m *model) editing(msg editingMsg) tea.Cmd {

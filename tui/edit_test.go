@@ -109,6 +109,19 @@ func TestEditorsWithQuotes(t *testing.T) {
 	}
 }
 
+// Windows has no shell to read quotes, and paths with blanks.
+func TestWordsOfACommand(t *testing.T) {
+	for s, want := range map[string][]string{
+		"": nil, "  ": nil, "vi": {"vi"}, " code  --wait ": {"code", "--wait"},
+		`"C:\Program Files\Editor\editor.exe" -n --title "a b"`: {`C:\Program Files\Editor\editor.exe`, "-n", "--title", "a b"},
+		`C:\"Program Files"\editor.exe ""`:                      {`C:\Program Files\editor.exe`, ""},
+	} {
+		if got := commandWords(s); !slices.Equal(got, want) {
+			t.Errorf("commandWords(%q) = %q, want %q", s, got, want)
+		}
+	}
+}
+
 // onRequest is a screen with an editor and a request selected that can be edited.
 func onRequest(t *testing.T) testModel {
 	t.Helper()

@@ -2,7 +2,7 @@ package crash
 
 import "os"
 
-// Watch does nothing here: the console forgets with its process what it was set to.
+// Watch does nothing here: [Guard] is all there is.
 func Watch(_, _ *os.File) (stop func()) { return func() {} }
 
 // Watcher reports that this process is no watcher.
