@@ -79,7 +79,8 @@ const (
 	SSE       Kind = "sse"       // the response is an event stream
 	WebSocket Kind = "websocket" // the connection was upgraded to WebSocket
 	Upgraded  Kind = "upgraded"  // the connection was upgraded to something else
-	GRPC      Kind = "grpc"
+	// GRPC is a call of gRPC; one of gRPC-Web is HTTP, see [Exchange.IsGRPC].
+	GRPC Kind = "grpc"
 	// TCP and TLS are whole connections of raw tunnels: no method, path or status,
 	// the sizes of the bodies are the bytes of the two directions, of each of which
 	// the first 256 are kept. Host is what the client connected to.
@@ -99,7 +100,8 @@ type Message struct {
 	Header []Field `json:"header"`
 	// Head is the whole head as it came on the wire, for HTTP/1 only: start
 	// line to blank line. Lists and events leave it out.
-	Head    []byte  `json:"head,omitempty"`
+	Head []byte `json:"head,omitempty"`
+	// Trailer holds the trailer lines; those of gRPC-Web stand in the body as well.
 	Trailer []Field `json:"trailer,omitempty"`
 	Body    Body    `json:"body"`
 }
@@ -128,7 +130,7 @@ type Body struct {
 	// left, or the answer came before its end.
 	Missing string `json:"missing,omitempty"`
 	// Items counts what has passed of a stream: the events of an event stream, or
-	// the WebSocket frames that one side sent.
+	// the WebSocket frames or gRPC messages that one side sent.
 	Items int64 `json:"items,omitempty"`
 	// Last is when the last of them came, after Timing.Accepted.
 	Last time.Duration `json:"last,omitempty"`

@@ -78,6 +78,9 @@ func (r *Ring) Begin(s Start) *Record {
 	if r.edge.tight() {
 		r.edge.trim()
 	}
+	if s.Kind == GRPC {
+		rec.streams(GRPC) // messages may come long before the answer
+	}
 	if !r.add(rec) {
 		rec.release()
 		return nil
@@ -259,7 +262,7 @@ func (rec *Record) light() Exchange {
 	x, named := rec.x, rec.named
 	rec.mu.Unlock()
 	if x.State == Done && !named {
-		x.Event = rec.name(&x)
+		rec.name(&x)
 	}
 	x.Version = rec.version.Load()
 	rec.Request.describe(&x.Request.Body)
@@ -291,16 +294,16 @@ func (rec *Record) parse() {
 	}
 }
 
-// name finds out which event x brings, once, when somebody looks.
-func (rec *Record) name(x *Exchange) string {
-	rec.Request.mu.Lock()
-	body := rec.Request.data // only ever appended to
-	rec.Request.mu.Unlock()
-	event := eventOf(x, body)
+// name finds out what the bodies of x tell, once, when somebody looks: which event
+// it brings, and how a call of gRPC-Web ended.
+func (rec *Record) name(x *Exchange) {
+	x.Event = eventOf(x, rec.Request.kept())
+	if contentType := x.Response.Get("Content-Type"); isGRPCWeb(contentType) && x.Response.Trailer == nil {
+		x.Response.Trailer = webTrailer(contentType, rec.Response.kept())
+	}
 	rec.mu.Lock()
-	rec.x.Event, rec.named = event, true
+	rec.x.Event, rec.x.Response.Trailer, rec.named = x.Event, x.Response.Trailer, true
 	rec.mu.Unlock()
-	return event
 }
 
 // fields splits a head into its lines, the start line left out.
@@ -543,6 +546,13 @@ func (b *BodyRecord) free(why string) {
 	b.rec.ring.own.give(b.taken)
 	b.rec.ring.edge.give(b.taken)
 	b.taken = 0
+}
+
+// kept is what there is of the body; it is only ever appended to.
+func (b *BodyRecord) kept() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data
 }
 
 // describe says how much there is; fill adds data and digest.

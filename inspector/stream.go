@@ -1,6 +1,7 @@
 package inspector
 
 import (
+	"encoding/binary"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -94,8 +95,14 @@ func (rec *Record) streams(kind Kind) {
 	switch kind {
 	case SSE:
 		sides = sides[1:]
-	case WebSocket, Upgraded:
+	case WebSocket, Upgraded, GRPC:
 	default:
+		return
+	}
+	rec.mu.Lock()
+	counted := rec.marks != nil
+	rec.mu.Unlock()
+	if counted { // since the request came
 		return
 	}
 	m := &marks{}
@@ -114,14 +121,15 @@ func (rec *Record) streams(kind Kind) {
 	}
 }
 
-// items counts the events or frames of a stream as its bytes pass. It keeps
-// nothing of them but where in one it is.
+// items counts the events, frames or messages of a stream as its bytes pass. It
+// keeps nothing of them but where in one it is.
 type items struct {
 	kind Kind
 	n    int64
 	last time.Duration
 
-	// Of a frame: its head as far as it has come, and what of its payload has not.
+	// Of a frame or message: its head as far as it has come, and what of its payload
+	// has not.
 	head [14]byte
 	have int
 	left uint64
@@ -140,6 +148,8 @@ func (c *items) pass(p []byte, at time.Duration) {
 		c.frames(p)
 	case SSE:
 		c.events(p)
+	case GRPC:
+		c.messages(p)
 	}
 	if c.n != n {
 		c.last = at
@@ -159,6 +169,23 @@ func (c *items) frames(p []byte) {
 		p = p[1:]
 		if size, ok := payload(c.head[:c.have]); ok {
 			c.n, c.left, c.have = c.n+1, size, 0
+		}
+	}
+}
+
+// messages counts the gRPC messages whose heads are complete: a byte of flags and
+// four of length.
+func (c *items) messages(p []byte) {
+	for len(p) > 0 {
+		if c.left > 0 {
+			n := min(c.left, uint64(len(p)))
+			c.left, p = c.left-n, p[n:]
+			continue
+		}
+		n := copy(c.head[c.have:5], p)
+		c.have, p = c.have+n, p[n:]
+		if c.have == 5 {
+			c.n, c.left, c.have = c.n+1, uint64(binary.BigEndian.Uint32(c.head[1:5])), 0
 		}
 	}
 }

@@ -307,8 +307,12 @@ func (x *request) record() {
 		}
 	}
 	client, _ := x.client()
+	kind := inspector.HTTP
+	if isGRPC(r.Header.Get("Content-Type")) {
+		kind = inspector.GRPC // until the answer says otherwise
+	}
 	x.rec = x.tunnel.Ring.Begin(inspector.Start{
-		Header: maskedHeader(header, x.tunnel), Method: r.Method, Path: r.RequestURI, Scheme: scheme, Host: r.Host,
+		Kind: kind, Header: maskedHeader(header, x.tunnel), Method: r.Method, Path: r.RequestURI, Scheme: scheme, Host: r.Host,
 		Proto: r.Proto, Remote: client, TLS: version, Accepted: x.started,
 	})
 }

@@ -39,6 +39,30 @@ type Document struct {
 	count     int
 	tops      int // values at the top level
 	truncated bool
+	remarks   []Remark
+}
+
+// Remark has words of ours stand behind lines, in the order of their offsets. It
+// is called before anybody else has d.
+func (d *Document) Remark(list []Remark) { d.remarks = list }
+
+// remark writes what is to be said of line i.
+func (d *Document) remark(w *lineWriter, i int) {
+	if len(d.remarks) == 0 || i+1 < d.count && d.line(i+1).flags&continued != 0 {
+		return
+	}
+	l := d.line(d.first(i))
+	if l.flags&note != 0 || d.line(i).flags&closes != 0 {
+		return
+	}
+	at := int(l.start)
+	k := sort.Search(len(d.remarks), func(k int) bool { return d.remarks[k].At >= at })
+	if k < len(d.remarks) && d.remarks[k].At == at {
+		w.plain("  ", Space)
+		start := len(w.dst)
+		w.dst = AppendSanitized(w.dst, []byte(d.remarks[k].Text))
+		w.mark(start, Note)
+	}
 }
 
 // A line begins at start in the body and ends where its last token does, before
@@ -92,6 +116,7 @@ func (d *Document) source(i int) []byte {
 func (d *Document) AppendLine(dst []byte, spans []Span, i int) ([]byte, []Span) {
 	w := lineWriter{dst: dst, base: len(dst), spans: spans}
 	d.write(&w, i)
+	d.remark(&w, i)
 	return w.dst, w.spans
 }
 

@@ -76,8 +76,11 @@ func Sniff(contentType string, data []byte) Kind {
 	case strings.HasPrefix(media, "application/grpc"):
 		return KindGRPC
 	case media == "application/protobuf", media == "application/x-protobuf", media == "application/vnd.google.protobuf",
-		strings.HasSuffix(media, "+proto"), strings.HasSuffix(media, "+protobuf"):
-		return KindProtobuf
+		media == "application/proto", strings.HasSuffix(media, "+proto"), strings.HasSuffix(media, "+protobuf"):
+		// Only a message that begins with a group of the number 15 begins like this.
+		if !bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte(`{"`)) {
+			return KindProtobuf
+		}
 	case strings.HasPrefix(media, "multipart/"):
 		if _, err := Multipart(contentType, data); err == nil {
 			return KindMultipart
