@@ -444,7 +444,7 @@ func (c *captures) summary() *stats {
 			continue
 		}
 		ended++
-		if x.Status >= 500 || x.Failed() {
+		if x.Erred() {
 			failed++
 		}
 		if x.Kind == inspector.HTTP || x.Kind == inspector.GRPC {

@@ -145,7 +145,7 @@ func asked(r *diff.Ref) string { return r.Method + " " + r.Path }
 
 // kinds are what a body was compared as.
 var kinds = map[string]string{
-	"none": "", "json": "json, by structure", "form": "form, by field", "multipart": "multipart, by part",
+	"none": "", "json": "json, by structure", "protobuf": "protobuf, by field number", "form": "form, by field", "multipart": "multipart, by part",
 	"text": "text, by line", "binary": "bytes",
 }
 

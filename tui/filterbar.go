@@ -120,7 +120,7 @@ func ofConnections(s string) bool {
 		return !slices.Contains([]string{"replay", "marked", "ws", "sse", "grpc", "truncated"}, s)
 	}
 	switch field {
-	case "status", "method", "path", "type", "header", "body", "json", "proto", "tunnel":
+	case "status", "method", "path", "type", "header", "body", "json", "grpc", "proto", "tunnel":
 		return false
 	}
 	return !strings.HasPrefix(field, "req.") && !strings.HasPrefix(field, "resp.") || strings.HasSuffix(field, ".size")
@@ -279,16 +279,19 @@ func (m *model) look() tea.Cmd {
 	}
 }
 
-// plainBody is a body with its content coding removed, as far as that goes.
+// plainBody is a body with its content coding removed, as far as that goes, and
+// protocol buffers as JSON.
 func plainBody(m *inspector.Message) []byte {
-	coding := m.Get("Content-Encoding")
-	if coding == "" || len(m.Body.Data) == 0 {
-		return m.Body.Data
+	data := m.Body.Data
+	if coding := m.Get("Content-Encoding"); coding != "" && len(data) > 0 {
+		if out, err := format.Decode(coding, data, 0); err == nil || len(out) > 0 {
+			data = out
+		}
 	}
-	if out, err := format.Decode(coding, m.Body.Data, 0); err == nil || len(out) > 0 {
+	if out, _, ok, _ := format.ProtoJSON(m.Get("Content-Type"), m.Get("Grpc-Encoding"), data, m.Body.Truncated(), false); ok {
 		return out
 	}
-	return m.Body.Data
+	return data
 }
 
 func (msg scannedMsg) arrive(m *model) tea.Cmd {

@@ -304,7 +304,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	// A failure hides neither mark nor replay: the second of them stands where
 	// otherwise a blank is.
 	end := l.w + 2
-	if x.Failed() || x.Status >= 500 {
+	if x.Erred() {
 		l.token(bad, g.fail)
 	}
 	if x.ID == t.marked && l.w < end {

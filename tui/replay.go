@@ -100,7 +100,7 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 	}
 	was := t.byID[r.id]
 	ok := good
-	if r.x.Status >= 500 || r.x.Failed() {
+	if r.x.Erred() {
 		ok = bad
 	} else if r.x.Status >= 400 {
 		ok = warn

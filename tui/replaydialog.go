@@ -314,7 +314,7 @@ func (msg elsewhereMsg) arrive(m *model) tea.Cmd {
 		return m.sendElsewhere(msg.replayedMsg)
 	}
 	r := good
-	if msg.x.Status >= 500 || msg.x.Failed() {
+	if msg.x.Erred() {
 		r = bad
 	} else if msg.x.Status >= 400 {
 		r = warn

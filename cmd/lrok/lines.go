@@ -194,6 +194,14 @@ func (l *lines) text(x *inspector.Exchange) string {
 			mark += ": " + format.Sanitize(x.Detail)
 		}
 	}
+	if s, ok := x.GRPC(); ok {
+		if s.Code != 0 && !x.Failed() {
+			mark += "  failed, grpc "
+		} else {
+			mark += "  grpc "
+		}
+		mark += format.Sanitize(s.String())
+	}
 	took := format.Duration(x.Duration(time.Now()))
 	s := fmt.Sprintf("%s  #%-5d %-7s %3s %7s %7s  %s",
 		x.Timing.Accepted.Local().Format("15:04:05"), x.Number, format.Sanitize(x.Method), status,
@@ -206,7 +214,7 @@ func (l *lines) text(x *inspector.Exchange) string {
 		return s
 	}
 	switch {
-	case x.Status >= 500 || x.Failed():
+	case x.Erred():
 		return "\x1b[31m" + s + "\x1b[0m"
 	case x.Status >= 400:
 		return "\x1b[33m" + s + "\x1b[0m"

@@ -137,7 +137,7 @@ is shown and asked about first.`,
 					if err != nil {
 						return unfinished(cmd.Context(), err)
 					}
-					failed = failed || y.Status >= 400 || y.Failed()
+					failed = failed || y.Status >= 400 || y.Erred()
 					r := diff.Exchanges(&x, &y, diff.Response, rules)
 					if target != nil && !o.json {
 						if err := out.sentTo(&y, r, compare, target); err != nil {

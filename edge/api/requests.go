@@ -345,15 +345,16 @@ func (a *api) match(r *http.Request, ring *inspector.Ring) (func(*inspector.Exch
 }
 
 // decoded returns a captured body without its content coding, as far as that
-// can be undone.
+// can be undone, and protocol buffers as JSON.
 func decoded(m inspector.Message) []byte {
-	coding := m.Get("Content-Encoding")
-	if coding == "" {
-		return m.Body.Data
+	data := m.Body.Data
+	if coding := m.Get("Content-Encoding"); coding != "" {
+		if out, err := format.Decode(coding, data, format.DefaultLimit); err == nil || len(out) > 0 {
+			data = out
+		}
 	}
-	out, err := format.Decode(coding, m.Body.Data, format.DefaultLimit)
-	if err != nil && len(out) == 0 {
-		return m.Body.Data
+	if out, _, ok, _ := format.ProtoJSON(m.Get("Content-Type"), m.Get("Grpc-Encoding"), data, m.Body.Truncated(), false); ok {
+		return out
 	}
-	return out
+	return data
 }

@@ -30,6 +30,14 @@ func bodies(a, b *inspector.Message, o Options) Body {
 		defer func() { p.read.Store(end) }()
 	}
 	ka, kb := format.Sniff(a.Get("Content-Type"), x), format.Sniff(b.Get("Content-Type"), y)
+	if either(ka, kb, format.KindGRPC) || either(ka, kb, format.KindProtobuf) {
+		if tx, ty, ok := out.messages(a, b, x, y, &whole); ok && out.json(tx, ty, o) {
+			if out.Kind = "protobuf"; !out.Counts.Differ() && whole && !bytes.Equal(x, y) {
+				out.Notes = append(out.Notes, "the values are equal, the bytes are not")
+			}
+			return out.settle(a, b, whole)
+		}
+	}
 	switch {
 	case len(x) == 0 && !wholeX, len(y) == 0 && !wholeY:
 		out.Kind = "binary" // a body that is not at hand is not an empty one
@@ -50,6 +58,12 @@ func bodies(a, b *inspector.Message, o Options) Body {
 		out.Incomplete = true
 		out.Notes = append(out.Notes, "the comparison was stopped")
 	}
+	return out.settle(a, b, whole)
+}
+
+// settle says what the comparison of what was captured is worth, unless that is
+// whole.
+func (out Body) settle(a, b *inspector.Message, whole bool) Body {
 	if out.Counts.Differ() || whole {
 		return out
 	}
@@ -72,6 +86,37 @@ func bodies(a, b *inspector.Message, o Options) Body {
 		out.Notes = append(out.Notes, "what was captured is equal, the rest is unknown")
 	}
 	return out
+}
+
+// messages makes JSON of two bodies of protocol buffers, one of which may be
+// empty. What cannot be read leaves the comparison not whole.
+func (out *Body) messages(a, b *inspector.Message, x, y []byte, whole *bool) (tx, ty []byte, ok bool) {
+	read := func(m *inspector.Message, data []byte, list bool) ([]byte, int, bool, error) {
+		if len(data) == 0 {
+			return nil, 1, true, nil
+		}
+		return format.ProtoJSON(m.Get("Content-Type"), m.Get("Grpc-Encoding"), data, m.Body.Truncated(), list)
+	}
+	tx, nx, okX, errX := read(a, x, false)
+	ty, ny, okY, errY := read(b, y, false)
+	if nx != 1 && ny == 1 && len(y) > 0 { // a list beside a single message
+		ty, _, okY, errY = read(b, y, true)
+	}
+	if ny != 1 && nx == 1 && len(x) > 0 {
+		tx, _, okX, errX = read(a, x, true)
+	}
+	if !okX || !okY {
+		return nil, nil, false
+	}
+	unread := func(side string, err error) {
+		if err != nil {
+			*whole = false
+			out.Notes = append(out.Notes, side+": not all of it can be read: "+err.Error())
+		}
+	}
+	unread("A", errX)
+	unread("B", errY)
+	return tx, ty, true
 }
 
 func either(a, b, want format.Kind) bool {

@@ -171,7 +171,7 @@ type Ref struct {
 // Messages is the comparison of two requests or of two responses.
 type Messages struct {
 	// Start holds what differs outside of headers and body: "method", "path",
-	// "query.NAME", "host", "proto", "status", "reason", "error". Values are
+	// "query.NAME", "host", "proto", "status", "reason", "grpc", "error". Values are
 	// JSON.
 	Start    []Change       `json:"start"`
 	Headers  []HeaderChange `json:"headers"`
@@ -184,13 +184,13 @@ type Messages struct {
 
 // Body is the comparison of two bodies.
 type Body struct {
-	// Kind says how they were compared: "none" (both empty), "json", "form",
-	// "multipart", "text", "binary".
+	// Kind says how they were compared: "none" (both empty), "json", "protobuf" (as
+	// JSON, read without a schema), "form", "multipart", "text", "binary".
 	Kind  string `json:"kind"`
 	SizeA int64  `json:"sizeA"` // bytes that passed, before decoding
 	SizeB int64  `json:"sizeB"`
 
-	Changes []Change `json:"changes,omitempty"` // json, form, multipart
+	Changes []Change `json:"changes,omitempty"` // json, protobuf, form, multipart
 	Lines   []Line   `json:"lines,omitempty"`   // text
 	Binary  *Binary  `json:"binary,omitempty"`  // binary that differs
 	Counts  Counts   `json:"counts"`            // values, fields or lines

@@ -146,6 +146,17 @@ func statusLine(a, b *inspector.Exchange, o Options) ([]Change, int) {
 		}
 		s.text("reason", a.Reason, b.Reason, ruleReason)
 	}
+	callA, okA := a.GRPC()
+	callB, okB := b.GRPC()
+	if okA || okB {
+		name := func(s inspector.GRPCStatus, ok bool) string {
+			if !ok {
+				return ""
+			}
+			return s.Name()
+		}
+		s.text("grpc", name(callA, okA), name(callB, okB), "")
+	}
 	s.text("error", a.Error, b.Error, "")
 	s.text("endedBy", a.EndedBy, b.EndedBy, "")
 	return s.changes, s.equal

@@ -9,7 +9,7 @@ import (
 
 // Headers whose values are new with every request.
 var volatileHeaders = []string{
-	"date", "age", "x-request-id", "x-correlation-id", "traceparent", "tracestate", "x-amzn-trace-id", "cf-ray",
+	"date", "age", "x-request-id", "x-correlation-id", "traceparent", "tracestate", "grpc-timeout", "x-amzn-trace-id", "cf-ray",
 	"server-timing", "x-runtime", "x-response-time", "*-signature", "*-signature-256", "*-hmac-sha256", "*-timestamp",
 	"x-github-delivery",
 }

@@ -107,7 +107,7 @@ func ParseRule(s string) (Rule, error) {
 func (r Rule) String() string { return r.text }
 
 // startWords are the names of what a start line holds, besides parameters.
-var startWords = []string{"method", "path", "query", "host", "proto", "status", "reason", "error", "endedBy"}
+var startWords = []string{"method", "path", "query", "host", "proto", "status", "reason", "grpc", "error", "endedBy"}
 
 func (r *Rule) matchStart(name string) bool {
 	return r.start != "" && (r.start == name || r.start == "query.*" && strings.HasPrefix(name, "query"))

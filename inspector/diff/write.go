@@ -197,7 +197,7 @@ func (b *Body) write(w io.Writer) {
 		fmt.Fprintf(w, "%s  none\n", title)
 		return
 	}
-	unit := map[string]string{"json": "values equal", "text": "lines equal", "binary": "equal"}[b.Kind]
+	unit := map[string]string{"json": "values equal", "protobuf": "values equal", "text": "lines equal", "binary": "equal"}[b.Kind]
 	if unit == "" {
 		unit = "fields equal"
 	}

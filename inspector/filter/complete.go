@@ -40,7 +40,7 @@ func Complete(q string, cursor int, seen []inspector.Exchange) []Completion {
 			return choose(headerValues(seen, f.side, header), part, base+len(header)+1, to, quote)
 		}
 	}
-	if f.kind == kindStatus || f.kind == kindMethod || f.kind == kindIs || f.kind == kindType || f.kind == kindProto {
+	if f.kind == kindStatus || f.kind == kindMethod || f.kind == kindIs || f.kind == kindType || f.kind == kindProto || f.kind == kindGRPC {
 		// In a list only the last item is completed.
 		if i := strings.LastIndexAny(value, ",!"); i >= 0 {
 			base += i + 1
@@ -144,6 +144,13 @@ func (f *field) values(seen []inspector.Exchange) []seenValue {
 			}
 		})
 		return append(out, fixed("2xx", "3xx", "4xx", "5xx")...).unique()
+	case kindGRPC:
+		out := count(seen, func(x *inspector.Exchange, add func(string)) {
+			if s, ok := x.GRPC(); ok {
+				add(s.Name())
+			}
+		})
+		return append(out, fixed(inspector.GRPCCodes()...)...).unique()
 	case kindMethod:
 		return count(seen, func(x *inspector.Exchange, add func(string)) { add(x.Method) })
 	case kindPath:

@@ -44,6 +44,7 @@ const (
 	kindBody
 	kindJSON
 	kindIs
+	kindGRPC
 )
 
 type side uint8
@@ -82,6 +83,7 @@ func init() { // not a literal: the parse functions refer to the table
 		{"req.json", kindJSON, request, "a value in a JSON request", "req.json:.type~^invoice", parseJSON},
 		{"resp.json", kindJSON, response, "a value in a JSON response", "resp.json:.ok==false", parseJSON},
 		{"is", kindIs, either, "replay, marked, inflight, ws, sse, grpc, error, new, truncated", "is:error", parseNames},
+		{"grpc", kindGRPC, either, "how a gRPC call ended: a code by name or number", "grpc:unavailable", parseNames},
 		{"proto", kindProto, either, "protocol of the client", "proto:h2", parseNames},
 		{"tunnel", kindTunnel, either, "part of the tunnel's name", "tunnel:acme", parseText},
 		{"id", kindID, either, "part of the id", "id:req_01", parseText},
@@ -113,7 +115,7 @@ type term struct {
 	negate bool // !=, for the kinds that have it
 	text   string
 
-	ranges   []span       // status, duration, size, age
+	ranges   []span       // status, gRPC status, duration, size, age
 	patterns []pattern    // one of them must match; a header's value
 	header   *pattern     // the header's name
 	exists   bool         // the header's name is enough
@@ -293,10 +295,37 @@ func parseNames(p *parser, f *field, v value) (*term, *Error) {
 				return nil, e
 			}
 			t.flags = append(t.flags, flag(k))
+		case kindGRPC:
+			code, ok := grpcCode(s)
+			if !ok {
+				e := p.fail(v.pos, "gRPC has no code %s", quote(s))
+				e.Nearest = nearest(s, inspector.GRPCCodes())
+				return nil, e
+			}
+			t.ranges = append(t.ranges, span{code, code})
+			items[i] = inspector.GRPCStatus{Code: int(code)}.Name()
 		}
 	}
 	t.text = listText(f, items, negate)
 	return t, nil
+}
+
+// grpcCode reads unavailable, not_found, Not-Found and 14.
+func grpcCode(s string) (int64, bool) {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return int64(n), true
+	}
+	letters := strings.NewReplacer("_", "", "-", "", " ", "")
+	s = letters.Replace(s)
+	if s == "canceled" {
+		s = "cancelled"
+	}
+	for i, name := range inspector.GRPCCodes() {
+		if letters.Replace(name) == s {
+			return int64(i), true
+		}
+	}
+	return 0, false
 }
 
 // mediaType turns the short names that people use into a part of the media type.
@@ -670,10 +699,13 @@ func (t *term) match(x *inspector.Exchange, e *Env) bool {
 			t.side != response && t.any(mediaTypeOf(&x.Request))) != t.negate
 	case kindProto:
 		found := t.any(x.Proto)
-		if x.Kind == inspector.GRPC {
+		if x.IsGRPC() {
 			found = found || t.any("grpc")
 		}
 		return found != t.negate
+	case kindGRPC:
+		s, ok := x.GRPC()
+		return ok && t.within(int64(s.Code)) != t.negate
 	case kindHeader:
 		return t.headers(x)
 	case kindIP:
@@ -796,9 +828,9 @@ func is(f flag, x *inspector.Exchange, e *Env) bool {
 	case flagSSE:
 		return x.Kind == inspector.SSE
 	case flagGRPC:
-		return x.Kind == inspector.GRPC
+		return x.IsGRPC()
 	case flagError:
-		return x.Status >= 500 || x.Failed()
+		return x.Erred()
 	case flagNew:
 		return e.Unseen != nil && e.Unseen(x.ID)
 	case flagTruncated:

@@ -708,3 +708,83 @@ func TestWordsOfConnections(t *testing.T) {
 		}
 	}
 }
+
+func TestGRPCStatus(t *testing.T) {
+	call := func(kind inspector.Kind, contentType, code string) *inspector.Exchange {
+		x := &inspector.Exchange{Kind: kind, State: inspector.Done, Method: "POST", Path: "/shop.Orders/Get", Status: 200, Proto: "HTTP/2.0"}
+		x.Response.Header = []inspector.Field{{Name: "content-type", Value: contentType}}
+		if code != "" {
+			x.Response.Trailer = []inspector.Field{{Name: "grpc-status", Value: code}}
+		}
+		return x
+	}
+	calls := []struct {
+		name string
+		x    *inspector.Exchange
+	}{
+		{"ok", call(inspector.GRPC, "application/grpc", "0")},
+		{"missing", call(inspector.GRPC, "application/grpc", "5")},
+		{"away", call(inspector.GRPC, "application/grpc", "14")},
+		{"web", call(inspector.HTTP, "application/grpc-web+proto", "14")},
+		{"odd", call(inspector.GRPC, "application/grpc", "42")},
+		{"open", call(inspector.GRPC, "application/grpc", "")},
+		{"plain", call(inspector.HTTP, "text/html", "14")},
+	}
+	for _, c := range []struct{ q, canonical, want string }{
+		{"grpc:unavailable", "grpc:unavailable", "away web"},
+		{"grpc=14", "grpc:unavailable", "away web"},
+		{"grpc:NOT-FOUND,Unavailable", "grpc:not_found,unavailable", "missing away web"},
+		{"grpc:ok", "grpc:ok", "ok"},
+		{"grpc:!ok", "grpc:!ok", "missing away web odd"},
+		{"grpc!=0", "grpc:!ok", "missing away web odd"},
+		{"-grpc:ok", "-grpc:ok", "missing away web odd open plain"},
+		{"grpc:42", "grpc:42", "odd"},
+		{"grpc:canceled", "grpc:cancelled", ""},
+		{"is:error", "is:error", "missing away web odd"},
+		{"is:grpc", "is:grpc", "ok missing away web odd open"},
+		{"proto:grpc", "proto:grpc", "ok missing away web odd open"},
+	} {
+		f, err := Parse(c.q)
+		if err != nil {
+			t.Errorf("Parse(%q): %v", c.q, err)
+			continue
+		}
+		if got := f.String(); got != c.canonical {
+			t.Errorf("%q is %q, want %q", c.q, got, c.canonical)
+		}
+		var got []string
+		for _, call := range calls {
+			if f.Match(call.x, env) {
+				got = append(got, call.name)
+			}
+		}
+		if got := strings.Join(got, " "); got != c.want {
+			t.Errorf("%q finds %q, want %q", c.q, got, c.want)
+		}
+	}
+	if _, err := Parse("grpc:unavailabel"); err == nil || !strings.Contains(err.Error(), "did you mean unavailable?") {
+		t.Errorf("a code that there is not: %v", err)
+	}
+	if _, err := Parse("grpc>5"); err == nil {
+		t.Error("codes are compared by size")
+	}
+	seen := []inspector.Exchange{*calls[2].x, *calls[3].x}
+	if got := Complete("grpc:!un", 8, seen); len(got) < 3 || got[0].Text != "unavailable" || got[0].Help != "seen twice" && got[0].Help != "seen 2 times" {
+		t.Errorf("completions = %+v", got)
+	}
+	// The fields of a message have numbers for names.
+	body := Env{Body: func(*inspector.Exchange) (req, resp []byte) {
+		return []byte(`{"1":"a","2":{"1":[7,8]}}`), []byte(`[{"1":"b"},{"1":"c"}]`)
+	}}
+	for q, want := range map[string]bool{
+		`json:.["1"]==a`: true, `json:.["2"]["1"][1]==8`: true, `json:.["2"]["1"][*]==9`: false,
+		`resp.json:.[*]["1"]==c`: true, `resp.json:.[0]["1"]==c`: false,
+	} {
+		f, err := Parse(q)
+		if err != nil {
+			t.Errorf("Parse(%s): %v", q, err)
+		} else if got := f.Match(calls[0].x, body); got != want {
+			t.Errorf("%s = %v, want %v", q, got, want)
+		}
+	}
+}
