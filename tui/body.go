@@ -21,7 +21,8 @@ type body struct {
 	label  string // "json", "png 640x480"
 	size   string // "6.7 KiB", "br 2,114 bytes, 6.7 KiB decoded"
 	notes  []string
-	data   []byte // decoded
+	data   []byte // decoded; of protocol buffers what they say as JSON
+	raw    []byte // the protocol buffers, nil of anything else
 	pretty content
 	hex    *hexDoc
 	asHex  bool
@@ -83,7 +84,7 @@ func (o laying) body(ctx context.Context, x *inspector.Exchange, response bool) 
 	if response {
 		m = &x.Response
 	}
-	if response || x.Kind == inspector.WebSocket {
+	if response || x.Kind != inspector.SSE {
 		if s := newStream(x); s != nil {
 			return s.body(x, response)
 		}
@@ -138,7 +139,12 @@ func (o laying) body(ctx context.Context, x *inspector.Exchange, response bool) 
 			}
 		}
 	}
-	o.fill(ctx, b, m.Get("Content-Type"), m.Body, x.State == inspector.Open)
+	live := x.State == inspector.Open
+	if format.Sniff(m.Get("Content-Type"), b.data) == format.KindGRPC {
+		o.call(ctx, b, m, live)
+	} else {
+		o.fill(ctx, b, m.Get("Content-Type"), m.Body, live)
+	}
 	return b
 }
 
@@ -169,6 +175,10 @@ func (o laying) fill(ctx context.Context, b *body, contentType string, whole ins
 	case format.KindMultipart:
 		if parts, err := format.Multipart(contentType, data); err == nil {
 			b.pretty = newPartList(parts)
+			return
+		}
+	case format.KindProtobuf:
+		if o.message(ctx, b, b.data, b.part || whole.Truncated()) {
 			return
 		}
 	case format.KindEventStream:

@@ -214,7 +214,7 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 // whole of it: a stream that goes on when no more of it is kept.
 func nothingNew(whole, x *inspector.Exchange) bool {
 	return x.State == inspector.Open && whole.State == x.State && whole.Kind == x.Kind && whole.Status == x.Status &&
-		(x.Kind == inspector.SSE || x.Kind == inspector.WebSocket) &&
+		goesOn(x) &&
 		whole.Request.Body.Captured == x.Request.Body.Captured && whole.Response.Body.Captured == x.Response.Body.Captured &&
 		whole.Request.Body.Missing == x.Request.Body.Missing && whole.Response.Body.Missing == x.Response.Body.Missing
 }
@@ -510,7 +510,7 @@ func (msg beganMsg) arrive(m *model) tea.Cmd {
 	l := &layingOut{id: x.ID, version: x.Version, word: "loading", of: [2]int64{x.Request.Body.Captured, x.Response.Body.Captured}}
 	// The first bytes of a stream are no view of it, and what stands there whole
 	// goes on standing.
-	if d.whole == nil && x.Kind != inspector.WebSocket && x.Kind != inspector.SSE {
+	if d.whole == nil && !goesOn(&x) {
 		d.first, d.stale, d.laying = &opened{x: x, sides: msg.sides}, true, l
 	}
 	return tea.Batch(func() tea.Msg {
@@ -934,8 +934,10 @@ func (m *model) detailTitle(x *capture, width int) string {
 	l := m.th.line(width)
 	l.put(dim, " "+number(&x.Exchange)+" ")
 	l.put(strong, x.Method+" ")
-	right := statusText(&x.Exchange, &m.th.g)
-	if x.Reason != "" && width > 70 {
+	right, r := outcome(&x.Exchange, &m.th.g), status(x.Status)
+	if call, ok := x.GRPC(); ok && call.Code != 0 {
+		r = bad
+	} else if x.Reason != "" && width > 70 {
 		right += " " + x.Reason
 	}
 	took, size := took(&x.Exchange, now), ""
@@ -943,10 +945,14 @@ func (m *model) detailTitle(x *capture, width int) string {
 		size = "  " + sizeOf(&x.Exchange, &m.th.g)
 	}
 	n := m.th.width(right) + len(took) + m.th.width(size) + 5
-	l.put(strong, m.th.shortPath(m.target(x.Path), max(l.room()-n-1, 1)))
+	fit := m.th.shortPath
+	if x.IsGRPC() {
+		fit = m.th.shortCall
+	}
+	l.put(strong, fit(m.target(x.Path), max(l.room()-n-1, 1)))
 	l.to(width - n)
 	l.put(text, "  ")
-	l.put(status(x.Status), right)
+	l.put(r, right)
 	l.put(text, "  "+took)
 	l.put(dim, size)
 	return l.String()
@@ -1088,6 +1094,15 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 		}
 		if x.Failed() && x.EndedBy != "" && !strings.HasPrefix(x.Error, x.EndedBy) {
 			add(func(l *line) { l.put(warn, "cut short by the "+x.EndedBy) })
+		}
+		if call, ok := x.GRPC(); ok && call.Code != 0 {
+			add(func(l *line) {
+				name, _, _ := strings.Cut(call.String(), ":")
+				l.put(bad, m.th.g.fail+" "+name)
+				if call.Message != "" {
+					l.put(text, "  "+call.Message)
+				}
+			})
 		}
 		if x.State == unwatched {
 			add(func(l *line) { l.put(warn, "its end was not seen: the edge let go of it first") })

@@ -17,8 +17,9 @@ import (
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
 
-// A stream is what passed on a WebSocket or an event stream, one item for each
-// frame or event, of both sides in the order in which they came. It is made away
+// A stream is what passed on a WebSocket, an event stream or in a gRPC call, one
+// item for each frame, event or message, of both sides in the order in which they
+// came. It is made away
 // from the screen's loop and does not change.
 type stream struct {
 	kind     inspector.Kind
@@ -39,7 +40,7 @@ type stream struct {
 	ids      int // the longest id
 }
 
-// An item is a frame or an event.
+// An item is a frame, an event or a message.
 type item struct {
 	up      bool          // the client sent it
 	at      time.Duration // after the exchange was accepted, below 0 where that is not known
@@ -49,6 +50,8 @@ type item struct {
 	wire    int64 // what it took to send that
 	frames  int   // in how many
 	data    []byte
+	text    []byte // what a row says of data that is no text
+	json    bool   // data of a gRPC message is JSON
 	binary  bool
 	control bool   // hidden unless asked for
 	note    string // instead of the data
@@ -66,7 +69,7 @@ func newStream(x *inspector.Exchange) *stream {
 		s.frames(x)
 	case x.Kind == inspector.SSE && x.Status != 0:
 		s.events(x)
-	default:
+	case !x.IsGRPC() || !s.calls(x):
 		return nil
 	}
 	for i := range s.items {
@@ -82,6 +85,9 @@ func newStream(x *inspector.Exchange) *stream {
 		if it.word != "message" { // the name of an event that has none
 			s.words = max(s.words, utf8.RuneCountInString(it.word))
 		}
+	}
+	if s.kind != inspector.SSE && len(x.Marks) >= maxMarks {
+		s.notes = append(s.notes, fmt.Sprintf("after %s turns times and order are not known", format.Count(maxMarks)))
 	}
 	in, out := &x.Request.Body, &x.Response.Body
 	switch {
@@ -139,25 +145,41 @@ func (t *timeline) find(offset int64) (order int, at time.Duration) {
 // is not known when, and in which order, both sides spoke.
 const maxMarks = 4096
 
-// frames puts the frames of both sides in order.
-func (s *stream) frames(x *inspector.Exchange) {
-	type placed struct {
-		item
-		order int
+// place is find, but for what came after the last mark: that is put behind
+// everything else.
+func (t *timeline) place(offset int64) (order int, at time.Duration) {
+	order, at = t.find(offset)
+	if len(t.marks) >= maxMarks && order >= maxMarks-2 && offset > t.marks[order].Offset {
+		return maxMarks, -1
 	}
+	return order, at
+}
+
+// placed is an item and the mark that it came at.
+type placed struct {
+	item
+	order int
+}
+
+// arrange puts the items of both sides in order.
+func (s *stream) arrange(all []placed) {
+	slices.SortStableFunc(all, func(a, b placed) int { return a.order - b.order })
+	for i := range all {
+		s.items = append(s.items, all[i].item)
+	}
+}
+
+// frames reads the frames of both sides.
+func (s *stream) frames(x *inspector.Exchange) {
 	var all []placed
 	extensions := x.Response.Get("Sec-WebSocket-Extensions")
-	lost := len(x.Marks) >= maxMarks
 	for side, m := range []*inspector.Message{&x.Request, &x.Response} {
 		frames, rest := format.Frames(m.Body.Data)
 		times := timeline{x.Marks, side == 1, -1}
 		inflate := format.NewInflater(extensions, side == 1, inflateLimit/2)
 		whole := messages(frames, inflate)
 		for i, f := range frames {
-			order, at := times.find(f.Offset)
-			if lost && order >= maxMarks-2 && f.Offset > x.Marks[order].Offset {
-				order, at = maxMarks, -1
-			}
+			order, at := times.place(f.Offset)
 			it := item{up: side == 0, at: at, word: opcode(f.Opcode), size: int64(min(f.Size, 1<<62)), frames: 1, data: f.Data}
 			it.wire = it.size
 			switch w := &whole[i]; {
@@ -183,15 +205,12 @@ func (s *stream) frames(x *inspector.Exchange) {
 			s.notes = append(s.notes, fmt.Sprintf("%s of %s are not shown: not the whole of a frame, or more than %s frames", format.Bytes(int64(rest)), who, format.Count(format.MaxFrames)))
 		}
 	}
-	if lost {
-		s.notes = append(s.notes, fmt.Sprintf("after %s turns times and order are not known", format.Count(maxMarks)))
-	}
-	slices.SortStableFunc(all, func(a, b placed) int { return a.order - b.order })
-	for _, p := range all {
-		if s.items = append(s.items, p.item); p.word == "close" && s.closing == "" {
-			s.closing = p.note
-			if p.at >= 0 {
-				s.closer = [...]string{"service", "client"}[b2i(p.up)]
+	s.arrange(all)
+	for i := range s.items {
+		if it := &s.items[i]; it.word == "close" && s.closing == "" {
+			s.closing = it.note
+			if it.at >= 0 {
+				s.closer = [...]string{"service", "client"}[b2i(it.up)]
 			}
 		}
 	}
@@ -357,8 +376,11 @@ func (s *stream) body(x *inspector.Exchange, response bool) *body {
 		m = &x.Response
 	}
 	b := &body{label: "event stream", data: m.Body.Data, size: format.Bytes(m.Body.Size), notes: s.notes}
-	if s.kind == inspector.WebSocket {
+	switch s.kind {
+	case inspector.WebSocket:
 		b.label = "websocket"
+	case inspector.GRPC:
+		b.label = "grpc"
 	}
 	b.pretty = &streamDoc{s: s, shown: s.plain}
 	if len(b.data) > 0 {
@@ -390,7 +412,7 @@ func (s *stream) sift(k sieve) []int32 {
 		if it.control && !k.control {
 			continue
 		}
-		if k.query == "" || occurs(search, it.data) || occurs(search, []byte(it.word+" "+it.id+" "+it.note+" "+it.lack)) {
+		if k.query == "" || occurs(search, it.data) || occurs(search, it.text) || occurs(search, []byte(it.word+" "+it.id+" "+it.note+" "+it.lack)) {
 			shown = append(shown, int32(i))
 		}
 	}
@@ -444,6 +466,7 @@ func (d *streamDoc) source() func() ([]byte, func(int) int) {
 			text = append(append(text, it.id...), ' ')
 			text = append(append(text, it.lack...), ' ')
 			text = append(append(text, it.note...), ' ')
+			text = append(text, it.text...)
 			if it.note == "" {
 				text = append(text, it.data...)
 			}
@@ -468,8 +491,11 @@ func (d *streamDoc) layout() streamLayout {
 			l.time = 13
 		}
 	}
-	if s.kind == inspector.WebSocket {
+	switch s.kind {
+	case inspector.WebSocket:
 		l.word = 7
+		return l
+	case inspector.GRPC: // they are all messages
 		return l
 	}
 	n := s.words
@@ -504,7 +530,7 @@ func (d *streamDoc) line(dst []byte, spans []span, i int) ([]byte, []span) {
 	case d.s.kind == inspector.SSE:
 		r = accent
 	}
-	if d.s.kind == inspector.WebSocket {
+	if d.s.kind != inspector.SSE {
 		if it.up {
 			put(accent, d.th.g.up+" ")
 		} else {
@@ -544,6 +570,10 @@ func (d *streamDoc) line(dst []byte, spans []span, i int) ([]byte, []span) {
 	switch {
 	case it.note != "":
 		put(r, format.Sanitize(it.note[:min(len(it.note), shownText)]))
+	case it.text != nil:
+		start := len(dst)
+		dst = format.AppendSanitized(dst, it.text)
+		spans = append(spans, span{start, len(dst), text})
 	case it.binary && !readable(show):
 		put(text, fmt.Sprintf("% x", show[:min(len(show), 128)]))
 	default:
@@ -580,6 +610,12 @@ func (d *streamDoc) open(i int) (name, contentType string, data []byte, ok bool)
 	nth := sort.Search(len(d.s.plain), func(i int) bool { return d.s.plain[i] >= n })
 	name = fmt.Sprintf("%s #%d", it.word, nth+b2i(!it.control))
 	switch {
+	case it.word == "trailers":
+		name = it.word
+	case d.s.kind == inspector.GRPC && it.json:
+		contentType = "application/json"
+	case d.s.kind == inspector.GRPC:
+		contentType = "application/x-protobuf"
 	case it.word == "close" && d.s.kind == inspector.WebSocket:
 		if name = "close"; len(data) >= 2 {
 			data = data[2:]
@@ -601,7 +637,7 @@ func (d *streamDoc) about(i int) string {
 	if it.at >= 0 && d.loc != nil {
 		add(d.s.accepted.Add(it.at).In(d.loc).Format("15:04:05.000"))
 	}
-	if d.s.kind == inspector.WebSocket {
+	if d.s.kind != inspector.SSE {
 		add([...]string{"from the service", "from the client"}[b2i(it.up)])
 	}
 	if it.id != "" {
@@ -760,20 +796,23 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 	up, down := max(x.Request.Body.Items, s.sides[0]), max(x.Response.Body.Items, s.sides[1])
 	last := max(x.Request.Body.Last, x.Response.Body.Last)
 	open := x.State == inspector.Open
-	ws := s.kind == inspector.WebSocket
+	both := s.kind != inspector.SSE
 	what, n := "frame", up+down
-	if !ws {
+	switch s.kind {
+	case inspector.SSE:
 		what = "event"
 		n = max(x.Response.Body.Items, int64(len(s.plain)))
+	case inspector.GRPC:
+		what = "message"
 	}
 	list := []phrase{{strong, plural(int(n), what)}}
 	add := func(p ...any) { list = append(list, p) }
-	if kept := s.sides[0] + s.sides[1]; s.full && ws && kept < n {
+	if kept := s.sides[0] + s.sides[1]; s.full && both && kept < n {
 		add(warn, format.Count(kept)+" kept")
-	} else if kept := int64(len(s.plain)); s.full && !ws && kept < n {
+	} else if kept := int64(len(s.plain)); s.full && !both && kept < n {
 		add(warn, format.Count(kept)+" kept")
 	}
-	if ws {
+	if both {
 		add(accent, g.up+" ", text, format.Count(up)+" up")
 		add(good, g.down+" ", text, format.Count(down)+" down")
 	}
@@ -813,16 +852,25 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 		add(warn, "closed by the "+s.closer+": "+s.closing)
 	case s.closing != "":
 		add(warn, "closed: "+s.closing)
+	case s.kind == inspector.GRPC:
+		switch call, ok := x.GRPC(); {
+		case ok && call.Code == 0:
+			add(good, "ok")
+		case ok:
+			add(bad, strings.ReplaceAll(call.Name(), "_", " "))
+		case x.State == inspector.Done && x.Error == "":
+			add(warn, "ended without a status")
+		}
 	case x.State == inspector.Done && x.EndedBy != "" && !x.Failed():
 		add(dim, "ended by the "+x.EndedBy)
 	case x.State == inspector.Done && x.Error == "":
 		who, ok := closedBy(&x.Exchange)
 		switch {
-		case ok && ws && !s.full:
+		case ok && both && !s.full:
 			add(warn, "ended by the "+who+", without a close frame")
 		case ok:
 			add(dim, "ended by the "+who)
-		case !ws:
+		case !both:
 			add(dim, "ended by the service")
 		}
 	}
@@ -834,7 +882,7 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 	}
 	if n := len(s.items) - len(s.plain); n > 0 && !doc.key.control {
 		what := plural(n, "comment")
-		if ws {
+		if both {
 			what = format.Count(int64(n-s.parts)) + " ping/pong"
 			if parts := plural(s.parts, "part"); n == s.parts {
 				what = parts
@@ -845,7 +893,7 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 		add(dim, what+" hidden ", hotkey, "c")
 	}
 	size := x.Response.Body.Size
-	if ws {
+	if both {
 		size += x.Request.Body.Size
 	}
 	add(dim, format.Bytes(size))
@@ -865,17 +913,23 @@ func ago(d time.Duration) string {
 	return sprintf("%d h ago", int(d.Hours()))
 }
 
-// passed counts the items of a stream for the list: "44ev", "318fr".
+// passed counts the items of a stream for the list: "44ev", "318fr", "12msg".
 func passed(x *inspector.Exchange) string {
-	n := x.Request.Body.Items + x.Response.Body.Items
+	up, down := x.Request.Body.Items, x.Response.Body.Items
+	n := up + down
 	unit := "ev"
-	if x.Kind == inspector.WebSocket {
+	switch x.Kind {
+	case inspector.WebSocket:
 		unit = "fr"
+	case inspector.GRPC:
+		if unit = "msg"; up <= 1 && down <= 1 { // a request and its answer
+			return ""
+		}
 	}
 	switch {
 	case n == 0:
 		return ""
-	case n < 10_000:
+	case n < 1000, n < 10_000 && len(unit) == 2:
 		return sprintf("%d%s", n, unit)
 	case n < 1_000_000:
 		return sprintf("%dk%s", n/1000, unit)
@@ -886,14 +940,18 @@ func passed(x *inspector.Exchange) string {
 // streamActions are the keys of the tables of streams.
 func streamActions() []action {
 	on := func(m *model) bool { return m.detail.streamed() != nil }
+	controls := func(m *model) bool { // of gRPC there are none
+		doc := m.detail.streamed()
+		return doc != nil && doc.s.kind != inspector.GRPC
+	}
 	return []action{
-		{name: "frame-hint", in: inDetail, when: on, bind: bind("enter", "open the frame or event", "enter"), hint: "open", rank: 1, run: (*model).enter},
+		{name: "frame-hint", in: inDetail, when: on, bind: bind("enter", "open the frame, event or message", "enter"), hint: "open", rank: 1, run: (*model).enter},
 		{
-			name: "frames", in: inDetail, when: on, bind: bind("f", "only frames or events with a text in them", "f"), group: "Body",
+			name: "frames", in: inDetail, when: on, bind: bind("f", "only frames, events or messages with a text in them", "f"), group: "Body",
 			hint: "filter rows", rank: 4, run: (*model).startSieve,
 		},
 		{
-			name: "control", in: inDetail, when: on, bind: bind("c", "show or hide ping and pong, or comments", "c"), group: "Body",
+			name: "control", in: inDetail, when: controls, bind: bind("c", "show or hide ping and pong, or comments", "c"), group: "Body",
 			hint: "ping/pong", rank: 8, run: func(m *model) tea.Cmd { m.detail.sieve.control = !m.detail.sieve.control; return nil },
 			now: func(m *model, h hint) hint {
 				if doc := m.detail.streamed(); doc != nil && doc.s.kind == inspector.SSE {
@@ -914,6 +972,8 @@ func (m *model) startSieve() tea.Cmd {
 	title := "frames with"
 	if doc := m.detail.streamed(); doc != nil && doc.s.kind == inspector.SSE {
 		title = "events with"
+	} else if doc != nil && doc.s.kind == inspector.GRPC {
+		title = "messages with"
 	}
 	return m.request("stream", was, prompt{
 		title: title, enter: "keep the filter", hint: "a text or ~pattern~; empty shows all",

@@ -319,8 +319,12 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	}
 	l.cell(text, method(x.Method, cols.method-1), cols.method)
 	end = l.max - tail(cols)
-	tag := tagOf(&x.Exchange, g)
 	room := end - l.w
+	tag, tagRole := tagOf(&x.Exchange, g), info
+	code := status(x.Status)
+	if call, failed := callTag(&x.Exchange, room-18); failed {
+		tag, tagRole, code = call, bad, bad
+	}
 	if tag != "" {
 		room -= m.th.width(tag) + 1
 	}
@@ -334,11 +338,11 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	}
 	l.to(end - m.th.width(tag))
 	if tag != "" {
-		l.put(info, tag)
+		l.put(tagRole, tag)
 	}
-	code := statusText(&x.Exchange, g)
-	l.gap(cols.status - m.th.width(code))
-	l.token(status(x.Status), code)
+	shown := statusText(&x.Exchange, g)
+	l.gap(cols.status - m.th.width(shown))
+	l.token(code, shown)
 	l.gap(1)
 	if cols.dur {
 		r := text
@@ -361,6 +365,9 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 func (m *model) pathAndEvent(x *capture, n int) (path, event string) {
 	const least = 8
 	target := m.target(x.Path)
+	if x.IsGRPC() {
+		return m.th.shortCall(target, n), ""
+	}
 	path = m.th.shortPath(target, n)
 	if x.Event == "" {
 		return path, ""
@@ -415,6 +422,15 @@ func statusText(x *inspector.Exchange, g *glyphs) string {
 	return "err"
 }
 
+// outcome is the status, and how a gRPC call failed.
+func outcome(x *inspector.Exchange, g *glyphs) string {
+	s := statusText(x, g)
+	if call, ok := x.GRPC(); ok && call.Code != 0 {
+		s += " " + strings.ReplaceAll(call.Name(), "_", " ")
+	}
+	return s
+}
+
 // took is how long x lasted so far, or in all, where that is known.
 func took(x *inspector.Exchange, now time.Time) string {
 	if x.State == unwatched {
@@ -435,7 +451,12 @@ func tagOf(x *inspector.Exchange, g *glyphs) string {
 		s = "UPG"
 	case inspector.GRPC:
 		s = "gRPC"
-	default:
+	case inspector.HTTP:
+		if s = "gRPC"; !x.IsGRPC() {
+			s = ""
+		}
+	}
+	if s == "" {
 		if x.EndedBy == "client" {
 			return "client left"
 		}

@@ -109,10 +109,10 @@ func (m *model) replayed(r replayedMsg) tea.Cmd {
 	case r.of > 1:
 		m.say(ok, "%s replayed %d times: %s", m.th.g.replay, r.of, tally(r.statuses))
 	case was != nil:
-		m.say(ok, "%s %s answered %s in %s, was %s", m.th.g.replay, number(&r.x), statusText(&r.x, &m.th.g),
-			took(&r.x, m.c.Now()), statusText(&was.Exchange, &m.th.g))
+		m.say(ok, "%s %s answered %s in %s, was %s", m.th.g.replay, number(&r.x), outcome(&r.x, &m.th.g),
+			took(&r.x, m.c.Now()), outcome(&was.Exchange, &m.th.g))
 	default:
-		m.say(ok, "%s %s answered %s", m.th.g.replay, number(&r.x), statusText(&r.x, &m.th.g))
+		m.say(ok, "%s %s answered %s", m.th.g.replay, number(&r.x), outcome(&r.x, &m.th.g))
 	}
 	m.note.until = m.c.Now().Add(20 * time.Second)
 	x := t.byID[r.x.ID]

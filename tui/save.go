@@ -49,7 +49,7 @@ func (m *model) save() []choice {
 				msg, word = &d.whole.x.Response, "response"
 			}
 			coding := strings.TrimSpace(msg.Get("Content-Encoding"))
-			encoded := b == f && coding != "" && !strings.EqualFold(coding, "identity")
+			encoded := b == f && f.raw == nil && coding != "" && !strings.EqualFold(coding, "identity")
 			what, short := "the "+word+" body", word+" body"
 			if b != f {
 				what, short = f.name, f.name
@@ -67,7 +67,15 @@ func (m *model) save() []choice {
 				}
 				return out, "", err
 			}})
-			if encoded {
+			if f.raw != nil {
+				raw := *f
+				raw.label = ""
+				what, short := "the "+word+" body as it came", "as it came"
+				if b != f {
+					what = f.name + " as it came"
+				}
+				add("c", short, saving{what, fileName(x.Path, &raw, ""), func(context.Context) ([]byte, string, error) { return f.raw, "", nil }})
+			} else if encoded {
 				add("c", "as captured", saving{"the " + word + " body as captured", fileName(x.Path, f, coding), func(context.Context) ([]byte, string, error) {
 					return msg.Body.Data, "", nil
 				}})
@@ -267,8 +275,11 @@ func fileName(target string, b *body, coding string) string {
 // ending is what files of b's type end with, "" for what tells nothing.
 func ending(b *body) string {
 	word, _, _ := strings.Cut(b.label, " ")
-	if strings.HasPrefix(b.name, "jq ") {
+	switch {
+	case strings.HasPrefix(b.name, "jq "):
 		word = "ndjson"
+	case b.raw != nil && word != "":
+		word = "json"
 	}
 	switch word {
 	case "javascript":
