@@ -18,17 +18,18 @@ const preview = 64 << 10
 // A body is one side's body, decoded and laid out. Once made it belongs to the
 // screen's loop.
 type body struct {
-	label  string // "json", "png 640x480"
-	size   string // "6.7 KiB", "br 2,114 bytes, 6.7 KiB decoded"
-	notes  []string
-	data   []byte // decoded; of protocol buffers what they say as JSON
-	raw    []byte // the protocol buffers, nil of anything else
-	pretty content
-	hex    *hexDoc
-	asHex  bool
-	part   bool   // a first screen: the rest is on its way
-	more   bool   // more can be decoded, when asked for
-	cut    string // how much was captured of how much, "" for all
+	label   string // "json", "png 640x480"
+	size    string // "6.7 KiB", "br 2,114 bytes, 6.7 KiB decoded"
+	notes   []string
+	data    []byte // decoded; of protocol buffers what they say as JSON
+	raw     []byte // the protocol buffers, nil of anything else
+	pretty  content
+	hex     *hexDoc
+	asHex   bool
+	guessed bool   // it was read without its schema
+	part    bool   // a first screen: the rest is on its way
+	more    bool   // more can be decoded, when asked for
+	cut     string // how much was captured of how much, "" for all
 
 	// What was opened from it lies over it: a part, an event, what jq made of it.
 	over     *body

@@ -1096,13 +1096,7 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 			add(func(l *line) { l.put(warn, "cut short by the "+x.EndedBy) })
 		}
 		if call, ok := x.GRPC(); ok && call.Code != 0 {
-			add(func(l *line) {
-				name, _, _ := strings.Cut(call.String(), ":")
-				l.put(bad, m.th.g.fail+" "+name)
-				if call.Message != "" {
-					l.put(text, "  "+call.Message)
-				}
-			})
+			out = append(out, m.callRows(call, w, roomy)...)
 		}
 		if x.State == unwatched {
 			add(func(l *line) { l.put(warn, "its end was not seen: the edge let go of it first") })
@@ -1206,6 +1200,9 @@ func (d *detail) bodyHead(m *model, x *capture, side int) []string {
 		if l.max = end; b.name != "" && l.room() >= len("   esc goes back") {
 			l.put(hotkey, "   esc")
 			l.put(dim, " goes back")
+		}
+		if s := "  no schema: types are guessed"; b.guessed && !b.asHex && l.room() >= len(s) {
+			l.put(dim, s)
 		}
 	})
 	if b != nil && b.about != "" && m.lay.detail.h >= 12 {

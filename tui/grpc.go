@@ -63,8 +63,16 @@ func (s *stream) calls(x *inspector.Exchange) bool {
 			default:
 				head := f.Data[:min(len(f.Data), shownText)]
 				p := format.Protobuf(head, f.Cut || len(head) < len(f.Data))
-				if it.text = p.JSON[:min(len(p.JSON), shownText)]; p.Err != nil && it.lack == "" {
+				it.text = p.JSON[:min(len(p.JSON), shownText)]
+				nothing := len(p.JSON) == len("{}") && len(head) > 0
+				switch {
+				case nothing && it.lack == "":
+					it.lack = "it does not read as a message"
+				case p.Err != nil && it.lack == "":
 					it.lack = "not all of it reads as a message"
+				}
+				if nothing || len(head) == 0 && f.Err != nil {
+					it.text, it.size = []byte{}, f.Size
 				}
 			}
 			all = append(all, placed{it, order})
@@ -82,7 +90,7 @@ func (o laying) call(ctx context.Context, b *body, m *inspector.Message, live bo
 	contentType, coding := m.Get("Content-Type"), strings.TrimSpace(m.Get("Grpc-Encoding"))
 	raw := b.data
 	g := format.GRPC(contentType, coding, raw, o.most)
-	b.label, b.hex, b.raw = "grpc", &hexDoc{data: raw}, raw
+	b.hex, b.raw = &hexDoc{data: raw}, raw
 	if g.Rest > 0 && !live && !m.Body.Truncated() {
 		b.notes = append(b.notes, fmt.Sprintf("%s at the end are no message: %v", format.Bytes(int64(g.Rest)), g.Err))
 	}
@@ -127,6 +135,7 @@ func (o laying) message(ctx context.Context, b *body, data []byte, cut bool) boo
 	if b.raw == nil {
 		b.raw = b.data
 	}
+	b.guessed = true
 	if o.first && len(data) > preview {
 		data, cut, b.part = data[:preview], true, true
 	}
@@ -147,8 +156,28 @@ func (o laying) message(ctx context.Context, b *body, data []byte, cut bool) boo
 	}
 	d.Remark(p.Remarks)
 	b.data, b.pretty = p.JSON, newJSONDoc(d)
-	b.label += ", without its schema"
 	return true
+}
+
+// callRows say how a call failed, in a few rows where there is room.
+func (m *model) callRows(call inspector.GRPCStatus, width int, roomy bool) (out []string) {
+	name := inspector.GRPCStatus{Code: call.Code}.String()
+	const most = 4
+	said := []string{call.Message}
+	if indent := len(name) + 4; roomy {
+		said = wrapWords(format.Sanitize(call.Message[:min(len(call.Message), most*width)]), max(width-indent, 8))
+		said = said[:min(len(said), most)]
+	}
+	for i, s := range append(said, "")[:max(len(said), 1)] {
+		l := m.th.line(width)
+		if i == 0 {
+			l.put(bad, m.th.g.fail+" "+name)
+		}
+		l.to(len(name) + 4)
+		l.put(text, s)
+		out = append(out, l.String())
+	}
+	return out
 }
 
 // callTag is the badge of a gRPC call in n columns: how it failed, if it did.
@@ -164,17 +193,15 @@ func callTag(x *inspector.Exchange, n int) (tag string, failed bool) {
 }
 
 // shortCall fits the target of a gRPC call into n columns: the package is the first
-// that goes.
+// that goes, then the beginning of the service.
 func (t *theme) shortCall(target string, n int) string {
-	if s, w := t.clean(target[:min(len(target), 4096)]); w <= n {
+	s, w := t.clean(target[:min(len(target), 4096)])
+	if w <= n {
 		return s
 	}
-	if service, method, ok := strings.Cut(strings.TrimPrefix(target, "/"), "/"); ok {
-		if i := strings.LastIndexByte(service, '.'); i >= 0 {
-			if s, w := t.clean(service[i+1:] + "/" + method); w+1 <= n {
-				return t.g.ellipsis + s
-			}
-		}
+	if i := strings.LastIndexByte(s, '/'); i > 0 && n > 6 {
+		service := s[strings.LastIndexByte(s[:i], '.')+1:]
+		return t.g.ellipsis + t.last(service, n-t.columns(t.g.ellipsis))
 	}
 	return t.shortPath(target, n)
 }

@@ -322,7 +322,7 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	room := end - l.w
 	tag, tagRole := tagOf(&x.Exchange, g), info
 	code := status(x.Status)
-	if call, failed := callTag(&x.Exchange, room-18); failed {
+	if call, failed := callTag(&x.Exchange, room/2); failed {
 		tag, tagRole, code = call, bad, bad
 	}
 	if tag != "" {

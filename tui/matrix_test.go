@@ -124,6 +124,10 @@ var scenes = []scene{
 	{name: "sse", change: streams, keys: "<enter>"},
 	{name: "websocket", change: streams, keys: "j<enter>]"},
 	{name: "websocket-frame", change: streams, keys: "j<enter>]<enter>"},
+	{name: "grpc-list", change: calls},
+	{name: "grpc-message", change: calls, keys: "jjj<enter>"},
+	{name: "grpc-failed", change: calls, keys: "jj<enter>]"},
+	{name: "grpc-table", change: calls, keys: "j<enter>]"},
 	{name: "empty", change: none},
 	{name: "connecting", change: func(_ *Config, s *agent.Status, e *demoEdge) {
 		e.list = nil

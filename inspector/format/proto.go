@@ -43,6 +43,8 @@ const (
 	// longBytes is how many bytes stand in JSON as they are. Of more there is the
 	// beginning and a digest, so that two of them still differ.
 	longBytes = 1024
+	// maxPacked is how many bytes may be small numbers one after the other.
+	maxPacked = 4096
 )
 
 var (
@@ -464,7 +466,7 @@ func (w *protoWriter) fixed(u uint64, i int64, f float64, bits int) string {
 	}
 	if likelyFloat(f, bits) {
 		w.out = appendFloat(w.out, f, bits)
-		return name + ", or " + kind + " " + strconv.FormatUint(u, 10)
+		return name + ", or " + strconv.FormatUint(u, 10)
 	}
 	w.out = strconv.AppendUint(w.out, u, 10)
 	if i < 0 {
@@ -495,7 +497,8 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 }
 
 // packed writes p as an array of numbers if it is hardly anything else, and says
-// of which. Bytes of the length of a digest or of an id are left alone.
+// of which. Bytes of the length of a digest or of an id are left alone, and so are
+// zeros: they may be anything.
 func (w *protoWriter) packed(p []byte, cut bool) string {
 	if cut || len(p) < 2 {
 		return ""
@@ -536,16 +539,17 @@ func (w *protoWriter) packed(p []byte, cut bool) string {
 		return "doubles"
 	}
 	digest := len(p) == 16 || len(p) == 20 || len(p) == 32 || len(p) == 48 || len(p) == 64
-	n := 0
-	for rest := p; len(rest) > 0; n++ {
+	n, some := 0, false
+	for rest := p; len(rest) > 0 && len(p) <= maxPacked; n++ {
 		v, k := binary.Uvarint(rest)
 		if k <= 0 || v >= 1<<14 || k > 1 && v < 1<<7 || digest && k > 1 {
 			n = 0
 			break
 		}
+		some = some || v != 0
 		rest = rest[k:]
 	}
-	if n >= 2 {
+	if n >= 2 && some {
 		w.out = append(w.out, '[')
 		for rest := p; len(rest) > 0; {
 			v, k := binary.Uvarint(rest)

@@ -3,6 +3,7 @@ package grpc
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,31 +42,94 @@ func TestThroughTunnel(t *testing.T) {
 	t.Run("h2c", func(t *testing.T) {
 		runSuite(t, "-addr", at["public HTTP"], "-authority", "grpc.tun.test")
 	})
-	t.Run("captured", func(t *testing.T) {
-		logs := exec.Command(lrok, "logs", "grpc", "--json", "--edge", at["agents"], "--edge-ca", ca)
-		logs.Env = env
-		out, err := logs.Output()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
+	run := func(t *testing.T, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(lrok, append(args, "--edge", at["agents"], "--edge-ca", ca)...)
+		cmd.Env = env
+		out, err := cmd.Output()
+		var exit *exec.ExitError
+		if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1 && args[0] == "diff") {
+			t.Fatalf("%q: %v: %s", args, err, out)
 		}
-		kinds := map[string]int{}
-		for line := range strings.Lines(string(out)) {
-			var x struct {
-				Kind, Path string
-				Status     int
-			}
+		return string(out)
+	}
+	// captured are those that the filter finds, newest last.
+	captured := func(t *testing.T, filter string) (list []capture) {
+		t.Helper()
+		for line := range strings.Lines(run(t, "logs", "grpc", "--json", "--filter", filter)) {
+			var x capture
 			if err := json.Unmarshal([]byte(line), &x); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
-			// What the client gave up before an answer is not known to be gRPC.
-			if strings.HasPrefix(x.Path, "/grpc.testing.") && x.Status != 0 {
-				kinds[x.Kind]++
-			}
+			list = append(list, x)
+		}
+		return list
+	}
+	t.Run("captured", func(t *testing.T) {
+		kinds := map[string]int{}
+		for _, x := range captured(t, "path:/grpc.testing.") {
+			kinds[x.Kind]++
 		}
 		if kinds["grpc"] < 20 || len(kinds) != 1 {
 			t.Errorf("captures of the suite by kind = %v, want grpc for all", kinds)
 		}
 	})
+	t.Run("status", func(t *testing.T) {
+		// Each of the two runs has three calls that fail by request, two methods and
+		// a service that there are not.
+		for filter, least := range map[string]int{
+			"grpc:unknown": 6, "grpc:unimplemented": 4, "grpc:ok": 12, "is:error grpc:!ok": 10, "is:error grpc:ok": 0,
+			"is:error status:200 grpc:unknown": 6,
+		} {
+			if list := captured(t, filter); len(list) < least || least == 0 && len(list) > 0 {
+				t.Errorf("%s finds %d captures, want at least %d", filter, len(list), least)
+			}
+		}
+		for line := range strings.Lines(run(t, "logs", "grpc", "--filter", "grpc:unimplemented path:/TestService/")) {
+			if !strings.Contains(line, "failed, grpc unimplemented: ") {
+				t.Errorf("line = %q, want the status in words", line)
+			}
+		}
+		if out := run(t, "logs", "grpc", "--filter", "grpc:ok path:/EmptyCall"); !strings.Contains(out, "/grpc.testing.TestService/EmptyCall  grpc ok\n") {
+			t.Errorf("lines of calls that went well = %q", out)
+		}
+	})
+	t.Run("messages", func(t *testing.T) {
+		// Of a SimpleRequest 7 is the status that is asked for, with 1 for its code.
+		if list := captured(t, `req.json:.["7"]["1"]==2 path:/UnaryCall`); len(list) < 4 {
+			t.Errorf("%d requests ask for status 2, want at least 4", len(list))
+		}
+		// Ping-pong is four messages each way. Of a StreamingOutputCallRequest 2 says
+		// how large an answer is to be.
+		list := captured(t, `path:/FullDuplexCall req.json:.[0]["2"]["1"]==31415 grpc:ok`)
+		if len(list) < 2 {
+			t.Fatalf("%d conversations, want at least 2", len(list))
+		}
+		for _, x := range list {
+			if x.Request.Body.Items != 4 || x.Response.Body.Items != 4 {
+				t.Errorf("%d messages up and %d down, want 4 each", x.Request.Body.Items, x.Response.Body.Items)
+			}
+		}
+	})
+	t.Run("diff", func(t *testing.T) {
+		list := captured(t, `path:/UnaryCall req.json:.["7"]["1"]==2`)
+		out := run(t, "diff", list[0].ID, list[1].ID, "--side", "request", "--json")
+		var r struct {
+			Request struct{ Body struct{ Kind string } }
+		}
+		if err := json.Unmarshal([]byte(out), &r); err != nil || r.Request.Body.Kind != "protobuf" {
+			t.Errorf("compared as %q, %v", r.Request.Body.Kind, err)
+		}
+		if out := run(t, "diff", list[0].ID, list[1].ID, "--side", "request"); !strings.Contains(out, `.["7"]["2"]`) {
+			t.Errorf("two messages that ask for other words differ by\n%s", out)
+		}
+	})
+}
+
+// A capture is what is looked at of one.
+type capture struct {
+	ID, Kind          string
+	Request, Response struct{ Body struct{ Items int } }
 }
 
 // listeners starts an edge and returns its addresses by what they are for.
