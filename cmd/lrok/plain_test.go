@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/tunnel"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
@@ -100,5 +102,32 @@ func TestClosedOnce(t *testing.T) {
 `
 	if stdout.String() != want {
 		t.Errorf("events:\n%s\nwant\n%s", &stdout, want)
+	}
+}
+
+// TestLineOfCall: the line of a gRPC call says how that ended, whatever its status.
+func TestLineOfCall(t *testing.T) {
+	for _, tt := range []struct {
+		code, message, want string
+		failed              bool
+	}{
+		{"0", "", "200 1.0s 0 /shop.Orders/Get  grpc ok", false},
+		{"5", "no such%20order\x1b", "200 1.0s 0 /shop.Orders/Get  failed, grpc not found: no such order\u241b", true},
+		{"", "", "200 1.0s 0 /shop.Orders/Get", false},
+	} {
+		x := inspector.Exchange{Kind: inspector.GRPC, State: inspector.Done, Number: 7, Method: "POST", Path: "/shop.Orders/Get", Status: 200}
+		x.Timing.Done = time.Second
+		if tt.code != "" {
+			x.Response.Trailer = []inspector.Field{{Name: "grpc-status", Value: tt.code}, {Name: "grpc-message", Value: tt.message}}
+		}
+		l := lines{}
+		got := l.text(&x)
+		if _, rest, _ := strings.Cut(got, "#7"); strings.Join(strings.Fields(rest), " ") != "POST "+strings.Join(strings.Fields(tt.want), " ") {
+			t.Errorf("line = %q, want %q", got, tt.want)
+		}
+		l.color = true
+		if red := strings.HasPrefix(l.text(&x), "\x1b[31m"); red != tt.failed {
+			t.Errorf("code %q is red: %v, want %v", tt.code, red, tt.failed)
+		}
 	}
 }
