@@ -72,6 +72,7 @@ type captures struct {
 	rate  rate
 	stats stats
 	flow  traffic // of a tunnel without HTTP
+	wants wanted  // room in the list
 }
 
 func newCaptures() *captures {
@@ -108,6 +109,7 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 			c.move(old, &x, now)
 		}
 		old.Exchange = x.Light()
+		c.wants.see(&x)
 		c.refilter(old, now)
 		return
 	}
@@ -126,6 +128,7 @@ func (c *captures) put(x inspector.Exchange, now time.Time) {
 		c.flow.see(nil, &x, now)
 	}
 	c.byID[x.ID] = n
+	c.wants.see(&x)
 	c.all = insert(c.all, n)
 	c.seen++
 	if x.State == inspector.Open {
@@ -208,7 +211,7 @@ func (c *captures) clear() {
 		}
 	}
 	c.all, c.shown, c.byID, c.marked = nil, nil, map[string]*capture{}, ""
-	c.stats, c.sift = stats{}, nil
+	c.stats, c.sift, c.wants = stats{}, nil, wanted{}
 }
 
 // A sift is a filter on its way through the captures, newest first. A portion of

@@ -368,7 +368,7 @@ func TestCopyOfConnections(t *testing.T) {
 	s, _, _ := rawDemo(t, tunnel.TCP, 80, 24)
 	s.waitText(t, "51512")
 	s.keys("jjj")
-	s.waitText(t, "G follows")
+	s.waitText(t, "g follows")
 	s.keys("yp")
 	s.waitText(t, "copied the peer's address")
 	s.waitRaw(t, "\x1b]52;c;MjAzLjAuMTEzLjc6NTE1MTI=\a") // 203.0.113.7:51512

@@ -286,7 +286,7 @@ func (m testModel) arrive(change func(*inspector.Exchange)) {
 	change(&x)
 	m.feed.put("acme", x)
 	m.msg(wakeMsg{})
-	m.key("G")
+	m.key("g")
 	m.whole(x)
 }
 

@@ -130,7 +130,7 @@ func TestRowsOlderThanTheRing(t *testing.T) {
 			}
 			s.waitText(t, kept)
 			s.keys("jj")
-			s.waitText(t, "G follows")
+			s.waitText(t, "g follows")
 			e.mu.Lock()
 			for i, x := range e.list {
 				if x.Number == 1277 {
@@ -149,7 +149,7 @@ func TestMarkComparedWithItself(t *testing.T) {
 	s, _, _ := demo(t, 80, 24)
 	s.waitText(t, "favicon")
 	s.keys("j")
-	s.waitText(t, "G follows")
+	s.waitText(t, "g follows")
 	s.keys("md")
 	s.waitText(t, "this is the mark itself; go to another request and press d")
 }

@@ -76,7 +76,7 @@ func hostileModel(t testing.TB, m testModel, s string) {
 	m.feed.put("acme", old)
 	m.feed.put("acme", x)
 	m.msg(wakeMsg{})
-	m.key("G")
+	m.key("g")
 	st := onlineStatus(frozen)
 	st.Welcome.Grants[0].URL, st.Welcome.Grants[0].Direct = "https://"+s, s
 	st.Upstreams[0] = agent.Upstream{Tunnel: "acme", Local: s, Down: true, Err: s}

@@ -162,6 +162,9 @@ func moves() []action {
 		return func(m *model) tea.Cmd { return m.move(n(m)) }
 	}
 	rows := func(m *model) bool { return m.place()&(inEmpty|inQuiet) == 0 }
+	// The list goes down into the past, or up with the newest last.
+	up := func(m *model) bool { return rows(m) && m.tab() != nil && m.tab().list.newestLast }
+	down := func(m *model) bool { return rows(m) && !up(m) }
 	const lists = inList | inConns | inConn
 	return []action{
 		{name: "down", in: everywhere, when: rows, looks: true, bind: bind("j ↓", "one row down", "j", "down"), group: "Move", run: by(func(*model) int { return 1 })},
@@ -170,10 +173,12 @@ func moves() []action {
 		{name: "half-up", in: everywhere &^ inConn, when: rows, looks: true, bind: bind("ctrl-u", "half a page up", "ctrl+u"), group: "Move", run: by(func(m *model) int { return -m.page() / 2 })},
 		{name: "page-down", in: everywhere &^ inConn, when: rows, looks: true, bind: bind("space PgDn", "a page down", "space", "pgdown", "ctrl+f"), group: "Move", run: by(func(m *model) int { return m.page() })},
 		{name: "page-up", in: everywhere &^ inConn, when: rows, looks: true, bind: bind("b PgUp", "a page up", "b", "pgup", "ctrl+b"), group: "Move", run: by(func(m *model) int { return -m.page() })},
-		{name: "first", in: lists, when: rows, looks: true, bind: bind("g Home", "to the first (the oldest)", "g", "home"), group: "Move", run: (*model).first},
-		{name: "latest", in: lists, when: rows, looks: true, bind: bind("G End", "to the latest, and follow", "G", "end"), group: "Move", run: (*model).latest},
+		{name: "latest", in: lists, when: down, looks: true, bind: bind("g Home", "to the top: the latest, and follow", "g", "home"), group: "Move", run: (*model).first},
+		{name: "oldest", in: lists, when: down, looks: true, bind: bind("G End", "to the end: the oldest", "G", "end"), group: "Move", run: (*model).last},
+		{name: "first", in: lists, when: up, looks: true, bind: bind("g Home", "to the top: the oldest", "g", "home"), group: "Move", run: (*model).first},
+		{name: "newest", in: lists, when: up, looks: true, bind: bind("G End", "to the end: the latest, and follow", "G", "end"), group: "Move", run: (*model).last},
 		{name: "top", in: everywhere &^ lists, when: rows, looks: true, bind: bind("g Home", "to the top", "g", "home"), group: "Move", run: (*model).first},
-		{name: "bottom", in: everywhere &^ lists, when: rows, looks: true, bind: bind("G End", "to the end", "G", "end"), group: "Move", run: (*model).latest},
+		{name: "bottom", in: everywhere &^ lists, when: rows, looks: true, bind: bind("G End", "to the end", "G", "end"), group: "Move", run: (*model).last},
 		{
 			name: "back", in: everywhere &^ inHome, when: func(m *model) bool { return m.home != nil || rows(m) },
 			bind: bind("esc h ←", "one level back, then clear the filter", "esc", "h", "left"), group: "Move", run: (*model).back,

@@ -97,6 +97,16 @@ func (l *list) move(c *captures, n int) {
 	l.follow = pushing
 }
 
+// end goes to the end where news come in, and follows them, or to the other.
+func (l *list) end(c *captures, news bool) {
+	if news {
+		l.follow = true
+		l.settle(c)
+	} else if len(c.shown) > 0 {
+		l.choose(c, c.shown[0])
+	}
+}
+
 // scroll moves the view and, where it must, the selection.
 func (l *list) scroll(c *captures, n int) {
 	if len(c.shown) <= l.height {
@@ -109,6 +119,14 @@ func (l *list) scroll(c *captures, n int) {
 		l.choose(c, l.at(c, to))
 	}
 	l.follow = false
+}
+
+// latestKey leads to the end where news come in.
+func (l *list) latestKey() string {
+	if l.newestLast {
+		return "G"
+	}
+	return "g"
 }
 
 // newer counts what came in since following ended and is out of sight.
@@ -129,24 +147,82 @@ func (l *list) newer(c *captures) int {
 
 // columns of the list, from the right: what there is room for.
 type columns struct {
-	time, dur, size bool
-	method, status  int
+	time, method, status int
+	dur, size            bool
+	room                 int // for what was asked for, path and event
+	path                 int // of it, for the path beside an event; 0 leaves events out
 }
 
-func (m *model) columns(width int) columns {
-	c := columns{method: 7, status: 7}
+// columns divides a row. Which request it is matters most: the size has a column
+// where that leaves room for all of path and event, so that less width never shows
+// more of them. They stand in the same places in every row. The event is cut last:
+// for it the paths come down to their last segment first.
+func (w *wanted) columns(width int) columns {
+	const least = 8 // an event in less tells nothing
+	c := columns{method: 7, status: 6, dur: width >= 34}
 	switch {
-	case width >= 64:
-		c.time, c.dur, c.size = true, true, true
-	case width >= 54:
-		c.time, c.dur = true, true
-	case width >= 34:
-		c.dur = true
-	}
-	if width < 48 {
+	case width < 48:
 		c.method, c.status = 5, 4
+	case width < 54:
+		c.time = 6 // hours and minutes
+	default:
+		c.time = 9
+	}
+	c.room = width - 3 - c.time - c.method - tail(c)
+	switch {
+	case width < 48:
+	case width < 54:
+		c.room = min(c.room, 54-33)
+	case c.room-7 >= max(w.target(), 24):
+		c.room, c.size = c.room-7, true
+	default:
+		c.room = min(c.room, mostTarget)
+	}
+	if w.event == 0 {
+		return c
+	}
+	c.path = w.path
+	if c.path+2+w.event > c.room {
+		c.path = min(w.path, max(c.room-2-w.event, min(w.last, c.room/2)))
+	}
+	if c.room-2-c.path < min(w.event, least) {
+		c.path = 0
 	}
 	return c
+}
+
+// wanted is how much of a row the paths and events of a list would fill. It only
+// grows, so that the columns keep still.
+type wanted struct {
+	paths             int // of all rows, without queries
+	path, last, event int // of those with an event; last is a path's last segment
+}
+
+// What paths and events may want at most: the rest has to live with being cut.
+const (
+	mostTarget = 40
+	mostEvent  = 32
+)
+
+func (w *wanted) see(x *inspector.Exchange) {
+	path := route(x.Path)
+	n := min(len(path), mostTarget)
+	w.paths = max(w.paths, n)
+	if x.Event == "" {
+		return
+	}
+	w.path = max(w.path, n)
+	w.last = max(w.last, min(len(path)-max(strings.LastIndexByte(path, '/'), 0), mostTarget/2))
+	w.event = max(w.event, min(len(x.Event), mostEvent))
+}
+
+// target is what path and event want together.
+func (w *wanted) target() int {
+	n := w.paths
+	if w.event > 0 {
+		n = max(n, w.path+2+w.event)
+	}
+	return min(n, mostTarget)
 }
 
 // listRows is how many captures the list shows at once.
@@ -163,7 +239,7 @@ func (m *model) drawList(out []string) []string {
 	r := m.lay.list
 	now := m.c.Now()
 	focused := m.focus == inList
-	cols := m.columns(r.w)
+	cols := t.wants.columns(r.w)
 	conns := connColumnsFor(r.w)
 	raw := !isHTTP(t)
 	if m.lay.rules {
@@ -263,7 +339,7 @@ func (m *model) newerHead(t *tab, width int) string {
 	if t.list.newestLast {
 		mark = m.th.g.down
 	}
-	l.put(accent, sprintf(" %s %s newer (G)", mark, format.Count(int64(t.list.newer(t.captures)))))
+	l.put(accent, sprintf(" %s %s newer (%s)", mark, format.Count(int64(t.list.newer(t.captures))), t.list.latestKey()))
 	l.to(width)
 	return l.String()
 }
@@ -271,11 +347,18 @@ func (m *model) newerHead(t *tab, width int) string {
 func (m *model) listHead(cols columns, width int) string {
 	l := m.th.line(width)
 	l.gap(3)
-	if cols.time {
-		l.cell(dim, "time", 9)
+	if cols.time > 0 {
+		l.cell(dim, "time", cols.time)
 	}
 	l.cell(dim, "method", cols.method)
-	l.cell(dim, "path", max(l.room()-tail(cols), 0))
+	end := l.max - tail(cols)
+	if cols.path > 0 {
+		l.cell(dim, "path", cols.path+2)
+		l.put(dim, "event")
+	} else {
+		l.put(dim, "path")
+	}
+	l.to(end)
 	l.right(dim, "status", cols.status)
 	if cols.dur {
 		l.right(dim, "took", 7)
@@ -314,12 +397,12 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		l.put(accent, g.replay)
 	}
 	l.to(end)
-	if cols.time {
-		l.cell(dim, x.Timing.Accepted.In(now.Location()).Format("15:04:05"), 9)
+	if cols.time > 0 {
+		l.cell(dim, x.Timing.Accepted.In(now.Location()).Format("15:04:05")[:cols.time-1], cols.time)
 	}
 	l.cell(text, method(x.Method, cols.method-1), cols.method)
 	end = l.max - tail(cols)
-	room := end - l.w
+	room := min(end-l.w, cols.room)
 	tag, tagRole := tagOf(&x.Exchange, g), info
 	code := status(x.Status)
 	if call, failed := callTag(&x.Exchange, room/2); failed {
@@ -329,10 +412,10 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 		room -= m.th.width(tag) + 1
 	}
 	if room > 0 {
-		path, event := m.pathAndEvent(x, room)
+		path, event := m.pathAndEvent(x, room, cols.path)
 		l.put(text, path)
 		if event != "" {
-			l.gap(2)
+			l.gap(cols.path + 2 - m.th.width(path))
 			l.put(dim, event)
 		}
 	}
@@ -358,38 +441,18 @@ func (m *model) drawCapture(l *line, t *tab, x *capture, cols columns, now time.
 	l.rest()
 }
 
-// pathAndEvent fits the path of x and its event into n columns. The event tells
-// which of twenty deliveries to the same path it is. For it the path may come down
-// to its last segment, and the event to its last word; in less than tells something
-// it does not come at all.
-func (m *model) pathAndEvent(x *capture, n int) (path, event string) {
-	const least = 8
+// pathAndEvent fits the path of x into n columns, and into the first of them if an
+// event is to stand beside it. The event tells which of twenty deliveries to the
+// same path it is.
+func (m *model) pathAndEvent(x *capture, n, first int) (path, event string) {
 	target := m.target(x.Path)
 	if x.IsGRPC() {
 		return m.th.shortCall(target, n), ""
 	}
-	path = m.th.shortPath(target, n)
-	if x.Event == "" {
-		return path, ""
+	if x.Event == "" || first == 0 || n-first-2 < 3 {
+		return m.th.shortPath(target, n), ""
 	}
-	all := m.th.width(x.Event)
-	word := all
-	if i := strings.LastIndexAny(x.Event, "./:"); i >= 0 {
-		word = m.th.width(x.Event[i+1:]) + 1
-	}
-	room := n - m.th.width(path) - 2
-	if room < min(all, max(word, least)) {
-		short, _, _ := strings.Cut(target, "?")
-		last := short[max(strings.LastIndexByte(short, '/'), 0):]
-		short = m.th.shortPath(short, max(n-2-all, min(m.th.width(last)+1, n/2)))
-		if more := n - m.th.width(short) - 2; more >= min(all, least) {
-			path, room = short, more
-		}
-	}
-	if room < min(all, least) {
-		return path, ""
-	}
-	return path, m.th.shortEvent(x.Event, room)
+	return m.th.shortPath(target, first), m.th.shortEvent(x.Event, n-first-2)
 }
 
 // method shortens the long ones.

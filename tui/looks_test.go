@@ -13,7 +13,6 @@ import (
 	uv "github.com/charmbracelet/ultraviolet"
 	"github.com/charmbracelet/x/ansi"
 
-	"github.com/lrok-dev/lrok/inspector"
 	"github.com/lrok-dev/lrok/internal/crash"
 	"github.com/lrok-dev/lrok/tunnel/agent"
 )
@@ -335,46 +334,6 @@ func TestShortEventKeepsTheLastWords(t *testing.T) {
 	} {
 		if got := m.th.shortEvent(tt.event, tt.n); got != tt.want {
 			t.Errorf("%q in %d columns is %q, want %q", tt.event, tt.n, got, tt.want)
-		}
-	}
-}
-
-// The event of a delivery can be told where there is room for the last segment of
-// its path and a word.
-func TestEventsAreNamed(t *testing.T) {
-	m := modelWith(t, 120, 36, 0)
-	for _, tt := range []struct {
-		path, event string
-		n           int
-		want        string
-	}{
-		{"/webhooks/stripe", "", 23, "/webhooks/stripe|"},
-		{"/webhooks/stripe", "charge.succeeded", 39, "/webhooks/stripe|charge.succeeded"},
-		{"/webhooks/stripe", "invoice.payment_failed", 39, "/webhooks/stripe|invoic…payment_failed"},
-		{"/webhooks/github", "push", 23, "/webhooks/github|push"},
-		{"/webhooks/github", "pull_request", 23, "/…/github|pull_request"},
-		{"/webhooks/stripe", "charge.succeeded", 23, "…/stripe|cha…succeeded"},
-		{"/webhooks/stripe?live=1", "invoice.payment_failed", 23, "…/stripe|…yment_failed"},
-		{"/webhooks/stripe", "invoice.paid", 23, "/…/stripe|invoice.paid"},
-		{"/hooks", "invoice.payment_failed", 23, "/hooks|…payment_failed"},
-		{"/hooks/customers-of-the-shop", "invoice.paid", 20, "…-the-shop|inv…paid"},
-		{"/webhooks/stripe", "invoice.paid", 12, "/web…/stripe|"},
-		{"/a", "invoice.paid", 10, "/a|"},
-	} {
-		x := &capture{Exchange: inspector.Exchange{Path: tt.path, Event: tt.event}}
-		path, event := m.pathAndEvent(x, tt.n)
-		if got := path + "|" + event; got != tt.want {
-			t.Errorf("%s %s in %d columns: %q, want %q", tt.path, tt.event, tt.n, got, tt.want)
-		}
-	}
-	for n := range 40 {
-		for _, path := range []string{"/", "", "/webhooks/stripe", "/漢字/漢字漢字?x=漢", strings.Repeat("/a", 300)} {
-			for _, event := range []string{"a", "push", "invoice.payment_failed", "漢字.漢字漢字漢字", "..", strings.Repeat("x.", 40)} {
-				path, event := m.pathAndEvent(&capture{Exchange: inspector.Exchange{Path: path, Event: event}}, n)
-				if w := m.th.columns(path) + 2*b2i(event != "") + m.th.columns(event); w > max(n, 1) {
-					t.Errorf("%q and %q take %d columns, want %d at most", path, event, w, n)
-				}
-			}
 		}
 	}
 }

@@ -783,6 +783,8 @@ func (m *model) move(n int) tea.Cmd {
 	return nil
 }
 
+// first goes to the top of what is in front. Where that is a list, news may come in
+// there.
 func (m *model) first() tea.Cmd {
 	switch m.place() {
 	case inHome:
@@ -792,14 +794,14 @@ func (m *model) first() tea.Cmd {
 	case inDiff:
 		m.diff.move(-1 << 20)
 	default:
-		if t := m.tab(); t != nil && len(t.shown) > 0 {
-			t.list.choose(t.captures, t.shown[0])
+		if t := m.tab(); t != nil {
+			t.list.end(t.captures, !t.list.newestLast)
 		}
 	}
 	return nil
 }
 
-func (m *model) latest() tea.Cmd {
+func (m *model) last() tea.Cmd {
 	switch m.place() {
 	case inHome:
 		m.home.move(1 << 20)
@@ -809,8 +811,7 @@ func (m *model) latest() tea.Cmd {
 		m.diff.move(1 << 20)
 	default:
 		if t := m.tab(); t != nil {
-			t.list.follow = true
-			t.list.settle(t.captures)
+			t.list.end(t.captures, t.list.newestLast)
 		}
 	}
 	return nil

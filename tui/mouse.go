@@ -53,7 +53,7 @@ func (m *model) click(msg tea.MouseClickMsg) tea.Cmd {
 		}
 		if y < 0 {
 			if t.list.newer(t.captures) > 0 {
-				return m.latest()
+				t.list.end(t.captures, true)
 			}
 			return nil
 		}

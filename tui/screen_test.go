@@ -90,7 +90,7 @@ func TestFollowUntilMoved(t *testing.T) {
 	})
 	s.waitText(t, "● live")
 	s.keys("jj")
-	s.waitText(t, "G follows")
+	s.waitText(t, "g follows")
 	s.wait(t, func() bool { return strings.Contains(s.line(s.rowOf("▌")), "favicon") }, "the third row selected")
 	s.still(t)
 	row := s.rowOf("▌")
@@ -100,14 +100,14 @@ func TestFollowUntilMoved(t *testing.T) {
 		x.ID, x.Number, x.Path = "", 0, "/new"
 		e.add(x)
 	}
-	s.waitText(t, "3 newer (G)")
+	s.waitText(t, "3 newer (g)")
 	if got := s.line(s.rowOf("▌")); got != before || s.rowOf("▌") != row {
 		t.Errorf("selected row is\n%s\nwant it to stay\n%s", got, before)
 	}
-	s.keys("G")
+	s.keys("g")
 	s.waitText(t, "● live")
 	if got := s.line(s.rowOf("▌")); !strings.Contains(got, "/new") {
-		t.Errorf("after G the selected row is %q, want the latest", got)
+		t.Errorf("after g the selected row is %q, want the latest", got)
 	}
 }
 

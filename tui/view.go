@@ -715,7 +715,7 @@ func (m *model) drawStatus(y int) (string, *tea.Cursor) {
 		l.max = m.w
 	case t != nil && m.lay.header == 1 && m.trouble(&l, right.w):
 	case t != nil && m.lay.shape == compact && t.list.newer(t.captures) > 0:
-		l.put(accent, sprintf("%s %d newer (G)", m.th.g.up, t.list.newer(t.captures)))
+		l.put(accent, sprintf("%s %d newer (%s)", m.th.g.up, t.list.newer(t.captures), t.list.latestKey()))
 	}
 	if l.room() > right.w {
 		l.to(m.w - right.w - 1)
@@ -832,7 +832,7 @@ func (m *model) counters(l *line, t *tab) {
 	default:
 		l.put(dim, g.offline)
 		if m.w >= 60 {
-			l.put(dim, " G follows")
+			l.put(dim, " "+t.list.latestKey()+" follows")
 		}
 	}
 	if t.dropped > 0 && m.w >= 80 {
