@@ -155,6 +155,17 @@ func (c *captures) renumbered(x *inspector.Exchange, order uint64) bool {
 	return c.lost && x.Timing.Accepted.After(c.newest)
 }
 
+// restarted reports whether the edge that has let go of x may have been started
+// anew since: it counts from 1 again, or it was out of sight and has not had so many
+// others as it keeps.
+func (c *captures) restarted(x *capture, ring int) bool {
+	if x.order <= c.base {
+		return true
+	}
+	i, _ := position(c.all, x.order)
+	return c.lost && len(c.all)-i <= ring
+}
+
 // move counts what has passed through a connection since it was old.
 func (c *captures) move(old *capture, x *inspector.Exchange, now time.Time) {
 	in, out := c.flow.see(old, x, now)

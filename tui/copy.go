@@ -39,6 +39,9 @@ func (m *model) copies() []choice {
 	if t == nil || isHTTP(t) {
 		for _, c := range copying {
 			add(c.key, c.word)
+			if c.key == "c" && !m.reveal && m.selected() != nil {
+				add("C", "curl with secrets")
+			}
 		}
 		if _, _, ok := m.atCursor(); ok {
 			add("j", "value")
@@ -83,7 +86,10 @@ func (m *model) copyWhat(k string) tea.Cmd {
 
 // copyPart copies what key k stands for of x.
 func (m *model) copyPart(of *capture, k string, response bool) tea.Cmd {
-	id, reveal := of.ID, m.reveal
+	id, reveal, once := of.ID, m.reveal, k == "C"
+	if once { // a signature that is left out has the copy refused
+		k, reveal = "c", true
+	}
 	x, have := m.atHand(id)[id]
 	have = have && x.Version >= of.Version
 	return func() tea.Msg {
@@ -95,6 +101,9 @@ func (m *model) copyPart(of *capture, k string, response bool) tea.Cmd {
 			}
 		}
 		what, s := extract(&x, k, response, reveal)
+		if once {
+			what += withSecrets
+		}
 		b, name, mind := bodyOf(&x, response && k != "c"), what, ""
 		if i := strings.Index(what, ";"); i >= 0 {
 			name, mind = what[:i], what[i:]
@@ -156,6 +165,9 @@ func (m *model) copyJSON(k string) tea.Cmd {
 
 // leftOut goes behind what is copied or written without its secrets.
 const leftOut = "; secrets left out, S shows them"
+
+// withSecrets goes behind what is copied with them although they are hidden.
+const withSecrets = "; its secrets and signatures are in it"
 
 // extract is a part of x as text. Secrets stay out unless they are on show.
 func extract(x *inspector.Exchange, k string, response, reveal bool) (what, s string) {

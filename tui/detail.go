@@ -791,7 +791,9 @@ func isGone(err error) bool {
 func (m *model) because(id string, err error) string {
 	if isGone(err) {
 		for _, t := range m.tabs {
-			if x := t.byID[id]; x != nil {
+			if x := t.byID[id]; x != nil && t.restarted(x, m.ring()) {
+				return sprintf("the edge no longer has %s: it was started anew since, or its memory is short", number(&x.Exchange))
+			} else if x != nil {
 				return sprintf("the edge has let go of %s: it keeps the last %s, fewer when memory is short", number(&x.Exchange), format.Count(int64(m.ring())))
 			}
 		}

@@ -265,7 +265,12 @@ func (p *picker) draw(m *model, w, height int) []string {
 		verb, lasted = 5, 0
 	}
 	var rows []string
-	for i := p.top; i < min(p.top+room, len(p.list)); i++ {
+	var wants wanted
+	last := min(p.top+room, len(p.list))
+	for _, c := range p.list[min(p.top, last):last] {
+		wants.see(&c.Exchange)
+	}
+	for i := p.top; i < last; i++ {
 		c := p.list[i]
 		l := m.th.line(width)
 		if i == p.cur {
@@ -280,7 +285,14 @@ func (p *picker) draw(m *model, w, height int) []string {
 		}
 		l.cell(strong, method(c.Method, verb-1), verb)
 		path := max(l.room()-4-lasted-why-b2i(why == 0), 1)
-		l.cell(text, m.th.shortPath(m.target(c.Path), max(path-1, 1)), path)
+		end, first := l.w+path, wants.beside(max(path-1, 1))
+		shown, event := m.pathAndEvent(c.capture, max(path-1, 1), first)
+		l.put(text, shown)
+		if event != "" {
+			l.gap(first + 2 - m.th.width(shown))
+			l.put(dim, event)
+		}
+		l.to(end)
 		code := statusText(&c.Exchange, &m.th.g)
 		l.gap(4 - m.th.width(code))
 		l.token(status(c.Status), code)

@@ -155,10 +155,8 @@ type columns struct {
 
 // columns divides a row. Which request it is matters most: the size has a column
 // where that leaves room for all of path and event, so that less width never shows
-// more of them. They stand in the same places in every row. The event is cut last:
-// for it the paths come down to their last segment first.
+// more of them. They stand in the same places in every row.
 func (w *wanted) columns(width int) columns {
-	const least = 8 // an event in less tells nothing
 	c := columns{method: 7, status: 6, dur: width >= 34}
 	switch {
 	case width < 48:
@@ -178,17 +176,22 @@ func (w *wanted) columns(width int) columns {
 	default:
 		c.room = min(c.room, mostTarget)
 	}
-	if w.event == 0 {
-		return c
-	}
-	c.path = w.path
-	if c.path+2+w.event > c.room {
-		c.path = min(w.path, max(c.room-2-w.event, min(w.last, c.room/2)))
-	}
-	if c.room-2-c.path < min(w.event, least) {
-		c.path = 0
-	}
+	c.path = w.beside(c.room)
 	return c
+}
+
+// beside is how many of n columns paths get beside their events, 0 to leave these
+// out. An event is cut last: for it the paths come down to their last segment first.
+func (w *wanted) beside(n int) int {
+	const least = 8 // an event in less tells nothing
+	path := w.path
+	if path+2+w.event > n {
+		path = min(path, max(n-2-w.event, min(w.last, n/2)))
+	}
+	if w.event == 0 || n-2-path < min(w.event, least) {
+		return 0
+	}
+	return path
 }
 
 // wanted is how much of a row the paths and events of a list would fill. It only
@@ -266,10 +269,11 @@ func (m *model) drawList(out []string) []string {
 		l := m.th.line(r.w)
 		if x == nil {
 			if i == 0 && t.query != "" {
-				l.put(dim, "  nothing matches the filter; esc clears it")
+				said := "  nothing matches; esc clears the filter"
 				if word := t.query; !strings.ContainsAny(word, " :<>=~()\"*") {
-					l.put(dim, "; body:"+word+" looks into bodies")
+					said += wholly(m.th, "body:"+word+" searches bodies", r.w-m.th.width(said))
 				}
+				l.put(dim, said)
 			}
 			l.to(r.w)
 			out = append(out, l.String())
@@ -320,11 +324,16 @@ func (m *model) gapRow(t *tab, g *offline, width int) string {
 	l.fill(warn, rule, 3)
 	s := " offline " + g.from.Format("15:04:05") + "-" + g.to.Format("15:04:05")
 	if width >= 60 {
-		s += " (" + span2(g.to.Sub(g.from)) + "), "
-		if isHTTP(t) {
-			s += "requests then were not captured"
-		} else {
-			s += "connections were cut and refused"
+		s += " (" + span2(g.to.Sub(g.from)) + ")"
+		words := []string{", requests then were not captured", ", not captured", ""}
+		if !isHTTP(t) {
+			words = []string{", connections were cut and refused", ", cut and refused", ""}
+		}
+		for _, w := range words {
+			if m.th.width(s+w)+5 <= width {
+				s += w
+				break
+			}
 		}
 	}
 	l.put(warn, s+" ")

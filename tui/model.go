@@ -571,7 +571,12 @@ func (m *model) follow(l *link, s agent.Status) {
 			m.record(good, "%sonline", which)
 		}
 	case agent.Reconnecting:
-		m.record(warn, "%sreconnecting, attempt %d: %s", which, s.Attempt, message(s.Err))
+		since := ""
+		if was.State != agent.Reconnecting && !s.OfflineSince.IsZero() && m.c.Now().Sub(s.OfflineSince) >= time.Second {
+			// It took a while to be sure: the gap in the list begins before this entry.
+			since = "; nothing came since " + s.OfflineSince.In(m.c.Now().Location()).Format("15:04:05")
+		}
+		m.record(warn, "%sreconnecting, attempt %d: %s%s", which, s.Attempt, message(s.Err), since)
 	case agent.Closed:
 		m.record(bad, "%sclosed: %s", which, message(s.Err))
 	}

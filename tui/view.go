@@ -1,7 +1,10 @@
 package tui
 
 import (
+	"errors"
 	"math"
+	"net"
+	"os"
 	"sort"
 	"strings"
 	"time"
@@ -503,25 +506,47 @@ func (m *model) reconnecting() string {
 			l.put(warn, ", next in "+wait)
 		}
 	}
-	kept := "URL kept, the list is live"
+	what := "kept"
 	if !link.keeps(m.c.Now()) {
-		kept = "URL asked for again"
+		what = "asked for again"
 	}
 	if m.w < 60 {
 		return l.String() // the row above the keys says more
 	}
 	if s.Err != nil && link.away == nil {
 		if m.w >= 80 {
-			l.max -= len(kept) + 3
+			l.max -= len("URL "+what) + 3
 		}
-		l.put(text, ": "+message(s.Err))
+		l.put(text, ": "+reason(s.Err))
 		l.max = m.w
 	}
-	if l.room() > len(kept)+2 {
-		l.to(m.w - len(kept) - 1)
-		l.put(dim, kept)
+	// With one tunnel the row below has its URL.
+	for _, url := range []string{m.tab().URL, "URL"} {
+		kept := m.th.shortPath(url, 60) + " " + what
+		if n := m.th.width(kept); (url == "URL" || len(m.tabs) > 1) && url != "" && l.room() > n+2 {
+			l.to(m.w - n - 1)
+			l.put(dim, kept)
+			break
+		}
 	}
 	return l.String()
+}
+
+// reason is what is wrong with a connection in the fewest words: the addresses in
+// front of it stand in the log.
+func reason(err error) string {
+	var op *net.OpError
+	var name *net.DNSError
+	var sys *os.SyscallError
+	switch {
+	case errors.As(err, &name):
+		return "no address is known of " + name.Name
+	case errors.As(err, &sys):
+		return sys.Err.Error()
+	case errors.As(err, &op) && op.Err != nil:
+		return op.Err.Error()
+	}
+	return message(err)
 }
 
 // keeps reports whether the edge can be taken to keep the URL for this agent. It
@@ -817,6 +842,7 @@ func (m *model) counters(l *line, t *tab) {
 		l.gap(1)
 	}
 	switch {
+	case m.focus == inDetail: // which says itself whether it follows, and the header that it is paused
 	case m.paused:
 		l.put(warn, sprintf("%s %d waiting", g.paused, m.feed.waiting(t.key())))
 		if m.w >= 60 {

@@ -42,9 +42,16 @@ func whichTunnel(cmd *cobra.Command, args []string, err error) error {
 		}
 		call += " " + a
 	}
+	such := several.live[0]
+	for _, t := range several.live {
+		if t.Kind == tunnel.HTTP { // of which there are requests to replay, compare and export
+			such = t
+			break
+		}
+	}
 	return usageError{&tunnel.Error{
 		Code: tunnel.CodeInvalid, Message: several.Error(),
-		Hint: "say which: " + call + " --tunnel " + several.live[0].Subdomain,
+		Hint: "say which: " + call + " --tunnel " + such.Subdomain,
 	}}
 }
 
@@ -82,6 +89,15 @@ func pickTunnel(ctx context.Context, api *client.Client, name string) (client.Tu
 		e.Hint = "yours: " + names(ts)
 	}
 	return client.Tunnel{}, e
+}
+
+// pickTunnels returns the tunnel called name, or all that are live.
+func pickTunnels(ctx context.Context, api *client.Client, name string) ([]client.Tunnel, error) {
+	t, err := pickTunnel(ctx, api, name)
+	if several := (*severalError)(nil); errors.As(err, &several) {
+		return several.live, nil
+	}
+	return []client.Tunnel{t}, err
 }
 
 func names(ts []client.Tunnel) string {
@@ -127,6 +143,10 @@ func newLogs(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs [name]",
 		Short: "Print captured requests as lines, or NDJSON with --json",
+		Long: `Print captured requests as lines, or NDJSON with --json.
+
+Without a name they are those of all tunnels that are live, each line with the name
+of its own where there are several.`,
 		Example: `  lrok logs
   lrok logs shop -f --filter 'status>=500 or path:/webhooks'
   lrok logs --json | jq .path`,
@@ -148,16 +168,30 @@ func newLogs(o *options) *cobra.Command {
 				return err
 			}
 			defer done()
-			t, err := pickTunnel(cmd.Context(), api, tunnelName)
-			if err != nil {
-				return whichTunnel(cmd, args, err)
-			}
-			page, err := api.Page(cmd.Context(), t.Subdomain, client.Query{Limit: limit, Filter: f.String()})
+			ts, err := pickTunnels(cmd.Context(), api, tunnelName)
 			if err != nil {
 				return err
 			}
 			out := o.lines(cmd.OutOrStdout())
-			for _, x := range slices.Backward(page.Requests) {
+			if len(ts) > 1 {
+				out.many, out.mu = true, &sync.Mutex{}
+			}
+			var kept []inspector.Exchange
+			since := make([]uint64, len(ts))
+			for i, t := range ts {
+				page, err := api.Page(cmd.Context(), t.Subdomain, client.Query{Limit: limit, Filter: f.String()})
+				if err != nil {
+					return err
+				}
+				kept, since[i] = append(kept, page.Requests...), page.Version
+			}
+			if len(ts) > 1 { // each page has its own newest first
+				slices.SortStableFunc(kept, func(a, b inspector.Exchange) int { return b.Timing.Accepted.Compare(a.Timing.Accepted) })
+				if limit > 0 {
+					kept = kept[:min(limit, len(kept))]
+				}
+			}
+			for _, x := range slices.Backward(kept) {
 				if err := out.request(&x); err != nil {
 					return err
 				}
@@ -166,7 +200,7 @@ func newLogs(o *options) *cobra.Command {
 				return nil
 			}
 			ctx, cancel := context.WithCancelCause(cmd.Context())
-			var wg sync.WaitGroup
+			var wg, streams sync.WaitGroup
 			defer wg.Wait()
 			defer cancel(nil)
 			crash.Go(&wg, func() {
@@ -174,11 +208,15 @@ func newLogs(o *options) *cobra.Command {
 					cancel(syscall.EPIPE)
 				}
 			})
-			err = api.Stream(ctx, t.Subdomain, client.StreamOptions{Filter: f.String(), Since: page.Version}, out.event)
-			if context.Cause(ctx) == syscall.EPIPE {
-				return syscall.EPIPE
+			for i, t := range ts {
+				crash.Go(&streams, func() {
+					if err := api.Stream(ctx, t.Subdomain, client.StreamOptions{Filter: f.String(), Since: since[i]}, out.event); err != nil {
+						cancel(err)
+					}
+				})
 			}
-			return err
+			streams.Wait()
+			return context.Cause(ctx)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with requests as they end")
