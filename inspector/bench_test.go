@@ -1,6 +1,7 @@
 package inspector
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -82,6 +83,36 @@ func BenchmarkRecordBody(b *testing.B) {
 				rec.End(Ending{})
 			}
 		})
+	}
+}
+
+// BenchmarkRecordStream is a stream that goes on after what is kept of it is full,
+// in writes of one small event or frame.
+func BenchmarkRecordStream(b *testing.B) {
+	for _, kind := range []Kind{SSE, WebSocket} {
+		for _, many := range []int{1, 300} {
+			name := string(kind) + "/small"
+			if many > 1 {
+				name = string(kind) + "/large"
+			}
+			b.Run(name, func(b *testing.B) {
+				ring := NewRing("a", 0, Limits{}, NewBudget(512<<20))
+				defer ring.Close()
+				rec := upgraded(ring, kind)
+				p := bytes.Repeat([]byte("id: 1279\ndata: {\"order\":\"A-1042\",\"status\":\"paid\",\"amount\":4200,\"currency\":\"eur\"}\n\n"), many)
+				if kind == WebSocket {
+					p = bytes.Repeat(frame(1, false, 80), many)
+				}
+				for range 2*maxHashed/len(p) + 1 {
+					_, _ = rec.ResponseBody().Write(p)
+				}
+				b.SetBytes(int64(len(p)))
+				b.ReportAllocs()
+				for b.Loop() {
+					_, _ = rec.ResponseBody().Write(p)
+				}
+			})
+		}
 	}
 }
 

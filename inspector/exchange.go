@@ -120,7 +120,8 @@ func (m Message) Get(name string) string {
 type Body struct {
 	// Size counts the bytes that passed so far, transfer coding removed.
 	Size int64 `json:"size"`
-	// Captured counts the bytes kept of them, from the first on.
+	// Captured counts the bytes kept of them, from the first on; Tail has more where
+	// the body is a stream.
 	Captured int64 `json:"captured"`
 	// SHA256 is the hex digest of the whole body, once it ended, for bodies up
 	// to 16 MiB; empty otherwise.
@@ -136,6 +137,9 @@ type Body struct {
 	Last time.Duration `json:"last,omitempty"`
 	// Data holds the captured bytes. Lists and events leave it out.
 	Data []byte `json:"data,omitempty"`
+	// Tail is the last part of an event stream or a WebSocket of which more has
+	// passed than is kept. Lists and events leave it out.
+	Tail *Tail `json:"tail,omitempty"`
 	// Decoded says that Data and the counts are without the content coding that
 	// the header names, as archives hold bodies. Captures of the edge are not.
 	Decoded bool `json:"-"`
@@ -184,8 +188,9 @@ func (x *Exchange) URL() string {
 
 // Light returns x without the parts that lists and events leave out.
 func (x Exchange) Light() Exchange {
-	x.Request.Head, x.Request.Body.Data = nil, nil
-	x.Response.Head, x.Response.Body.Data = nil, nil
+	for _, m := range []*Message{&x.Request, &x.Response} {
+		m.Head, m.Body.Data, m.Body.Tail = nil, nil, nil
+	}
 	x.Marks = nil
 	return x
 }

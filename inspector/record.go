@@ -2,11 +2,9 @@ package inspector
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/hex"
 	"hash"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -276,7 +274,7 @@ func (rec *Record) Whole() Exchange {
 	rec.mu.Lock()
 	x.Request.Head, x.Response.Head = []byte(rec.reqHead), []byte(rec.respHead)
 	if rec.marks != nil {
-		x.Marks = slices.Clone(rec.marks.list)
+		x.Marks = rec.marks.all()
 	}
 	rec.mu.Unlock()
 	rec.Request.fill(&x.Request.Body, x.State == Done)
@@ -335,7 +333,8 @@ func (rec *Record) dropBodies(why string) {
 	rec.dropMarks()
 }
 
-// A BodyRecord keeps the beginning of one body, its size and its digest. It is
+// A BodyRecord keeps the beginning of one body, the last part of one that is a
+// stream, its size and its digest. It is
 // an io.Writer that never fails and never waits; a nil BodyRecord is not valid,
 // see [Record.Body].
 type BodyRecord struct {
@@ -351,6 +350,7 @@ type BodyRecord struct {
 	sum     string
 	hash    hash.Hash // for bodies larger than what is kept
 	items   *items    // of a stream
+	tail    *tail     // of a stream whose last part is kept as well
 }
 
 // RequestBody returns where the request body is recorded, nil for a nil Record.
@@ -377,18 +377,35 @@ func (b *BodyRecord) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	b.mu.Lock()
-	rest := p
-	keeps := b.missing == "" && !b.closed
+	keeps := b.keeps()
 	at, offset := time.Duration(0), b.size
 	if b.items != nil {
 		at = time.Since(b.rec.x.Timing.Accepted)
-		b.items.pass(p, at)
+	}
+	if b.tail != nil {
+		b.follow(p, at)
+	} else {
+		if b.items != nil {
+			b.items.pass(p, at)
+		}
+		rest := p
+		if keeps {
+			rest = p[b.keep(p):]
+		}
+		b.pass(len(p), rest)
 	}
 	marks := b.items != nil && keeps && len(p) > 0
-	if keeps {
-		rest = p[b.keep(p):]
+	b.mu.Unlock()
+	if marks {
+		b.rec.mark(b == &b.rec.Response, offset, at)
 	}
-	b.size += int64(len(p))
+	b.rec.progress()
+	return len(p), nil
+}
+
+// pass counts n bytes, of which the last ones are not in the digest yet.
+func (b *BodyRecord) pass(n int, rest []byte) {
+	b.size += int64(n)
 	if b.hash != nil {
 		if b.size > maxHashed {
 			b.hash = nil
@@ -396,12 +413,6 @@ func (b *BodyRecord) Write(p []byte) (int, error) {
 			b.hash.Write(rest)
 		}
 	}
-	b.mu.Unlock()
-	if marks {
-		b.rec.mark(b == &b.rec.Response, offset, at)
-	}
-	b.rec.progress()
-	return len(p), nil
 }
 
 // Expect says that the body has n bytes in all, so that room need not be made
@@ -483,16 +494,15 @@ func (rec *Record) CatchUp() {
 // the first byte that is not kept on, the digest is computed as bytes pass.
 func (b *BodyRecord) keep(p []byte) int {
 	n := min(len(p), int(b.rec.ring.limits.Body)-len(b.data))
+	why := ""
 	if need := len(b.data) + n; need > cap(b.data) && !b.grow(need) {
-		n = 0
-		b.missing = "memory"
+		n, why = 0, "memory"
 	} else if n < len(p) {
-		b.missing = "limit"
+		why = "limit"
 	}
 	b.data = append(b.data, p[:n]...)
-	if b.missing != "" && b.length <= maxHashed {
-		b.hash = sha256.New()
-		b.hash.Write(b.data)
+	if why != "" {
+		b.miss(why)
 	}
 	return n
 }
@@ -503,14 +513,28 @@ const believed = 32 << 10
 
 // grow makes room for need bytes, at most the ring's limit, within the budgets.
 func (b *BodyRecord) grow(need int) bool {
-	size := max(need, min(2*cap(b.data), int(b.rec.ring.limits.Body)))
+	most := b.rec.ring.limits.Body
+	if b.tail != nil {
+		most = int64(b.tail.head)
+	}
+	size := max(need, min(2*cap(b.data), int(most)))
 	if need >= believed {
-		size = max(size, int(min(b.length, b.rec.ring.limits.Body)))
+		size = max(size, int(min(b.length, most)))
 	}
 	if size < 512 {
 		size = (size + 63) &^ 63
 	}
-	n := int64(size - cap(b.data))
+	if !b.take(int64(size - cap(b.data))) {
+		return false
+	}
+	data := make([]byte, len(b.data), size)
+	copy(data, b.data)
+	b.data = data
+	return true
+}
+
+// take takes n bytes from the budgets, or none.
+func (b *BodyRecord) take(n int64) bool {
 	r := b.rec.ring
 	if !r.own.take(n) {
 		return false
@@ -520,9 +544,6 @@ func (b *BodyRecord) grow(need int) bool {
 		return false
 	}
 	b.taken += n
-	data := make([]byte, len(b.data), size)
-	copy(data, b.data)
-	b.data = data
 	return true
 }
 
@@ -543,6 +564,9 @@ func (b *BodyRecord) free(why string) {
 	}
 	b.missing = why
 	b.data = nil
+	if b.tail != nil {
+		b.tail.pieces = nil
+	}
 	b.rec.ring.own.give(b.taken)
 	b.rec.ring.edge.give(b.taken)
 	b.taken = 0
@@ -564,6 +588,9 @@ func (b *BodyRecord) describe(out *Body) {
 
 func (b *BodyRecord) body() Body {
 	body := Body{Size: b.size, Captured: int64(len(b.data)), Missing: b.missing, SHA256: b.sum}
+	if b.tail != nil && len(b.tail.pieces) > 0 && b.tail.whole(len(b.data)) {
+		body.Captured = b.size
+	}
 	if b.items != nil {
 		body.Items, body.Last = b.items.n, b.items.last
 	}
@@ -577,7 +604,12 @@ func (b *BodyRecord) fill(out *Body, done bool) {
 	}
 	*out = b.body()
 	out.Data = b.data[:len(b.data):len(b.data)]
+	join := func() {}
+	if b.tail != nil {
+		join = b.tail.share(b, out)
+	}
 	b.mu.Unlock()
+	join()
 }
 
 // finish computes the digest of a body that has ended. Small bodies are hashed
@@ -588,8 +620,7 @@ func (b *BodyRecord) finish() {
 	case b.hash != nil:
 		b.sum = hex.EncodeToString(b.hash.Sum(nil))
 		b.hash = nil
-	case b.size == int64(len(b.data)) && b.missing == "":
-		s := sha256.Sum256(b.data)
-		b.sum = hex.EncodeToString(s[:])
+	case b.body().Captured == b.size && b.missing == "":
+		b.sum = hex.EncodeToString(b.digest().Sum(nil))
 	}
 }

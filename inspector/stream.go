@@ -1,7 +1,9 @@
 package inspector
 
 import (
+	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -9,7 +11,8 @@ import (
 
 // A Mark says when, and after what, a stretch of a stream began to pass. The
 // marks of an exchange are in the order in which the stretches came, so that what
-// both sides said can be read as one conversation.
+// both sides said can be read as one conversation. Where marks were let go of, one
+// for each side says from where on, with a time below 0.
 type Mark struct {
 	At       time.Duration `json:"at"`                 // after Timing.Accepted
 	Response bool          `json:"response,omitempty"` // the service said it
@@ -20,8 +23,8 @@ const (
 	// markEvery is how long what comes from one side without a word from the other
 	// may share a mark.
 	markEvery = 5 * time.Millisecond
-	// maxMarks bounds the marks of an exchange. What comes after the last one has
-	// neither a time nor a place among what the other side said.
+	// maxMarks bounds the marks of an exchange: the first ones and the last ones,
+	// half of them each.
 	maxMarks = 4096
 	markSize = 24 // bytes of memory
 )
@@ -29,9 +32,12 @@ const (
 // marks are those of a stream while it happens. The list is guarded by the
 // record's lock.
 type marks struct {
-	last atomic.Int64 // the time of the latest mark, doubled, and one if it is the response's
-	list []Mark
-	full bool
+	last  atomic.Int64 // the time of the latest mark, doubled, and one if it is the response's
+	list  []Mark
+	full  bool     // the second half of the list goes round
+	next  int      // then: which is the oldest there
+	gone  [2]bool  // whether marks of a side were let go of
+	since [2]int64 // from which offset on
 }
 
 // mark notes that one side says something at the offset. Only the writer of that
@@ -47,15 +53,49 @@ func (rec *Record) mark(response bool, offset int64, at time.Duration) {
 	}
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if m.full {
-		return
+	if !m.full && len(m.list) == cap(m.list) && !rec.moreMarks() {
+		m.full, m.next = true, len(m.list)/2
 	}
-	if len(m.list) == cap(m.list) && !rec.moreMarks() {
-		m.full = true
+	switch {
+	case !m.full:
+		m.list = append(m.list, Mark{at, response, offset})
+	case len(m.list) == 0: // there is no memory for any, or no more
 		return
+	default:
+		m.put(Mark{at, response, offset})
 	}
-	m.list = append(m.list, Mark{at, response, offset})
 	m.last.Store(now)
+}
+
+// put has a mark take the place of the oldest one in the second half.
+func (m *marks) put(mark Mark) {
+	old := &m.list[m.next]
+	side := 0
+	if old.Response {
+		side = 1
+	}
+	if !m.gone[side] {
+		m.gone[side], m.since[side] = true, old.Offset
+	}
+	*old = mark
+	if m.next++; m.next == len(m.list) {
+		m.next /= 2
+	}
+}
+
+// all returns the marks in their order.
+func (m *marks) all() []Mark {
+	if !m.full {
+		return slices.Clone(m.list)
+	}
+	half := len(m.list) / 2
+	out := append(make([]Mark, 0, len(m.list)+len(m.gone)), m.list[:half]...)
+	for side, gone := range m.gone {
+		if gone {
+			out = append(out, Mark{-1, side == 1, m.since[side]})
+		}
+	}
+	return append(append(out, m.list[m.next:]...), m.list[half:m.next]...)
 }
 
 // moreMarks makes room within the budgets.
@@ -84,7 +124,7 @@ func (rec *Record) dropMarks() {
 		rec.heads -= n
 		rec.ring.own.give(n)
 		rec.ring.edge.give(n)
-		m.list, m.full = nil, true
+		m.list, m.full, m.next, m.gone = nil, true, 0, [2]bool{}
 	}
 }
 
@@ -117,6 +157,9 @@ func (rec *Record) streams(kind Kind) {
 	for _, b := range sides {
 		b.mu.Lock()
 		b.items = &items{kind: kind}
+		if (kind == SSE || kind == WebSocket) && b.size == 0 { // others cannot be taken up again in the middle
+			b.tail = newTail(rec.ring.limits.Body)
+		}
 		b.mu.Unlock()
 	}
 }
@@ -140,34 +183,51 @@ type items struct {
 	named, data, cr bool
 }
 
-// pass takes p, which came at that time.
-func (c *items) pass(p []byte, at time.Duration) {
+// pass takes p, which came at that time. It returns where in p, its end included,
+// an item begins for the first time, below 0 if none does, and how many passed
+// before that.
+func (c *items) pass(p []byte, at time.Duration) (first int, before int64) {
 	n := c.n
+	first = -1
 	switch c.kind {
 	case WebSocket:
-		c.frames(p)
+		first, before = c.frames(p)
 	case SSE:
-		c.events(p)
+		first, before = c.events(p)
 	case GRPC:
 		c.messages(p)
 	}
 	if c.n != n {
 		c.last = at
 	}
+	return first, before
 }
 
 // frames counts the WebSocket frames whose heads are complete (RFC 6455, 5.2).
-func (c *items) frames(p []byte) {
-	for len(p) > 0 {
+func (c *items) frames(p []byte) (first int, before int64) {
+	first = -1
+	for at := 0; ; {
 		if c.left > 0 {
-			n := min(c.left, uint64(len(p)))
-			c.left, p = c.left-n, p[n:]
-			continue
+			n := min(c.left, uint64(len(p)-at))
+			c.left -= n
+			at += int(n)
 		}
-		c.head[c.have] = p[0]
+		if first < 0 && c.left == 0 && c.have == 0 {
+			first, before = at, c.n
+		}
+		if at == len(p) {
+			return first, before
+		}
+		if c.have == 0 {
+			if size, n := payload(p[at:]); n > 0 {
+				c.n, c.left, at = c.n+1, size, at+n
+				continue
+			}
+		}
+		c.head[c.have] = p[at]
 		c.have++
-		p = p[1:]
-		if size, ok := payload(c.head[:c.have]); ok {
+		at++
+		if size, n := payload(c.head[:c.have]); n > 0 {
 			c.n, c.left, c.have = c.n+1, size, 0
 		}
 	}
@@ -190,13 +250,13 @@ func (c *items) messages(p []byte) {
 	}
 }
 
-// payload is how many bytes follow the head of a frame, once all of that is
-// there.
-func payload(head []byte) (n uint64, ok bool) {
-	if len(head) < 2 {
-		return 0, false
+// payload is how many bytes follow the head of a frame, and how many that takes,
+// once all of it is there.
+func payload(p []byte) (n uint64, head int) {
+	if len(p) < 2 {
+		return 0, 0
 	}
-	n = uint64(head[1] & 0x7f)
+	n = uint64(p[1] & 0x7f)
 	size := 2
 	switch n {
 	case 126:
@@ -204,27 +264,38 @@ func payload(head []byte) (n uint64, ok bool) {
 	case 127:
 		size = 10
 	}
-	whole := size
-	if head[1]&0x80 != 0 { // masked
-		whole += 4
+	head = size
+	if p[1]&0x80 != 0 { // masked
+		head += 4
 	}
-	if len(head) < whole {
-		return 0, false
+	if len(p) < head {
+		return 0, 0
 	}
 	if size > 2 {
 		n = 0
-		for _, b := range head[2:size] {
+		for _, b := range p[2:size] {
 			n = n<<8 | uint64(b)
 		}
 	}
-	return n, true
+	return n, head
 }
 
 // events counts the events that have data and have come to their end. Others,
 // such as comments that keep a connection alive, are told to nobody.
-func (c *items) events(p []byte) {
+func (c *items) events(p []byte) (first int, before int64) {
 	const name = "data"
-	for _, b := range p {
+	first = -1
+	for i := 0; i < len(p); i++ {
+		if c.column > len(name) { // of what follows only the line's end matters
+			n := lineEnd(p[i:])
+			if n > 0 {
+				c.cr = false
+			}
+			if i += n; i == len(p) {
+				break
+			}
+		}
+		b := p[i]
 		second := b == '\n' && c.cr
 		c.cr = b == '\r'
 		switch {
@@ -242,9 +313,25 @@ func (c *items) events(p []byte) {
 				c.n++
 			}
 			c.data = false
+			if first < 0 {
+				first, before = i+1, c.n
+			}
 		default:
 			c.data = c.data || c.named && c.column >= len(name)
 			c.column = 0
 		}
 	}
+	return first, before
+}
+
+// lineEnd is where the line ends with which p begins, the length of p if it does
+// not.
+func lineEnd(p []byte) int {
+	if n := bytes.IndexByte(p, '\n'); n >= 0 {
+		p = p[:n]
+	}
+	if n := bytes.IndexByte(p, '\r'); n >= 0 {
+		return n
+	}
+	return len(p)
 }

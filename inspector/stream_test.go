@@ -155,8 +155,8 @@ func TestMarks(t *testing.T) {
 		say(down, 5, ms)
 		say(down, 5, 10*ms)
 		say(down, 5, ms)
-		say(down, 200, 10*ms) // the first bytes of this are kept, too soon as well
-		say(down, 5, ms)      // none of these
+		say(down, 200, 10*ms) // too soon as well
+		say(down, 5, ms)      // past what is kept of the beginning
 		say(up, 5, 0)
 		want := []Mark{
 			{0, false, 0},
@@ -164,6 +164,7 @@ func TestMarks(t *testing.T) {
 			{2 * ms, false, 20},
 			{2 * ms, true, 5},
 			{13 * ms, true, 15},
+			{24 * ms, true, 220},
 			{25 * ms, false, 30},
 		}
 		got := rec.Whole().Marks
@@ -190,8 +191,23 @@ func TestMarksAreBounded(t *testing.T) {
 	}
 	talk()
 	talk()
-	if n := len(rec.Whole().Marks); n != maxMarks {
-		t.Errorf("%d marks, want %d", n, maxMarks)
+	marks := rec.Whole().Marks
+	if n := len(marks); n != maxMarks+2 {
+		t.Fatalf("%d marks, want %d and where they are missing", n, maxMarks)
+	}
+	// Both sides take turns, byte by byte.
+	for i, m := range marks {
+		want, turn := Mark{marks[i].At, i%2 == 1, int64(i / 2)}, i
+		switch {
+		case i == maxMarks/2 || i == maxMarks/2+1:
+			want.At = -1
+		case i > maxMarks/2:
+			turn = 4*maxMarks - maxMarks - 2 + i
+			want.Response, want.Offset = turn%2 == 1, int64(turn/2)
+		}
+		if m != want || m.At < 0 != (want.At < 0) {
+			t.Fatalf("mark %d = %v, want %v", i, m, want)
+		}
 	}
 	if n := budget.Used(); n < maxMarks*markSize {
 		t.Errorf("%d bytes of the budget are taken, want at least those of %d marks", n, maxMarks)
