@@ -21,6 +21,64 @@ type Tail struct {
 	Data []byte `json:"data,omitempty"`
 }
 
+// End is how far what b has of the bytes that passed reaches without a gap: to the
+// end of its last part if it has all of that, to the end of its beginning if not.
+func (b *Body) End() int64 {
+	if t := b.Tail; t != nil && t.Size > 0 && int64(len(t.Data)) == t.Size {
+		return t.Offset + t.Size
+	}
+	return int64(len(b.Data))
+}
+
+// Since leaves out of b, the capture of a stream, the data before an offset. The
+// rest of them is in Tail, also where no byte is missing. [Body.Extend] puts both
+// together again.
+func (b *Body) Since(offset int64) {
+	t := b.Tail
+	if t == nil && !b.Truncated() {
+		from := min(max(offset, 0), b.Size)
+		t = &Tail{Offset: from, Size: b.Size - from, Data: b.Data[from:]}
+	} else if t != nil {
+		from := min(max(offset-t.Offset, 0), t.Size)
+		t = &Tail{Offset: t.Offset, Size: t.Size, Skipped: t.Skipped, Data: t.Data[from:]}
+	}
+	b.Data, b.Tail = nil, t
+}
+
+// Extend gives b, which has what came since the end of an earlier state of it, the
+// data of that. It reports whether they fit together; b is not changed if not.
+func (b *Body) Extend(had *Body) bool {
+	first := had.Data[:min(int64(len(had.Data)), max(b.Captured, 0))]
+	if b.Tail == nil {
+		b.Data = first
+		return true
+	}
+	t := *b.Tail
+	start := b.Size - int64(len(t.Data)) // of what came since
+	if t.Offset < 0 || t.Size < 0 || t.Offset+t.Size != b.Size || start < t.Offset {
+		return false
+	}
+	if !b.Truncated() {
+		if start != t.Offset || start > int64(len(had.Data)) {
+			return false
+		}
+		b.Data, b.Tail = append(had.Data[:start:start], t.Data...), nil
+		return true
+	}
+	if start > t.Offset {
+		data, at := had.Data, int64(0)
+		if had.Tail != nil {
+			data, at = had.Tail.Data, had.Tail.Offset
+		}
+		if t.Offset < at || start > at+int64(len(data)) {
+			return false
+		}
+		t.Data = append(data[t.Offset-at:start-at:start-at], t.Data...)
+	}
+	b.Data, b.Tail = first, &t
+	return true
+}
+
 // tailPieces is in how many pieces the last part of a stream is kept. The oldest
 // of them goes as a whole, so that the others stay where they are and a snapshot
 // can share them.

@@ -104,6 +104,9 @@ func (e *demoEdge) Beginning(ctx context.Context, id string) (inspector.Exchange
 	x, err := e.Exchange(ctx, id)
 	for _, b := range []*inspector.Body{&x.Request.Body, &x.Response.Body} {
 		b.Data = b.Data[:min(len(b.Data), 1<<10)]
+		if b.Tail != nil {
+			b.Tail = &inspector.Tail{Offset: b.Tail.Offset, Size: b.Tail.Size, Skipped: b.Tail.Skipped}
+		}
 	}
 	return x, err
 }
@@ -113,12 +116,20 @@ func (e *demoEdge) Complete(ctx context.Context, x *inspector.Exchange, progress
 	if err != nil {
 		return err
 	}
-	x.Request.Body.Data, x.Response.Body.Data = whole.Request.Body.Data, whole.Response.Body.Data
+	x.Request.Body, x.Response.Body = whole.Request.Body, whole.Response.Body
 	if progress != nil {
 		progress(false, len(x.Request.Body.Data))
 		progress(true, len(x.Response.Body.Data))
 	}
 	return nil
+}
+
+func (e *demoEdge) Follow(ctx context.Context, x *inspector.Exchange) error {
+	whole, err := e.Exchange(ctx, x.ID)
+	if err == nil {
+		*x = whole
+	}
+	return err
 }
 
 func (e *demoEdge) Replay(ctx context.Context, id string, c inspector.Changes) (inspector.Exchange, error) {

@@ -213,10 +213,16 @@ func (d *detail) sync(m *model, x *capture) tea.Cmd {
 // nothingNew reports whether x, which is newer, has nothing that is not in the
 // whole of it: a stream that goes on when no more of it is kept.
 func nothingNew(whole, x *inspector.Exchange) bool {
-	return x.State == inspector.Open && whole.State == x.State && whole.Kind == x.Kind && whole.Status == x.Status &&
-		goesOn(x) &&
-		whole.Request.Body.Captured == x.Request.Body.Captured && whole.Response.Body.Captured == x.Response.Body.Captured &&
-		whole.Request.Body.Missing == x.Request.Body.Missing && whole.Response.Body.Missing == x.Response.Body.Missing
+	same := func(had, b *inspector.Body) bool {
+		return had.Captured == b.Captured && had.Missing == b.Missing && (had.Tail == nil || had.Size == b.Size)
+	}
+	return x.State == inspector.Open && whole.State == x.State && whole.Kind == x.Kind && whole.Status == x.Status && goesOn(x) &&
+		same(&whole.Request.Body, &x.Request.Body) && same(&whole.Response.Body, &x.Response.Body)
+}
+
+// flows reports whether x is read as a stream, piece by piece.
+func flows(x *inspector.Exchange) bool {
+	return x.Kind == inspector.SSE || x.Kind == inspector.WebSocket
 }
 
 // begin is the context of something done for the capture in front.
@@ -462,7 +468,11 @@ func (d *detail) toggleHex() {
 // their first bytes show does not wait for the rest. The wait lets go by what the
 // selection only passes over.
 func (m *model) load(ctx context.Context, id string, wait time.Duration) tea.Cmd {
-	had := m.find(id)
+	var had *inspector.Exchange
+	if o := m.find(id); o != nil {
+		x := o.x // what is found may be brought up to date meanwhile
+		had = &x
+	}
 	return func() tea.Msg {
 		t := time.NewTimer(wait)
 		defer t.Stop()
@@ -470,6 +480,17 @@ func (m *model) load(ctx context.Context, id string, wait time.Duration) tea.Cmd
 		case <-t.C:
 		case <-ctx.Done():
 			return nil
+		}
+		if had != nil && had.State == inspector.Open && flows(had) {
+			x := *had
+			err := m.c.API.Follow(ctx, &x)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return loadedMsg{id: id, err: err}
+			}
+			return loadedMsg{id: id, x: x, sides: [2]*body{layOut(ctx, &x, false, true), layOut(ctx, &x, true, true)}}
 		}
 		x, err := m.c.API.Beginning(ctx, id)
 		if ctx.Err() != nil {
@@ -479,8 +500,8 @@ func (m *model) load(ctx context.Context, id string, wait time.Duration) tea.Cmd
 			return loadedMsg{id: id, err: err}
 		}
 		if had != nil { // what was captured since is enough
-			extend(&x.Request.Body, &had.x.Request.Body)
-			extend(&x.Response.Body, &had.x.Response.Body)
+			extend(&x.Request.Body, &had.Request.Body)
+			extend(&x.Response.Body, &had.Response.Body)
 		}
 		sides := [2]*body{layOut(ctx, &x, false, true), layOut(ctx, &x, true, true)}
 		if begins(&x.Request.Body) || begins(&x.Response.Body) {
@@ -491,7 +512,9 @@ func (m *model) load(ctx context.Context, id string, wait time.Duration) tea.Cmd
 }
 
 // begins reports whether there is more of b than its first bytes.
-func begins(b *inspector.Body) bool { return int64(len(b.Data)) < b.Captured }
+func begins(b *inspector.Body) bool {
+	return int64(len(b.Data)) < b.Captured || b.Tail != nil && int64(len(b.Tail.Data)) < b.Tail.Size
+}
 
 // extend gives b the bytes of an earlier state of it, where those are more.
 func extend(b, had *inspector.Body) {

@@ -30,6 +30,8 @@ type stream struct {
 	accepted time.Time
 	live     bool
 	full     bool // more has passed than is kept
+	blind    bool // and what comes now is not
+	gaps     int  // items that stand for what is not kept
 	notes    []string
 	closing  string // why it was closed, in words
 	closer   string // who said so first, "" where that is not known
@@ -54,6 +56,9 @@ type item struct {
 	json    bool   // data of a gRPC message is JSON
 	binary  bool
 	control bool   // hidden unless asked for
+	gap     bool   // it stands for what is not kept
+	open    bool   // its end has not come
+	offset  int64  // where it begins in what its side sent
 	note    string // instead of the data
 	lack    string // what is wrong with the data
 }
@@ -74,7 +79,14 @@ func newStream(x *inspector.Exchange) *stream {
 	}
 	for i := range s.items {
 		it := &s.items[i]
-		s.sides[b2i(!it.up)]++
+		if it.gap {
+			s.gaps++
+			s.plain = append(s.plain, int32(i))
+			continue
+		}
+		if s.sides[b2i(!it.up)]++; it.id != "" {
+			s.lastID = it.id
+		}
 		s.timed = s.timed || it.at >= 0
 		s.ids = max(s.ids, len(it.id))
 		if it.control {
@@ -86,14 +98,11 @@ func newStream(x *inspector.Exchange) *stream {
 			s.words = max(s.words, utf8.RuneCountInString(it.word))
 		}
 	}
-	if s.kind != inspector.SSE && len(x.Marks) >= maxMarks {
-		s.notes = append(s.notes, fmt.Sprintf("after %s turns times and order are not known", format.Count(maxMarks)))
-	}
 	in, out := &x.Request.Body, &x.Response.Body
 	switch {
 	case s.kind == inspector.SSE:
 		s.unkept(out, "")
-	case in.Truncated() && out.Truncated() && in.Missing == out.Missing && in.Captured == out.Captured:
+	case in.Truncated() && out.Truncated() && in.Missing == out.Missing && in.Captured == out.Captured && (in.Tail == nil) == (out.Tail == nil):
 		s.unkept(in, " each way")
 	default:
 		s.unkept(in, " of the client")
@@ -108,16 +117,52 @@ func (s *stream) unkept(b *inspector.Body, who string) {
 		return
 	}
 	s.full = true
-	note := "the first " + format.Bytes(b.Captured) + who + " are kept"
-	switch b.Missing {
-	case "evicted":
-		note = "no longer captured: the edge gave the memory of " + format.Bytes(b.Size) + who + " to newer requests"
-	case "memory":
-		note += ": the edge had no memory for more"
-	default:
-		note += " (edge's --capture-body)"
+	if b.Missing == "evicted" {
+		s.blind = true
+		s.notes = append(s.notes, "no longer captured: the edge gave the memory of "+format.Bytes(b.Size)+who+" to newer requests")
+		return
 	}
-	s.notes = append(s.notes, note)
+	if b.Tail != nil { // a row says so where it is
+		return
+	}
+	s.blind = true
+	s.notes = append(s.notes, "the first "+format.Bytes(b.Captured)+who+" are kept"+unkeptWhy(b))
+}
+
+func unkeptWhy(b *inspector.Body) string {
+	if b.Missing == "memory" {
+		return ": the edge had no memory for more"
+	}
+	return " (edge's --capture-body)"
+}
+
+// unshown notes that there are too many of what is kept.
+func (s *stream) unshown(n int64, what string) {
+	s.notes = append(s.notes, "the first "+format.Count(n)+" "+what+" that are kept are not shown")
+}
+
+// between is the item that stands for what is not kept of one side, and for those
+// of its last part that are not shown.
+func (s *stream) between(b *inspector.Body, up bool, unshown int64) item {
+	what := "event"
+	if s.kind == inspector.WebSocket {
+		what = "frame"
+	}
+	t := b.Tail
+	n := t.Skipped + unshown
+	note := "1 " + what
+	switch {
+	case n > 1:
+		note = format.Count(n) + " " + what + "s"
+	case n < 1: // only a part of the one before it
+		note = format.Bytes(t.Offset - b.Captured)
+	}
+	note += " not kept" + unkeptWhy(b)
+	return item{
+		up: up, at: -1, gap: true, note: note, offset: b.Captured, size: t.Offset - b.Captured,
+		data: fmt.Appendf(nil, "%s\n\nThe first %s and the last %s of %s are kept.\nFrom byte %s to %s nothing is.\n",
+			note, format.Bytes(b.Captured), format.Bytes(t.Size), format.Bytes(b.Size), format.Count(b.Captured), format.Count(t.Offset-1)),
+	}
 }
 
 // A timeline finds when one side said what is at an offset.
@@ -141,20 +186,6 @@ func (t *timeline) find(offset int64) (order int, at time.Duration) {
 	return t.at, t.marks[t.at].At
 }
 
-// maxMarks is how many marks an edge keeps of an exchange. After the last one it
-// is not known when, and in which order, both sides spoke.
-const maxMarks = 4096
-
-// place is find, but for what came after the last mark: that is put behind
-// everything else.
-func (t *timeline) place(offset int64) (order int, at time.Duration) {
-	order, at = t.find(offset)
-	if len(t.marks) >= maxMarks && order >= maxMarks-2 && offset > t.marks[order].Offset {
-		return maxMarks, -1
-	}
-	return order, at
-}
-
 // placed is an item and the mark that it came at.
 type placed struct {
 	item
@@ -164,8 +195,14 @@ type placed struct {
 // arrange puts the items of both sides in order.
 func (s *stream) arrange(all []placed) {
 	slices.SortStableFunc(all, func(a, b placed) int { return a.order - b.order })
+	untimed := false
 	for i := range all {
-		s.items = append(s.items, all[i].item)
+		it := &all[i].item
+		untimed = untimed || !it.gap && it.at < 0 && all[i].order >= 0 // its mark was let go of
+		s.items = append(s.items, *it)
+	}
+	if untimed {
+		s.notes = append(s.notes, "not all times are known, nor the order of what has none: there were too many turns")
 	}
 }
 
@@ -174,35 +211,43 @@ func (s *stream) frames(x *inspector.Exchange) {
 	var all []placed
 	extensions := x.Response.Get("Sec-WebSocket-Extensions")
 	for side, m := range []*inspector.Message{&x.Request, &x.Response} {
-		frames, rest := format.Frames(m.Body.Data)
+		who := [...]string{"the client", "the service"}[side]
 		times := timeline{x.Marks, side == 1, -1}
 		inflate := format.NewInflater(extensions, side == 1, inflateLimit/2)
-		whole := messages(frames, inflate)
-		for i, f := range frames {
-			order, at := times.place(f.Offset)
-			it := item{up: side == 0, at: at, word: opcode(f.Opcode), size: int64(min(f.Size, 1<<62)), frames: 1, data: f.Data}
-			it.wire = it.size
-			switch w := &whole[i]; {
-			case f.Opcode == format.FrameClose:
-				it.note = closing(f.Data)
-			case f.Opcode > format.FrameClose:
-				it.control = true
-			case w.frames == 0:
-				it.control, it.note = true, "more of the message before"
-			default:
-				it.data, it.size, it.wire, it.frames, it.note, it.lack = w.data, w.size, w.wire, w.frames, w.note, w.lack
-				if it.binary = f.Opcode == format.FrameBinary; !it.binary && it.lack == "" && !utf8.Valid(it.data) {
-					it.lack = "not UTF-8"
-				}
+		put := func(it item) {
+			order, at := times.find(it.offset)
+			if !it.gap {
+				it.at = at
 			}
 			all = append(all, placed{it, order})
 		}
-		if rest > 0 {
-			who := "the client"
-			if side == 1 {
-				who = "the service"
+		add := func(frames []format.Frame, base int64) {
+			whole := messages(frames, inflate)
+			for i := range frames {
+				put(newFrame(&frames[i], &whole[i], side == 0, base))
 			}
-			s.notes = append(s.notes, fmt.Sprintf("%s of %s are not shown: not the whole of a frame, or more than %s frames", format.Bytes(int64(rest)), who, format.Count(format.MaxFrames)))
+		}
+		frames, before, rest := lastFrames(m.Body.Data)
+		if before > 0 {
+			s.unshown(before, "frames of "+who)
+			if inflate != nil {
+				inflate.Forget()
+			}
+		}
+		add(frames, 0)
+		if t := m.Body.Tail; t != nil {
+			var unshown int64
+			frames, unshown, rest = lastFrames(t.Data)
+			if inflate != nil {
+				inflate.Forget()
+			}
+			gap := s.between(&m.Body, side == 0, unshown)
+			gap.offset = t.Offset // among what the other side said it belongs there
+			put(gap)
+			add(frames, t.Offset)
+		}
+		if rest > 0 {
+			s.notes = append(s.notes, fmt.Sprintf("%s of %s are not shown: not the whole of a frame", format.Bytes(int64(rest)), who))
 		}
 	}
 	s.arrange(all)
@@ -214,6 +259,49 @@ func (s *stream) frames(x *inspector.Exchange) {
 			}
 		}
 	}
+}
+
+// lastFrames are the last of the frames in data, how many came before them, and
+// how many bytes at the end are none.
+func lastFrames(data []byte) (frames []format.Frame, before int64, rest int) {
+	base := int64(0)
+	for {
+		more, left := format.Frames(data)
+		for i := range more {
+			more[i].Offset += base
+		}
+		if frames = append(frames, more...); len(frames) > format.MaxFrames {
+			n := len(frames) - format.MaxFrames
+			before += int64(n)
+			frames = frames[n:]
+		}
+		if left == 0 || len(more) < format.MaxFrames {
+			return frames, before, left
+		}
+		base += int64(len(data) - left)
+		data = data[len(data)-left:]
+	}
+}
+
+// newFrame is the item of a frame, and of the message if it begins one. The first
+// frame there begins at base.
+func newFrame(f *format.Frame, w *whole, up bool, base int64) item {
+	it := item{up: up, word: opcode(f.Opcode), size: int64(min(f.Size, 1<<62)), frames: 1, data: f.Data, offset: base + f.Offset}
+	it.wire = it.size
+	switch {
+	case f.Opcode == format.FrameClose:
+		it.note = closing(f.Data)
+	case f.Opcode > format.FrameClose:
+		it.control = true
+	case w.frames == 0:
+		it.control, it.note = true, "more of the message before"
+	default:
+		it.data, it.size, it.wire, it.frames, it.note, it.lack = w.data, w.size, w.wire, w.frames, w.note, w.lack
+		if it.binary = f.Opcode == format.FrameBinary; !it.binary && it.lack == "" && !utf8.Valid(it.data) {
+			it.lack = "not UTF-8"
+		}
+	}
+	return it
 }
 
 // A whole is all of the message that a frame begins; without frames it begins
@@ -341,32 +429,64 @@ func (s *stream) events(x *inspector.Exchange) {
 		}
 		data = out
 	}
-	for _, e := range format.EventStream(data) {
-		_, at := times.find(int64(e.Offset))
-		it := item{at: at, word: e.Event, id: e.ID, size: int64(len(e.Data)), data: []byte(e.Data)}
-		if it.wire = it.size; !utf8.Valid(it.data) {
-			it.lack = "not UTF-8"
-		}
-		if e.ID != "" {
-			s.lastID = e.ID
-		}
-		if e.Event == "" || e.Data == "" && e.Comment != "" {
-			it.control, it.word = true, "comment"
-			switch it.note = e.Comment; {
-			case e.Retry > 0:
-				it.word, it.note = "retry", "come back "+format.Duration(e.Retry)+" after the connection is lost"
-			case e.ID != "":
-				it.word = "id"
-			}
-		}
-		if e.Open && !s.live {
-			it.lack = "not complete"
-		}
-		s.items = append(s.items, it)
+	var before int64
+	if s.items, before = lastEvents(data, 0, &times); before > 0 {
+		s.unshown(before, "events")
 	}
-	if len(s.items) == format.MaxEvents {
-		s.notes = append(s.notes, fmt.Sprintf("the first %s events are shown", format.Count(format.MaxEvents)))
+	if t := m.Body.Tail; t != nil {
+		if n := len(s.items); n > 0 && s.items[n-1].open {
+			s.items[n-1].lack = "not complete"
+		}
+		last, unshown := lastEvents(t.Data, t.Offset, &times)
+		s.items = append(append(s.items, s.between(&m.Body, false, unshown)), last...)
 	}
+	if n := len(s.items); n > 0 && s.items[n-1].open && !s.live {
+		s.items[n-1].lack = "not complete"
+	}
+}
+
+// lastEvents are the last of the events in data, which begins at base, and how
+// many came before them.
+func lastEvents(data []byte, base int64, times *timeline) (items []item, before int64) {
+	for {
+		events := format.EventStream(data)
+		full := len(events) == format.MaxEvents
+		next := 0
+		if full { // and the last one may not be whole
+			next = events[len(events)-1].Offset
+			events = events[:len(events)-1]
+		}
+		for i := range events {
+			items = append(items, newEvent(&events[i], base, times))
+		}
+		for ; len(items) > format.MaxEvents; items = items[1:] {
+			before += int64(b2i(!items[0].control))
+		}
+		if !full {
+			return items, before
+		}
+		base += int64(next)
+		data = data[next:]
+	}
+}
+
+// newEvent is the item of an event.
+func newEvent(e *format.SSEEvent, base int64, times *timeline) item {
+	it := item{word: e.Event, id: e.ID, size: int64(len(e.Data)), data: []byte(e.Data), offset: base + int64(e.Offset), open: e.Open}
+	_, it.at = times.find(it.offset)
+	if it.wire = it.size; !utf8.Valid(it.data) {
+		it.lack = "not UTF-8"
+	}
+	if e.Event == "" || e.Data == "" && e.Comment != "" {
+		it.control, it.word = true, "comment"
+		switch it.note = e.Comment; {
+		case e.Retry > 0:
+			it.word, it.note = "retry", "come back "+format.Duration(e.Retry)+" after the connection is lost"
+		case e.ID != "":
+			it.word = "id"
+		}
+	}
+	return it
 }
 
 // body is the stream as a body of one side.
@@ -412,7 +532,7 @@ func (s *stream) sift(k sieve) []int32 {
 		if it.control && !k.control {
 			continue
 		}
-		if k.query == "" || occurs(search, it.data) || occurs(search, it.text) || occurs(search, []byte(it.word+" "+it.id+" "+it.note+" "+it.lack)) {
+		if it.gap || k.query == "" || occurs(search, it.data) || occurs(search, it.text) || occurs(search, []byte(it.word+" "+it.id+" "+it.note+" "+it.lack)) {
 			shown = append(shown, int32(i))
 		}
 	}
@@ -521,6 +641,18 @@ func (d *streamDoc) line(dst []byte, spans []span, i int) ([]byte, []span) {
 		dst = append(dst, s...)
 		spans = append(spans, span{start, len(dst), r})
 	}
+	if it.gap {
+		rule := strings.Repeat(d.th.g.rule, 3)
+		switch {
+		case d.s.kind != inspector.WebSocket:
+		case it.up:
+			put(accent, d.th.g.up+" ")
+		default:
+			put(good, d.th.g.down+" ")
+		}
+		put(warn, rule+" "+it.note+" "+rule)
+		return dst, spans
+	}
 	r := text
 	switch {
 	case it.control:
@@ -606,9 +738,12 @@ func (d *streamDoc) open(i int) (name, contentType string, data []byte, ok bool)
 	n := d.shown[i]
 	it := &d.s.items[n]
 	data = it.data
-	// Among those that show unless others are asked for.
-	nth := sort.Search(len(d.s.plain), func(i int) bool { return d.s.plain[i] >= n })
-	name = fmt.Sprintf("%s #%d", it.word, nth+b2i(!it.control))
+	name = it.word
+	if !slices.ContainsFunc(d.s.items[:n], func(it item) bool { return it.gap }) { // how many it is of all, not of those kept
+		// Among those that show unless others are asked for.
+		nth := sort.Search(len(d.s.plain), func(i int) bool { return d.s.plain[i] >= n })
+		name = fmt.Sprintf("%s #%d", it.word, nth+b2i(!it.control))
+	}
 	switch {
 	case it.word == "trailers":
 		name = it.word
@@ -620,6 +755,8 @@ func (d *streamDoc) open(i int) (name, contentType string, data []byte, ok bool)
 		if name = "close"; len(data) >= 2 {
 			data = data[2:]
 		}
+	case it.gap:
+		name = "gap"
 	case it.control && len(data) == 0:
 		name = it.word
 		data = []byte(it.note)
@@ -643,7 +780,7 @@ func (d *streamDoc) about(i int) string {
 	if it.id != "" {
 		add("id " + it.id[:min(len(it.id), 256)])
 	}
-	if it.wire != it.size {
+	if it.wire != it.size && !it.gap {
 		add(format.Bytes(it.wire) + " on the wire")
 	}
 	if it.frames > 1 {
@@ -652,7 +789,7 @@ func (d *streamDoc) about(i int) string {
 	if it.lack != "" {
 		add(it.lack)
 	}
-	if it.note != "" && len(it.data) > 0 {
+	if it.note != "" && len(it.data) > 0 && !it.gap {
 		add(it.note[:min(len(it.note), 256)])
 	}
 	return strings.Join(list, "  ")
@@ -726,7 +863,7 @@ func (d *detail) turnTo(side int, doc *streamDoc, s *stream, shown []int32) {
 	follows := doc.s.live && at >= len(doc.shown)-1
 	n := int32(0)
 	if at < len(doc.shown) {
-		n = doc.shown[at]
+		n = s.find(doc.s, doc.shown[at])
 	}
 	doc.s, doc.shown, doc.key = s, shown, d.sieve
 	if !front {
@@ -734,8 +871,33 @@ func (d *detail) turnTo(side int, doc *streamDoc, s *stream, shown []int32) {
 	}
 	if p.cur = (spot{line: doc.row(n)}); follows {
 		p.cur.line = max(len(shown)-1, 0)
+	} else { // it stays in its row of the screen
+		p.top.line = max(p.top.line+p.cur.line-at, 0)
 	}
 	p.settle()
+}
+
+// find returns where item n of an earlier state of s is: its place shifts when
+// more is let go of before it. One that is gone itself is where the gap is.
+func (s *stream) find(had *stream, n int32) int32 {
+	if had == s || int(n) >= len(had.items) {
+		return n
+	}
+	it := &had.items[n]
+	same := func(o *item) bool { return o.up == it.up && o.offset == it.offset && !o.gap }
+	if int(n) < len(s.items) && same(&s.items[n]) {
+		return n
+	}
+	gap := n
+	for i := range s.items {
+		switch o := &s.items[i]; {
+		case !it.gap && same(o):
+			return int32(i)
+		case o.gap && o.up == it.up:
+			gap = int32(i)
+		}
+	}
+	return gap
 }
 
 // A siftedMsg is what a filter lets through of a stream.
@@ -801,7 +963,7 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 	switch s.kind {
 	case inspector.SSE:
 		what = "event"
-		n = max(x.Response.Body.Items, int64(len(s.plain)))
+		n = max(x.Response.Body.Items, int64(len(s.plain)-s.gaps))
 	case inspector.GRPC:
 		what = "message"
 	}
@@ -809,7 +971,7 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 	add := func(p ...any) { list = append(list, p) }
 	if kept := s.sides[0] + s.sides[1]; s.full && both && kept < n {
 		add(warn, format.Count(kept)+" kept")
-	} else if kept := int64(len(s.plain)); s.full && !both && kept < n {
+	} else if kept := int64(len(s.plain) - s.gaps); s.full && !both && kept < n {
 		add(warn, format.Count(kept)+" kept")
 	}
 	if both {
@@ -817,11 +979,11 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 		add(good, g.down+" ", text, format.Count(down)+" down")
 	}
 	if k := doc.key; k.query != "" {
-		of := len(s.plain)
+		of := len(s.plain) - s.gaps
 		if k.control {
-			of = len(s.items)
+			of = len(s.items) - s.gaps
 		}
-		add(accent, quoted(k.query), text, sprintf(" %s of %s shown", format.Count(int64(len(doc.shown))), format.Count(int64(of))))
+		add(accent, quoted(k.query), text, sprintf(" %s of %s shown", format.Count(int64(len(doc.shown)-s.gaps)), format.Count(int64(of))))
 	}
 	below := len(doc.shown) - 1 - m.detail.pages[side].cur.line
 	t := m.tab()
@@ -841,7 +1003,7 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 		add(append(p, hotkey, "  p", dim, " resumes")...)
 	case below > 0:
 		add(dim, sprintf("%s %s more ", g.down, format.Count(int64(below))), hotkey, "G")
-	case !s.full && s.closing == "":
+	case !s.blind && s.closing == "":
 		add(good, g.live+" following")
 	}
 	if last > 0 && open {
@@ -866,7 +1028,7 @@ func (m *model) streamHead(doc *streamDoc, x *capture, side, width, most int) []
 	case x.State == inspector.Done && x.Error == "":
 		who, ok := closedBy(&x.Exchange)
 		switch {
-		case ok && both && !s.full:
+		case ok && both && !s.blind:
 			add(warn, "ended by the "+who+", without a close frame")
 		case ok:
 			add(dim, "ended by the "+who)

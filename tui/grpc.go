@@ -46,7 +46,7 @@ func (s *stream) calls(x *inspector.Exchange) bool {
 		times := timeline{x.Marks, side == 1, -1}
 		for i := range b.Messages {
 			f := &b.Messages[i]
-			order, at := times.place(f.Offset)
+			order, at := times.find(f.Offset)
 			it := item{up: side == 0, at: at, word: "message", size: int64(len(f.Data)), wire: f.Size, frames: 1, data: f.Data, json: b.JSON}
 			if f.Err != nil {
 				it.lack = f.Err.Error()

@@ -61,6 +61,11 @@ func (s *several) Complete(ctx context.Context, x *inspector.Exchange, progress 
 	return err
 }
 
+func (s *several) Follow(ctx context.Context, x *inspector.Exchange) error {
+	_, err := ask(s, func(a API) (any, error) { return nil, a.Follow(ctx, x) })
+	return err
+}
+
 // Replay goes to the edge that has the capture and to no other: what was changed
 // may be secret.
 func (s *several) Replay(ctx context.Context, id string, ch inspector.Changes) (inspector.Exchange, error) {

@@ -31,6 +31,7 @@ type API interface {
 	Exchange(ctx context.Context, id string) (inspector.Exchange, error)
 	Beginning(ctx context.Context, id string) (inspector.Exchange, error)
 	Complete(ctx context.Context, x *inspector.Exchange, progress func(response bool, n int)) error
+	Follow(ctx context.Context, x *inspector.Exchange) error
 	Replay(ctx context.Context, id string, changes inspector.Changes) (inspector.Exchange, error)
 	Forget(ctx context.Context, tunnel string) error
 	CloseConnection(ctx context.Context, tunnel, id string) error

@@ -88,21 +88,34 @@ func (a *api) exchange(w http.ResponseWriter, r *http.Request, c call) error {
 	if err != nil {
 		return err
 	}
+	var since [2]uint64
+	for side, name := range []string{"requestSince", "responseSince"} {
+		if since[side], err = number(r, name); err != nil {
+			return err
+		}
+	}
 	_, x, err := a.find(r, c)
 	if err != nil {
 		return err
 	}
-	if r.URL.Query().Has("bytes") {
-		for _, b := range []*inspector.Body{&x.Request.Body, &x.Response.Body} {
+	q := r.URL.Query()
+	for side, b := range []*inspector.Body{&x.Request.Body, &x.Response.Body} {
+		if q.Has("requestSince") || q.Has("responseSince") {
+			b.Since(int64(since[side]))
+		} else if q.Has("bytes") {
 			b.Data = b.Data[:min(uint64(len(b.Data)), most)]
+			if t := b.Tail; t != nil {
+				t.Data = t.Data[:min(uint64(len(t.Data)), most-uint64(len(b.Data)))]
+			}
 		}
 	}
 	answer(w, x)
 	return nil
 }
 
-// body answers with the captured bytes of one side, or a range of them. They come from anybody at
-// all, so a browser must not take them for a page.
+// body answers with the captured bytes of one side from the first one on, or a
+// range of them. They come from anybody at all, so a browser must not take
+// them for a page.
 func (a *api) body(side string) func(http.ResponseWriter, *http.Request, call) error {
 	return func(w http.ResponseWriter, r *http.Request, c call) error {
 		_, x, err := a.find(r, c)
@@ -126,6 +139,9 @@ func (a *api) body(side string) func(http.ResponseWriter, *http.Request, call) e
 		h.Set("Lrok-Body-Size", strconv.FormatInt(m.Body.Size, 10))
 		if m.Body.Missing != "" {
 			h.Set("Lrok-Body-Missing", m.Body.Missing)
+		}
+		if t := m.Body.Tail; t != nil && t.Size > 0 {
+			h.Set("Lrok-Body-Tail", fmt.Sprintf("%d-%d", t.Offset, t.Offset+t.Size-1))
 		}
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(m.Body.Data))
 		return nil

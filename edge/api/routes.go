@@ -108,15 +108,19 @@ func (a *api) routes() []route {
 			route{
 				method: "GET", path: at, who: aUser, serve: a.exchange,
 				summary: "The whole exchange; heads and bodies in base64", status: 200, result: inspector.Exchange{},
-				query: []parameter{{"bytes", "integer", "of each body no more than so many bytes from its first on: captured tells how many there are, and the rest is read apart, as it is, with a Range"}},
+				query: []parameter{
+					{"bytes", "integer", "of each body no more than so many bytes from its first on: captured tells how many there are, and the rest is read apart, as it is, with a Range"},
+					{"requestSince", "integer", "of a stream, only the bytes from this offset on that are still kept; they are in tail, and all else of the bodies is left out"},
+					{"responseSince", "integer", "the same of the response"},
+				},
 			},
 			route{
 				method: "GET", path: at + "/request/body", who: aUser, serve: a.body("request"),
-				summary: "The captured bytes of the request's body", status: 200, media: "application/octet-stream",
+				summary: "The captured bytes of the request's body, from its first on; Lrok-Body-Size says how many passed, Lrok-Body-Tail which others the exchange has in tail", status: 200, media: "application/octet-stream",
 			},
 			route{
 				method: "GET", path: at + "/response/body", who: aUser, serve: a.body("response"),
-				summary: "The captured bytes of the response's body", status: 200, media: "application/octet-stream",
+				summary: "The captured bytes of the response's body, in the same way", status: 200, media: "application/octet-stream",
 			},
 			route{
 				method: "POST", path: at + "/replay", who: aUser, serve: a.replay, takes: inspector.Changes{}, mayOmit: true,

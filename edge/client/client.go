@@ -160,7 +160,7 @@ func (c *Client) Exchange(ctx context.Context, id string) (inspector.Exchange, e
 }
 
 // Beginning is [Client.Exchange] with no more than the first 64 KiB of each body.
-// [Client.Complete] reads the rest.
+// [Client.Complete] reads the rest, and the last part of a stream.
 func (c *Client) Beginning(ctx context.Context, id string) (inspector.Exchange, error) {
 	q := url.Values{"bytes": {strconv.Itoa(beginning)}}
 	x, err := answer[inspector.Exchange](ctx, c, http.MethodGet, withQuery("/me/requests/"+url.PathEscape(id), q), nil)
@@ -188,6 +188,40 @@ func (c *Client) Complete(ctx context.Context, x *inspector.Exchange, progress f
 			return err
 		}
 	}
+	for _, b := range []*inspector.Body{&x.Request.Body, &x.Response.Body} {
+		if t := b.Tail; t != nil && int64(len(t.Data)) < t.Size {
+			return c.Follow(ctx, x)
+		}
+	}
+	return nil
+}
+
+// Follow brings the capture of a stream up to date. It reads only what came since
+// x did. The bytes that x has are not written to.
+func (c *Client) Follow(ctx context.Context, x *inspector.Exchange) error {
+	q := url.Values{
+		"requestSince":  {strconv.FormatInt(x.Request.Body.End(), 10)},
+		"responseSince": {strconv.FormatInt(x.Response.Body.End(), 10)},
+	}
+	next, err := answer[inspector.Exchange](ctx, c, http.MethodGet, withQuery("/me/requests/"+url.PathEscape(x.ID), q), nil)
+	if err != nil {
+		return err
+	}
+	next.Restore()
+	if !next.Request.Body.Extend(&x.Request.Body) || !next.Response.Body.Extend(&x.Response.Body) {
+		return errors.New("the edge's answer does not continue what came before")
+	}
+	*x = next
+	// What was whole before may be more than its beginning now.
+	sides := [...]string{"request", "response"}
+	for i, b := range []*inspector.Body{&x.Request.Body, &x.Response.Body} {
+		if int64(len(b.Data)) >= b.Captured {
+			continue
+		}
+		if err := c.rest(ctx, x.ID, sides[i], b, func(int) {}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -199,6 +233,11 @@ func (c *Client) rest(ctx context.Context, id, side string, b *inspector.Body, p
 	had := len(b.Data)
 	h := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", had, b.Captured-1)}}
 	resp, err := c.do(ctx, http.MethodGet, "/me/requests/"+url.PathEscape(id)+"/"+side+"/body", h, nil)
+	if shorter := (*refusal)(nil); errors.As(err, &shorter) && shorter.status == http.StatusRequestedRangeNotSatisfiable {
+		// Of a stream less is kept of the beginning once more came than can be kept.
+		b.Captured, b.Missing = int64(had), "limit"
+		return nil
+	}
 	if err != nil {
 		return err
 	}

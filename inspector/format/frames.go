@@ -83,9 +83,9 @@ func Frames(data []byte) (frames []Frame, rest int) {
 type Inflater struct {
 	fresh bool // each message stands for itself
 	left  int
-	dict  []byte
+	dict  []byte // the latest messages, without a gap
+	lost  bool   // those before dict
 	r     io.ReadCloser
-	err   error
 }
 
 // NewInflater returns an Inflater for the side that sends requests, or answers,
@@ -106,17 +106,19 @@ func NewInflater(extensions string, response bool, limit int) *Inflater {
 	return nil
 }
 
-var errContext = errors.New("an earlier message could not be decompressed")
+var errContext = errors.New("it refers to earlier messages, which are missing")
 
 // window is how far back a message may refer to those before it.
 const window = 32 << 10
 
-// Message decompresses the next message. When that fails, those after it that
-// refer to it fail as well.
+// Forget says that messages are missing before the next one.
+func (f *Inflater) Forget() {
+	f.dict, f.lost = nil, true
+}
+
+// Message decompresses the next message. One that refers to what is missing, or
+// could not be decompressed, fails.
 func (f *Inflater) Message(data []byte) ([]byte, error) {
-	if f.err != nil && !f.fresh {
-		return nil, errContext
-	}
 	// The sender leaves the last four bytes out; an empty last block ends the
 	// reading.
 	in := io.MultiReader(bytes.NewReader(data), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))
@@ -132,7 +134,13 @@ func (f *Inflater) Message(data []byte) ([]byte, error) {
 		out, err = nil, ErrTooLarge
 	}
 	f.left -= len(out)
-	if f.err = err; err != nil {
+	if err != nil {
+		// What goes back beyond dict is no deflate, so that nothing is ever put
+		// together from the wrong bytes.
+		if f.lost && !f.fresh && !errors.Is(err, ErrTooLarge) && len(f.dict) < window {
+			err = errContext
+		}
+		f.Forget()
 		return nil, err
 	}
 	if !f.fresh {

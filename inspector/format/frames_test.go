@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -96,13 +97,18 @@ func TestInflater(t *testing.T) {
 			t.Errorf("message %d = %.20q, %v, want %.20q", i, got, err, m)
 		}
 	}
-	// A message that is lost takes those with it that refer to it.
+	// A message that is lost takes those with it that refer to it, and no other.
 	d, f = newDeflater(t), NewInflater("permessage-deflate", false, 1<<20)
+	long = strings.Repeat(long[:16]+"QWERTZ", 200)
+	lost := d.pack(long + "1}")
 	if _, err := f.Message([]byte{0xff, 0xff}); err == nil {
 		t.Error("damaged data is decompressed")
 	}
-	if _, err := f.Message(d.pack("x")); !errors.Is(err, errContext) {
-		t.Errorf("after that: %v, want %v", err, errContext)
+	if _, err := f.Message(d.pack(long + "2}")); !errors.Is(err, errContext) {
+		t.Errorf("what refers to %d bytes that are lost: %v, want %v", len(lost), err, errContext)
+	}
+	if got, err := f.Message(d.pack("QXZ")); err != nil || string(got) != "QXZ" {
+		t.Errorf("what refers to nothing = %q, %v", got, err)
 	}
 	f = NewInflater("Permessage-Deflate; Client_No_Context_Takeover", false, 1<<20)
 	_, _ = f.Message([]byte{0xff, 0xff})
@@ -127,6 +133,44 @@ func TestInflaterIsBounded(t *testing.T) {
 	}
 	if n != 80_000 {
 		t.Errorf("%d bytes in all, want the two messages that fit into 100,000", n)
+	}
+}
+
+// TestInflaterAfterAGap: of what comes after messages that are missing nothing is
+// ever put together from other bytes than those that were sent.
+func TestInflaterAfterAGap(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	words := []string{
+		`"customer":"cus_9s6XKzkNRiz8i3","description":"a subscription, renewed each month"`,
+		`"order":"A-1042","status":"paid","amount":4200,"currency":"eur","live":false`,
+		"order", "paid", "amount", "4200", "A-1042", "status", "refunded", "0123456789", strings.Repeat("ab", 300),
+	}
+	read, refused := 0, 0
+	for range 300 {
+		d, f := newDeflater(t), NewInflater("permessage-deflate", true, 64<<20)
+		for range 60 {
+			var m strings.Builder
+			for range r.IntN(12) {
+				m.WriteString(words[r.IntN(len(words))])
+				m.WriteByte(byte(r.IntN(256)))
+			}
+			packed := d.pack(m.String())
+			if r.IntN(10) == 0 {
+				f.Forget()
+				continue
+			}
+			switch got, err := f.Message(packed); {
+			case err != nil:
+				refused++
+			case string(got) != m.String():
+				t.Fatalf("a message reads %q, want %q", got, m.String())
+			default:
+				read++
+			}
+		}
+	}
+	if read < 1000 || refused < 1000 {
+		t.Errorf("%d messages were read and %d were not, want many of both", read, refused)
 	}
 }
 
