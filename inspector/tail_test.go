@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -318,6 +319,86 @@ func FuzzTail(f *testing.F) {
 		}
 		if b.Captured+tail.Size > int64(limit) {
 			t.Fatalf("%d and %d bytes are kept, want at most %d", b.Captured, tail.Size, limit)
+		}
+	})
+}
+
+// follow brings a copy of what is captured up to date as a reader elsewhere does:
+// it is told what came since the end of what it has, and of a beginning that it
+// does not have whole the rest.
+func follow(had, whole Body) (Body, bool) {
+	next := whole
+	next.Since(had.End())
+	if !next.Extend(&had) {
+		return next, false
+	}
+	if int64(len(next.Data)) < next.Captured {
+		next.Data = whole.Data
+	}
+	return next, true
+}
+
+// TestFollow: who reads a stream as it comes, now and then, has what is kept of it
+// each time.
+func TestFollow(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for i := range 200 {
+		kind, say := SSE, sayEvents
+		if i%2 == 0 {
+			kind, say = WebSocket, sayFrames
+		}
+		ring := NewRing("a", 0, Limits{Body: int64(40 + r.IntN(8000))}, nil)
+		rec := upgraded(ring, kind)
+		had := rec.Whole().Response.Body
+		for _, p := range pieces(r, say(r, 300).data, 1+r.IntN(1000)) {
+			_, _ = rec.ResponseBody().Write(p)
+			if r.IntN(5) > 0 {
+				continue
+			}
+			whole := rec.Whole().Response.Body
+			before := string(had.Data)
+			next, ok := follow(had, whole)
+			if !ok {
+				t.Fatalf("%d of %d bytes, a tail %v, do not continue %d of %d", whole.Captured, whole.Size, whole.Tail != nil, had.Captured, had.Size)
+			}
+			if string(next.Data) != string(whole.Data) || (next.Tail == nil) != (whole.Tail == nil) || next.Tail != nil && !reflect.DeepEqual(*next.Tail, *whole.Tail) && string(next.Tail.Data)+string(whole.Tail.Data) != "" {
+				t.Fatalf("of %d bytes %d are there, want %d; tail %v, want %v", whole.Size, len(next.Data), len(whole.Data), next.Tail, whole.Tail)
+			}
+			if string(had.Data) != before {
+				t.Fatal("what was read before has changed")
+			}
+			had = next
+		}
+		// The budgets take the stream back.
+		rec.End(Ending{})
+		rec.dropBodies("evicted")
+		if b, ok := follow(had, rec.Whole().Response.Body); !ok || b.Captured != 0 || len(b.Data) != 0 || b.Tail != nil {
+			t.Fatalf("what is gone comes to %d bytes, %v", len(b.Data), ok)
+		}
+		ring.Close()
+	}
+}
+
+// FuzzExtend is about an answer from anywhere, which may not fit what came before.
+func FuzzExtend(f *testing.F) {
+	f.Add([]byte("abcdef"), int64(2), int64(4), []byte("abc"), int64(3), int64(5), int64(9))
+	f.Add([]byte("abcdef"), int64(6), int64(3), []byte(""), int64(7), int64(2), int64(9))
+	f.Add([]byte(""), int64(-1), int64(1<<62), []byte("x"), int64(1<<62), int64(1<<62), int64(-1<<63))
+	f.Fuzz(func(t *testing.T, data []byte, at, captured int64, tail []byte, offset, size, total int64) {
+		had := Body{Data: data, Size: int64(len(data)), Tail: &Tail{Offset: at, Size: int64(len(tail)), Data: tail}}
+		for _, h := range []Body{had, {Data: data}} {
+			b := Body{Size: total, Captured: captured, Tail: &Tail{Offset: offset, Size: size, Data: tail}}
+			if !b.Extend(&h) {
+				continue
+			}
+			if int64(len(b.Data)) > max(b.Captured, b.Size) || b.Tail != nil && int64(len(b.Tail.Data)) > b.Tail.Size {
+				t.Fatalf("%+v extends %+v", b, h)
+			}
+		}
+		b := Body{Data: data, Size: int64(len(data)), Captured: int64(len(data))}
+		b.Since(at)
+		if b.Tail.Offset+int64(len(b.Tail.Data)) != b.Size {
+			t.Fatalf("since %d of %d: %+v", at, b.Size, b.Tail)
 		}
 	})
 }

@@ -246,6 +246,53 @@ func TestBeginning(t *testing.T) {
 	}
 }
 
+// TestTail reads a stream of which more has passed than is kept.
+func TestTail(t *testing.T) {
+	f := newFixture(t)
+	var said strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&said, "data: %08d\n\n", i)
+	}
+	id := f.capture("GET", "/live", "", 200, "text/event-stream", said.String())
+	at := prefix + "/me/requests/" + id
+	all := said.String()
+	whole := decode[inspector.Exchange](t, f.do("GET", at, nil, nil)).Response.Body
+	tail := whole.Tail
+	if tail == nil || string(tail.Data) != all[tail.Offset:] || string(whole.Data) != all[:whole.Captured] || tail.Skipped != (tail.Offset-whole.Captured)/16 {
+		t.Fatalf("body = %d of %d bytes, a tail: %v", whole.Captured, whole.Size, tail != nil)
+	}
+	for query, want := range map[string][2]string{ // what is left of both parts
+		"bytes=100":              {all[:100], ""},
+		"bytes=900000":           {string(whole.Data), string(tail.Data[:900000-whole.Captured])},
+		"bytes=0":                {"", ""},
+		"responseSince=0":        {"", string(tail.Data)},
+		"responseSince=1599984":  {"", all[1599984:]},
+		"responseSince=99999999": {"", ""},
+		"requestSince=5":         {"", string(tail.Data)},
+	} {
+		b := decode[inspector.Exchange](t, f.do("GET", at+"?"+query, nil, nil)).Response.Body
+		if string(b.Data) != want[0] || string(b.Tail.Data) != want[1] {
+			t.Errorf("%s: %d and %d bytes, want %d and %d", query, len(b.Data), len(b.Tail.Data), len(want[0]), len(want[1]))
+		}
+		if b.Captured != whole.Captured || b.Tail.Offset != tail.Offset || b.Tail.Size != tail.Size || b.Size != int64(len(all)) {
+			t.Errorf("%s: captured %d of %d and %d at %d, want what there is", query, b.Captured, b.Size, b.Tail.Size, b.Tail.Offset)
+		}
+	}
+	if resp := f.do("GET", at+"?responseSince=x", nil, nil); resp.StatusCode != 400 {
+		t.Errorf("responseSince=x: status = %d, want 400", resp.StatusCode)
+	}
+	resp := f.do("GET", at+"/response/body", nil, nil)
+	want := fmt.Sprintf("%d-%d", tail.Offset, len(all)-1)
+	if got := text(t, resp); got != string(whole.Data) || resp.Header.Get("Lrok-Body-Tail") != want || resp.Header.Get("Lrok-Body-Size") != fmt.Sprint(len(all)) {
+		t.Errorf("body = %d bytes, %v; want the beginning and where the last part is, %s", len(got), resp.Header, want)
+	}
+	// Of what is whole, the same is asked for before there is a last part.
+	x := decode[inspector.Exchange](t, f.do("GET", prefix+"/me/requests/"+f.id+"?requestSince=7", nil, nil)).Request.Body
+	if x.Tail == nil || x.Tail.Offset != 7 || string(x.Tail.Data) != `:"declined"}` || x.Captured != 19 {
+		t.Errorf("since 7 of 19 bytes: %+v", x)
+	}
+}
+
 // TestBody is about bytes that come from anybody and go to a browser.
 func TestBody(t *testing.T) {
 	f := newFixture(t)

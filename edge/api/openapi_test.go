@@ -201,7 +201,7 @@ func TestAnswersFitDocument(t *testing.T) {
 		}
 		c.answered(t, rt, resp)
 		if rt.method == http.MethodGet && rt.path == "/me/requests/{id}" { // of a stream more is known
-			events := f.capture("GET", "/events", "", 200, "text/event-stream", "data: x\n\n")
+			events := f.capture("GET", "/events", "", 200, "text/event-stream", strings.Repeat("data: x\n\n", 150_000))
 			c.answered(t, rt, call(who, strings.Replace(rt.path, "{id}", events, 1), ""))
 		}
 		if rt.method != http.MethodGet {

@@ -661,6 +661,68 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
+// TestFollow reads a stream while it goes on, far past what is kept of it.
+func TestFollow(t *testing.T) {
+	e := newEdge(t, 100)
+	c := e.client(t)
+	rec := e.ring.Begin(inspector.Start{Head: []byte("GET /live HTTP/1.1\r\n\r\n"), Method: "GET", Path: "/live", Accepted: time.Now()})
+	rec.Answered(inspector.Answer{Head: []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"), Status: 200, Kind: inspector.SSE})
+	said := 0
+	say := func(n int) {
+		for range n {
+			_, _ = fmt.Fprintf(rec.ResponseBody(), "data: %08d\n\n", said)
+			said++
+		}
+	}
+	same := func(when string, x inspector.Exchange) {
+		t.Helper()
+		whole, _ := e.ring.Find(rec.ID())
+		a, b := x.Response.Body, whole.Response.Body
+		if a.Size != b.Size || a.Captured != b.Captured || a.Items != b.Items || string(a.Data) != string(b.Data) || (a.Tail == nil) != (b.Tail == nil) {
+			t.Fatalf("%s: %d of %d bytes, captured %d, want %d of %d, %d", when, len(a.Data), a.Size, a.Captured, len(b.Data), b.Size, b.Captured)
+		}
+		if a.Tail != nil && (a.Tail.Offset != b.Tail.Offset || a.Tail.Skipped != b.Tail.Skipped || string(a.Tail.Data) != string(b.Tail.Data)) {
+			t.Fatalf("%s: the last %d bytes from %d, want %d from %d", when, len(a.Tail.Data), a.Tail.Offset, len(b.Tail.Data), b.Tail.Offset)
+		}
+		if len(x.Marks) != len(whole.Marks) || len(x.Request.Head) == 0 {
+			t.Fatalf("%s: %d marks, want %d, and the head", when, len(x.Marks), len(whole.Marks))
+		}
+	}
+	x, err := c.Exchange(t.Context(), rec.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("at first", x)
+	var asked string
+	e.asked = func(r *http.Request) { asked = r.URL.RawQuery }
+	for _, n := range []int{1, 10_000, 50_000, 3000, 10_000, 100_000, 0, 1} { // 16 bytes each, the limit is 1 MiB
+		say(n)
+		if err := c.Follow(t.Context(), &x); err != nil {
+			t.Fatal(err)
+		}
+		same(fmt.Sprint("after ", said), x)
+	}
+	if want := fmt.Sprintf("requestSince=0&responseSince=%d", 16*(said-1)); asked != want {
+		t.Errorf("asked for %s, want %s", asked, want)
+	}
+	// Another reader begins in the middle, and is given all that is kept.
+	y, err := c.Beginning(t.Context(), rec.ID())
+	if err != nil || y.Response.Body.Tail == nil || len(y.Response.Body.Tail.Data) != 0 {
+		t.Fatalf("Beginning = %v, want no last part yet", err)
+	}
+	say(1000)
+	if err := c.Complete(t.Context(), &y, nil); err != nil {
+		t.Fatal(err)
+	}
+	same("completed", y)
+	rec.End(inspector.Ending{})
+	z, err := c.Exchange(t.Context(), rec.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("at last", z)
+}
+
 // TestBodiesOfOthers are answers that no edge gives.
 func TestBodiesOfOthers(t *testing.T) {
 	for _, test := range []struct {

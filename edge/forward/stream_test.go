@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,110 @@ func TestUpgradeIsAConversation(t *testing.T) {
 		}
 		at = m.At
 		passed[i%2] += int64(6 + turn)
+	}
+}
+
+// TestLongConversation: of a WebSocket that says many times what is kept of it, the
+// beginning and the end of both sides are there.
+func TestLongConversation(t *testing.T) {
+	local, begun := endless(t, false)
+	r := start(t, local)
+	nc, br := r.dial(t)
+	_, _ = io.WriteString(nc, "GET /ws HTTP/1.1\r\nHost: a.tun.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	within(t, "the service has the request", begun)
+	if _, err := http.ReadResponse(br, nil); err != nil {
+		t.Fatal(err)
+	}
+	const frames, size = 8000, 6 + 994
+	sent := make([]byte, 0, frames*(size+2))
+	for i := range frames {
+		sent = append(sent, 0x81, 0x80|126, 994>>8, 994&0xff, 0, 0, 0, 0)
+		sent = append(sent, fmt.Appendf(nil, "%0994d", i)...)
+	}
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := nc.Write(sent)
+		wrote <- err
+	}()
+	echo := make([]byte, len(sent))
+	if _, err := io.ReadFull(br, echo); err != nil || !bytes.Equal(echo, sent) {
+		t.Fatalf("the service says something else, %v", err)
+	}
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
+	}
+	x, _ := r.tunnel.Ring.Find(r.tunnel.Ring.List(1, 0)[0].ID)
+	for side, b := range []inspector.Body{x.Request.Body, x.Response.Body} {
+		tail := b.Tail
+		if tail == nil || b.Size != int64(len(sent)) || b.Items != frames || b.Missing != "limit" {
+			t.Fatalf("side %d: %d frames in %d bytes, missing %q, a tail: %v", side, b.Items, b.Size, b.Missing, tail != nil)
+		}
+		if b.Captured+tail.Size > 1<<20 || b.Captured < 1<<19 || tail.Size < 1<<18 {
+			t.Errorf("side %d: %d and %d bytes are kept, want most of 1 MiB and no more", side, b.Captured, tail.Size)
+		}
+		if !bytes.HasPrefix(sent, b.Data) || !bytes.Equal(tail.Data, sent[tail.Offset:]) || tail.Offset%(size+2) != 0 {
+			t.Errorf("side %d: the tail at %d is not what was said there, or no frame begins with it", side, tail.Offset)
+		}
+		kept := (b.Captured + size + 1) / (size + 2)
+		if want := tail.Offset/(size+2) - kept; tail.Skipped != want {
+			t.Errorf("side %d: %d frames are skipped, want %d", side, tail.Skipped, want)
+		}
+	}
+}
+
+// TestLongEventStream looks at an event stream while it goes on, long past what is
+// kept of it.
+func TestLongEventStream(t *testing.T) {
+	const events = 40_000
+	event := func(i int) string { return fmt.Sprintf("id: %d\ndata: {\"tick\":%d,\"of\":\"many\"}\n\n", i, i) }
+	halfway, goOn := make(chan struct{}), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for i := range events {
+			if i == events-1 {
+				_ = http.NewResponseController(w).Flush()
+				close(halfway)
+				<-goOn
+			}
+			_, _ = io.WriteString(w, event(i))
+		}
+	}))
+	t.Cleanup(s.Close)
+	r := start(t, s.Listener.Addr().String())
+	nc, br := r.dial(t)
+	_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a.tun.test\r\n\r\n")
+	res, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		data, err := io.ReadAll(res.Body)
+		if err == nil && strings.Count(string(data), "\n\n") != events {
+			err = fmt.Errorf("%d bytes have come", len(data))
+		}
+		got <- err
+	}()
+	within(t, "most events are sent", halfway)
+	last := func() string {
+		x, _ := r.tunnel.Ring.Find(r.tunnel.Ring.List(1, 0)[0].ID)
+		b := x.Response.Body
+		if b.Tail == nil {
+			return ""
+		}
+		return string(b.Tail.Data)
+	}
+	until(t, "the newest event is seen", func() bool { return strings.HasSuffix(last(), event(events-2)) })
+	if first, _, _ := strings.Cut(last(), "\n\n"); !strings.HasPrefix(first, "id: ") {
+		t.Errorf("the last part begins with %q, want an event", first)
+	}
+	close(goOn)
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	x := r.last(t)
+	if b := x.Response.Body; b.Items != events || !strings.HasSuffix(string(b.Tail.Data), event(events-1)) {
+		t.Errorf("%d events, want %d and the last one of them", b.Items, events)
 	}
 }
 
