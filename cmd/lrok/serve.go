@@ -145,7 +145,7 @@ func (s *serveFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&c.Traefik.EntryPoint, "traefik-entrypoint", "websecure", "Traefik's entry point for custom domains")
 	f.StringVar(&c.Traefik.CertResolver, "traefik-resolver", "letsencrypt", "Traefik's certificate resolver for custom domains")
 
-	f.StringVar(&s.captureBody, "capture-body", "1MiB", "how much of each body is kept, 16MiB at most")
+	f.StringVar(&s.captureBody, "capture-body", "1MiB", "how much of each body is kept, 16MiB at most; of a stream half of it is for what came last")
 	f.StringVar(&s.captureTunnel, "capture-tunnel", "32MiB", "how much memory a tunnel's captures may take")
 	f.StringVar(&s.captureTotal, "capture-total", "512MiB", "how much memory all captures may take")
 	f.IntVar(&l.Streams, "max-streams", 2048, "streams open at once in one agent's session")

@@ -70,7 +70,7 @@ func TestLongConversation(t *testing.T) {
 	if _, err := http.ReadResponse(br, nil); err != nil {
 		t.Fatal(err)
 	}
-	const frames, size = 8000, 6 + 994
+	const frames, size = 3000, 6 + 994
 	sent := make([]byte, 0, frames*(size+2))
 	for i := range frames {
 		sent = append(sent, 0x81, 0x80|126, 994>>8, 994&0xff, 0, 0, 0, 0)
