@@ -25,6 +25,12 @@ func FuzzStream(f *testing.F) {
 		}
 		x.Request.Body = inspector.Body{Size: int64(len(in)) + 1, Captured: int64(len(in)), Data: in}
 		x.Response.Body = inspector.Body{Size: int64(len(out)), Captured: int64(len(out)), Data: out}
+		if n := len(out) / 2; width%2 == 1 { // the middle is not kept
+			x.Response.Body = inspector.Body{
+				Size: int64(len(out)) + 5, Captured: int64(n), Data: out[:n],
+				Tail: &inspector.Tail{Offset: int64(n) + 5, Size: int64(len(out) - n), Skipped: int64(width / 2), Data: out[n:]},
+			}
+		}
 		checkRows(t, newStream(&x), width)
 	})
 }
