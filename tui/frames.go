@@ -202,7 +202,7 @@ func (s *stream) arrange(all []placed) {
 		s.items = append(s.items, *it)
 	}
 	if untimed {
-		s.notes = append(s.notes, "not all times are known, nor the order of what has none: there were too many turns")
+		s.notes = append(s.notes, "the order of what is without a time is not known either: there were too many turns")
 	}
 }
 
