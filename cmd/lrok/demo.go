@@ -40,7 +40,8 @@ func newDemo(o *options) *cobra.Command {
 		Short: "Try everything at once: an edge, a sample service, signed deliveries",
 		Long: `Try everything at once: an edge on this machine, a sample webhook receiver behind
 a tunnel, and signed deliveries that arrive while you watch. One of them fails:
-find it (/), edit and send it (e), compare the answers (d).
+find it (/ then 5xx), give customer_email an address and send it (e), compare the
+answers (d).
 
 Without a terminal the deliveries are printed as lines, and the demo ends.`,
 		Example: "  lrok demo\n  lrok demo | cat",
