@@ -197,7 +197,7 @@ func (e *env) loop(s system, slot int) (map[string]float64, error) {
 		}},
 		{"comparing 5 MiB", func() {
 			home()
-			t.pause("G", 50*time.Millisecond)
+			t.pause("g", 50*time.Millisecond)
 			t.pause("m", 50*time.Millisecond)
 			t.pause("jj", 300*time.Millisecond)
 			t.pause("d", 1500*time.Millisecond)

@@ -212,7 +212,7 @@ func (e *env) screenOf(s system, slot int, add report) error {
 			}
 		}
 		time.Sleep(500 * time.Millisecond)
-		t.pause("G", 300*time.Millisecond) // the newest, and time to draw it
+		t.pause("g", 300*time.Millisecond) // the newest, and time to draw it
 		word := text(big.body[:64])
 		word = word[strings.Index(word, `first":"`)+8:][:10]
 		// Formatting goes on behind the first rows; keys are pressed all the while.
@@ -250,7 +250,7 @@ func (e *env) screenOf(s system, slot int, add report) error {
 		}
 	}
 	time.Sleep(300 * time.Millisecond)
-	t.pause("G", 200*time.Millisecond)
+	t.pause("g", 200*time.Millisecond)
 	for range 10 {
 		t.pause("j", 150*time.Millisecond)
 	}

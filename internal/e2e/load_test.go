@@ -25,6 +25,10 @@ import (
 	"github.com/lrok-dev/lrok/tunnel"
 )
 
+// kept is how many goroutines more than at the start there may be when all is over:
+// those at both ends of the connections for bulk, which stay, and of the API's client.
+const kept = 2*tunnel.DefaultBulk + 8
+
 const crowd = 1000
 
 // A gate is a service that answers nobody before n requests are there at once;
@@ -119,7 +123,7 @@ func TestThousandRequestsAtOnce(t *testing.T) {
 	}
 	// Streams and local connections are kept for 2 s; then nothing is left of
 	// the crowd but the captures.
-	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines+8 })
+	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines+kept })
 	const most = 16 << 20
 	if grown := liveHeap() - heap; grown > most {
 		t.Errorf("%d MiB are in use after the crowd than before, want at most %d", grown>>20, most>>20)
@@ -489,7 +493,7 @@ func TestClientsThatLeave(t *testing.T) {
 	if answer := r.exchange(t, "GET /after HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"); bodyOf(answer) != "fine" {
 		t.Errorf("afterwards the tunnel answers %q", answer)
 	}
-	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines+8 })
+	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines+kept })
 }
 
 // TestEarlyAnswers has a service that answers while the body still arrives, as
@@ -574,5 +578,5 @@ func TestEarlyAnswers(t *testing.T) {
 			t.Errorf("captured %s: %d after %d bytes, %d bytes of answer; want 413 after at least %d, and all of the answer", x.Path, x.Status, x.Request.Body.Size, x.Response.Body.Size, first)
 		}
 	}
-	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines+8 })
+	eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines+kept })
 }

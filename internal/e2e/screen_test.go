@@ -498,7 +498,7 @@ func TestScreenDoesNotFlash(t *testing.T) {
 		}
 	}
 	e.answers(t, "/steady/last", "hello")
-	w.keys("G")
+	w.keys("g")
 	w.lists("/steady/last")
 	drawn := w.shown()[steady:]
 	for _, never := range []string{"\x1b[2J", "\x1b[3J", "\x1bc", "\x1b[!p"} {
