@@ -25,12 +25,17 @@ func (m *model) overlay(rows []string) []string {
 	}
 	bw := m.th.columns(box[0])
 	x, y := max((m.w-bw)/2, 0), max((m.h-len(box))/2, 0)
+	// A column beside the box is left free, and so little that it could not be read.
+	before, after := x, max(m.w-x-bw, 0)
+	if x > 3 {
+		before, after = 1, 1
+	}
 	for i, b := range box {
 		if y+i >= len(rows) {
 			break
 		}
-		left, right := m.th.around(rows[y+i], x, x+bw)
-		rows[y+i] = left + "\x1b[m" + b + "\x1b[m" + right
+		left, right := m.th.around(rows[y+i], x-before, x+bw+after)
+		rows[y+i] = left + "\x1b[m" + strings.Repeat(" ", before) + b + "\x1b[m" + strings.Repeat(" ", after) + right
 	}
 	return rows
 }
