@@ -134,7 +134,7 @@ const maxTrailer = 16 << 10
 func webTrailer(contentType string, body []byte) []Field {
 	const text = "application/grpc-web-text"
 	if len(contentType) >= len(text) && strings.EqualFold(contentType[:len(text)], text) {
-		body = decodePieces(body)
+		body, _ = GRPCWebText(body)
 	}
 	for len(body) >= 5 {
 		flags, size := body[0], binary.BigEndian.Uint32(body[1:])
@@ -153,9 +153,10 @@ func webTrailer(contentType string, body []byte) []Field {
 	return nil
 }
 
-// decodePieces decodes gRPC-Web's text, pieces of base64 each of which may be
-// padded, as far as it goes.
-func decodePieces(data []byte) (out []byte) {
+// GRPCWebText decodes a body in the text form of gRPC-Web: pieces of base64, each of
+// which may be padded. It returns how many bytes at the end are none.
+func GRPCWebText(data []byte) (out []byte, rest int) {
+	data = bytes.TrimRight(data, " \r\n")
 	out = make([]byte, 0, len(data)/4*3)
 	for len(data) >= 4 {
 		n := len(data)
@@ -166,9 +167,9 @@ func decodePieces(data []byte) (out []byte) {
 		k := len(out)
 		got, err := base64.StdEncoding.Decode(out[k:cap(out)], data[:n])
 		if out = out[:k+got]; err != nil {
-			break
+			return out, len(data) - got/3*4
 		}
 		data = data[n:]
 	}
-	return out
+	return out, len(data)
 }

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/lrok-dev/lrok/inspector/format"
 )
 
 // frame is a WebSocket frame with n bytes of payload.
@@ -73,56 +71,6 @@ func TestFramesAreCounted(t *testing.T) {
 			t.Fatal("it is not known when the last frame came")
 		}
 	}
-}
-
-// TestEventsAreCounted holds the count, made as bytes pass, against the reading
-// of the whole stream.
-func TestEventsAreCounted(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
-	ring := NewRing("a", 0, Limits{}, nil)
-	defer ring.Close()
-	lines := []string{"data: x", "data:", "data", "datum: x", "dat", "id: 7", "event: tick", ": still here", "", "", "retry: 10", "xdata: no"}
-	for range 500 {
-		var data []byte
-		for range r.IntN(60) {
-			data = append(data, lines[r.IntN(len(lines))]...)
-			data = append(data, []string{"\n", "\r\n", "\r"}[r.IntN(3)]...)
-		}
-		// An event without data is none; one with an empty line of data is.
-		want := int64(0)
-		for _, e := range format.EventStream(data) {
-			if !e.Open && hasData(data[e.Offset:]) {
-				want++
-			}
-		}
-		rec := upgraded(ring, SSE)
-		for _, p := range pieces(r, data, 1+r.IntN(20)) {
-			_, _ = rec.ResponseBody().Write(p)
-		}
-		if got := rec.Whole().Response.Body.Items; got != want {
-			t.Fatalf("%d events were counted in %q, want %d", got, data, want)
-		}
-	}
-}
-
-// hasData reports whether the event that begins at data has a data field.
-func hasData(data []byte) bool {
-	for len(data) > 0 {
-		n := bytes.IndexAny(data, "\r\n")
-		if n <= 0 {
-			return false
-		}
-		name, _, _ := bytes.Cut(data[:n], []byte(":"))
-		if string(name) == "data" {
-			return true
-		}
-		second := data[n] == '\r' && n+1 < len(data) && data[n+1] == '\n'
-		data = data[n+1:]
-		if second {
-			data = data[1:]
-		}
-	}
-	return false
 }
 
 func TestCompressedEventsAreNotCounted(t *testing.T) {

@@ -1,13 +1,13 @@
 package format
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/lrok-dev/lrok/inspector"
 )
 
 // A GRPCMessage is one message of a gRPC body, which has a length before it.
@@ -45,7 +45,7 @@ func GRPC(contentType, coding string, data []byte, most int64) GRPCBody {
 	web := strings.HasPrefix(media, "application/grpc-web")
 	if strings.HasPrefix(media, "application/grpc-web-text") {
 		var rest int
-		if data, rest = decodePieces(data); rest > 0 {
+		if data, rest = inspector.GRPCWebText(data); rest > 0 {
 			b.Rest, b.Err = rest, errors.New("not base64")
 		}
 	}
@@ -98,27 +98,6 @@ func (f *GRPCMessage) unpack(coding string, most int64) {
 		f.Cut, f.Err = true, fmt.Errorf("%s: %w", Sanitize(coding), err)
 	}
 	f.Data = out
-}
-
-// decodePieces decodes gRPC-Web's text: pieces of base64, each of which may be
-// padded. It returns how many bytes at the end are none.
-func decodePieces(data []byte) (out []byte, rest int) {
-	data = bytes.TrimRight(data, " \r\n")
-	out = make([]byte, 0, len(data)/4*3)
-	for len(data) >= 4 {
-		n := len(data)
-		if i := bytes.IndexByte(data, '='); i >= 0 {
-			n = min(i&^3+4, n)
-		}
-		n &^= 3
-		k := len(out)
-		got, err := base64.StdEncoding.Decode(out[k:cap(out)], data[:n])
-		if out = out[:k+got]; err != nil {
-			return out, len(data) - got/3*4
-		}
-		data = data[n:]
-	}
-	return out, len(data)
 }
 
 // ProtoJSON returns what a body says as JSON, if it is protocol buffers, plain or
