@@ -213,17 +213,24 @@ func TestClosedTunnelEndsItsExchangesOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestReturningAgentKeepsItsExchanges: an agent that goes, and one of the same
-// user that comes, end nothing that their links still carry.
-func TestReturningAgentKeepsItsExchanges(t *testing.T) {
-	local, begun := endless(t, false)
-	r := start(t, local)
-	nc, br := r.dial(t)
+// startSocket starts an edge with a WebSocket through it to an endless service.
+func startSocket(t *testing.T, local string, begun <-chan struct{}) (r *rig, nc net.Conn, br *bufio.Reader) {
+	t.Helper()
+	r = start(t, local)
+	nc, br = r.dial(t)
 	_, _ = io.WriteString(nc, "GET /ws HTTP/1.1\r\nHost: a.tun.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	within(t, "the service has the request", begun)
 	if _, err := http.ReadResponse(br, nil); err != nil {
 		t.Fatal(err)
 	}
+	return r, nc, br
+}
+
+// TestReturningAgentKeepsItsExchanges: an agent that goes, and one of the same
+// user that comes, end nothing that their links still carry.
+func TestReturningAgentKeepsItsExchanges(t *testing.T) {
+	local, begun := endless(t, false)
+	r, nc, br := startSocket(t, local, begun)
 	reg := r.f.cfg.Registry
 	for what, change := range map[string]func(){
 		"the agent went": func() { reg.Release(r.sess) },

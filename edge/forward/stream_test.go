@@ -21,13 +21,7 @@ import (
 // read from the capture.
 func TestUpgradeIsAConversation(t *testing.T) {
 	local, begun := endless(t, false)
-	r := start(t, local)
-	nc, br := r.dial(t)
-	_, _ = io.WriteString(nc, "GET /ws HTTP/1.1\r\nHost: a.tun.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-	within(t, "the service has the request", begun)
-	if _, err := http.ReadResponse(br, nil); err != nil {
-		t.Fatal(err)
-	}
+	r, nc, br := startSocket(t, local, begun)
 	const turns = 20
 	sent := 0
 	for i := range turns {
@@ -63,13 +57,7 @@ func TestUpgradeIsAConversation(t *testing.T) {
 // beginning and the end of both sides are there.
 func TestLongConversation(t *testing.T) {
 	local, begun := endless(t, false)
-	r := start(t, local)
-	nc, br := r.dial(t)
-	_, _ = io.WriteString(nc, "GET /ws HTTP/1.1\r\nHost: a.tun.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-	within(t, "the service has the request", begun)
-	if _, err := http.ReadResponse(br, nil); err != nil {
-		t.Fatal(err)
-	}
+	r, nc, br := startSocket(t, local, begun)
 	const frames, size = 3000, 6 + 994
 	sent := make([]byte, 0, frames*(size+2))
 	for i := range frames {
